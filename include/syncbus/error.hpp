@@ -1,0 +1,67 @@
+// The errors of the library as std::error_code, each with a sentence that says what to do.
+#pragma once
+
+#include <string>
+#include <system_error>
+
+namespace syncbus::inline v1 {
+
+enum class Errc {
+  closed = 1,            ///< the bus was closed
+  canceled,              ///< a stop was requested while the call waited
+  timed_out,             ///< the deadline passed
+  invalid_key,           ///< an empty key, or one above max_key_bytes
+  invalid_argument,      ///< an argument that the operation cannot take
+  would_deadlock,        ///< a call that waits, made inside a handler
+  quorum_unsupported,    ///< this bus hears no acknowledgements
+  quorum_not_satisfied,  ///< fewer replicas than asked for acknowledged
+  too_many_awaits,       ///< as many awaits are open as max_awaits allows
+  not_connected,         ///< the broker cannot be reached
+  permission_denied,     ///< the broker refused the user
+  frame_too_large,       ///< the event does not fit into a frame of this broker
+  malformed_frame,       ///< bytes that are no frame
+  unsupported_version,   ///< a frame of another protocol version
+  transport_failure,     ///< the broker's client reported an error
+};
+
+/// The category of `Errc`. Default visibility: one object for the whole program, so codes compare across shared objects.
+class [[gnu::visibility("default")]] ErrorCategory final : public std::error_category {
+ public:
+  [[nodiscard]] const char* name() const noexcept override { return "syncbus"; }
+  [[nodiscard]] std::string message(int code) const override;
+};
+
+inline std::string ErrorCategory::message(int code) const {
+  switch (static_cast<Errc>(code)) {
+    case Errc::closed: return "the bus is closed; make a new one to go on";
+    case Errc::canceled: return "the wait was canceled by its stop token";
+    case Errc::timed_out: return "the deadline passed before the operation ended";
+    case Errc::invalid_key: return "a key must have at least one byte and at most max_key_bytes";
+    case Errc::invalid_argument: return "an argument is out of its range";
+    case Errc::would_deadlock: return "this call waits for handlers and cannot be made inside one";
+    case Errc::quorum_unsupported: return "this bus receives no acknowledgements (publish_only), so it cannot await any";
+    case Errc::quorum_not_satisfied: return "fewer replicas than asked for acknowledged the event";
+    case Errc::too_many_awaits: return "max_awaits awaits are open; wait for some to end or raise the limit";
+    case Errc::not_connected: return "the broker cannot be reached; check its address and that it runs";
+    case Errc::permission_denied: return "the broker refused the operation; check the user, the password and its grants";
+    case Errc::frame_too_large: return "the event does not fit into one message of this broker";
+    case Errc::malformed_frame: return "the bytes are not a valid frame";
+    case Errc::unsupported_version: return "the frame is of a protocol version that this library does not know";
+    case Errc::transport_failure: return "the broker's client reported an error";
+  }
+  return "unknown syncbus error";
+}
+
+[[nodiscard]] [[gnu::visibility("default")]] inline const std::error_category& error_category() noexcept {
+  static const ErrorCategory category;
+  return category;
+}
+
+[[nodiscard]] inline std::error_code make_error_code(Errc code) noexcept {
+  return {static_cast<int>(code), error_category()};
+}
+
+}  // namespace syncbus::inline v1
+
+template <>
+struct std::is_error_code_enum<syncbus::Errc> : std::true_type {};

@@ -1,0 +1,78 @@
+// The options of buses, publishes, awaits and mailboxes. Every member has a default, none is inherited,
+// so `{.name = "cache-7"}` says all that differs. Durations are steady-clock durations, sizes are bytes.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+
+#include <syncbus/event.hpp>
+
+namespace syncbus::inline v1 {
+
+using Duration = std::chrono::steady_clock::duration;
+using TimePoint = std::chrono::steady_clock::time_point;
+
+/// How one publish is made.
+struct PublishOptions {
+  EventType type = EventType::invalidate;  ///< invalidate, set or remove; others are invalid_argument
+  std::uint64_t version = 0;               ///< travels with the event; 0: none
+  Scope scope = Scope::all;
+};
+
+/// How an await waits.
+struct AwaitOptions {
+  Duration timeout = std::chrono::seconds{5};
+  std::stop_token stop_token{};  ///< a request ends the await with Errc::canceled
+  PublishOptions publish{};
+};
+
+/// How a mailbox holds what was not received yet.
+struct MailboxOptions {
+  std::size_t capacity = 1'024;  ///< keys; one more joins everything to a resync
+  std::stop_token stop_token{};  ///< a request closes the mailbox
+  Scope scope = Scope::all;      ///< whose publishes it hears
+};
+
+/// How far a node may be behind.
+struct Health {
+  bool connected = false;
+  /// For how long this node may have been missing events: zero when connected and every handler has returned from what
+  /// an interruption cost.
+  Duration staleness{};
+};
+
+/// How a bus works. What a bus has no use for (an alone InMemoryBus has no broker) is ignored.
+struct BusOptions {
+  std::string name{};  ///< for people: shown to peers, in logs and metrics; at most 255 bytes
+  std::string zone{};  ///< a failure domain; empty: none; at most 255 bytes
+  std::size_t max_key_bytes = 4'096;
+  Duration connect_timeout = std::chrono::seconds{5};  ///< within it a constructor succeeds or throws
+  Duration close_timeout = std::chrono::seconds{2};    ///< what the destructor gives to close
+  Duration send_wait = std::chrono::milliseconds{100}; ///< longest wait of a publish for room; zero: none, it joins
+  Duration heartbeat = std::chrono::seconds{1};
+  Duration peer_timeout = std::chrono::seconds{5};  ///< no answer for so long: the broker, or a peer, counts as dead
+  Duration repair_timeout = std::chrono::seconds{1};
+  std::size_t control_rate = 10'000;  ///< control messages that the whole cluster may cause, deliveries a second
+  std::size_t history_bytes = std::size_t{8} << 20U;  ///< frames kept: unsent, unconfirmed, and sent
+  std::size_t queue_bytes = std::size_t{64} << 20U;   ///< received frames that wait for the dispatcher
+  std::size_t pending_bytes = std::size_t{8} << 20U;  ///< each set of events that found no room in a ring
+  std::size_t max_peers = 4'096;    ///< peers remembered; the one heard longest ago is forgotten first
+  std::size_t max_awaits = 65'536;  ///< awaits open at once
+  /// A bus without a way back: it receives nothing, and only local subscriptions (Scope::local) are possible.
+  bool publish_only = false;
+
+  /// Runs handlers of remote events instead of the bus's own dispatch thread. It is given one task at a time and must run
+  /// each exactly once, not inside the call. Tasks it is still holding keep what they need alive.
+  std::function<void(std::function<void()> task)> executor{};
+  /// Called on the dispatch thread whenever `connected` changes. May be slow; must not call close.
+  std::function<void(const Health& health)> on_health{};
+  /// Called on the dispatch thread, or the publisher's for what its own handlers threw: one sentence, no line end.
+  std::function<void(std::string_view line)> on_log{};
+};
+
+}  // namespace syncbus::inline v1

@@ -1,0 +1,61 @@
+// How many acknowledgements an await asks for: nodes, zones, or everyone.
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
+namespace syncbus::inline v1 {
+
+/// A number of distinct replicas. Converts from any integer but bool; 0 reads as 1; a negative number is kept as such
+/// and refused with `invalid_argument` where it is used.
+class Quorum {
+ public:
+  enum class Unit : std::uint8_t { nodes, zones, everyone };
+
+  template <std::integral Integer>
+    requires(!std::same_as<Integer, bool>)
+  constexpr Quorum(Integer nodes) noexcept : count_{clamp(nodes)} {}  // NOLINT: converting on purpose
+
+  /// That many distinct zones; a node with an empty zone counts for nothing.
+  template <std::integral Integer>
+    requires(!std::same_as<Integer, bool>)
+  [[nodiscard]] static constexpr Quorum zones(Integer count) noexcept {
+    Quorum quorum{count};
+    quorum.unit_ = Unit::zones;
+    return quorum;
+  }
+
+  /// Every peer that is neither silent nor gone has applied the event or has no matching subscriber.
+  [[nodiscard]] static constexpr Quorum everyone() noexcept {
+    Quorum quorum{1};
+    quorum.unit_ = Unit::everyone;
+    return quorum;
+  }
+
+  [[nodiscard]] constexpr Unit unit() const noexcept { return unit_; }
+  [[nodiscard]] constexpr std::int32_t count() const noexcept { return count_; }
+  [[nodiscard]] constexpr bool valid() const noexcept { return count_ > 0; }
+
+  friend constexpr bool operator==(Quorum, Quorum) = default;
+
+ private:
+  template <std::integral Integer>
+  static constexpr std::int32_t clamp(Integer count) noexcept {
+    constexpr auto most = (std::numeric_limits<std::int32_t>::max)();
+    if constexpr (std::is_signed_v<Integer>) {
+      if (count < 0) return -1;
+    }
+    if (count == 0) return 1;
+    if constexpr (sizeof(Integer) >= sizeof(std::int32_t)) {
+      if (count > static_cast<Integer>(most)) return most;
+    }
+    return static_cast<std::int32_t>(count);
+  }
+
+  std::int32_t count_ = 1;
+  Unit unit_ = Unit::nodes;
+};
+
+}  // namespace syncbus::inline v1

@@ -1,0 +1,87 @@
+// What moves frames: the concept Transport and the sink it pushes into. The page to read to add a broker.
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <system_error>
+
+#include <syncbus/event.hpp>
+#include <syncbus/options.hpp>
+
+namespace syncbus::inline v1 {
+
+using Bytes = std::span<const std::byte>;
+
+/// Names one broadcast. `session` numbers the transport's connections from 1: it grows with every on_ready.
+struct BroadcastToken {
+  std::uint64_t session = 0;
+  std::uint64_t frame = 0;
+
+  friend constexpr auto operator<=>(const BroadcastToken&, const BroadcastToken&) = default;
+};
+
+/// What a bus tells its transport when it opens it.
+struct TransportSettings {
+  NodeId self;                ///< directed frames to this node are ours
+  bool publish_only = false;  ///< receive nothing: no subscription is made
+  Duration connect_timeout{}; ///< within it open() succeeds or throws
+  Duration peer_timeout{};    ///< a broker that answers nothing for so long counts as dead
+};
+
+/// Where a transport delivers. Implemented by the engine of a bus; every call returns soon and throws nothing.
+/// Calls may come from any thread of the transport's, and may call broadcast() and send() before they return, so a
+/// transport holds none of its locks during one.
+class TransportSink {
+ public:
+  /// A message arrived, broadcast or directed, own echoes included. The bytes are the caller's and need only live for the
+  /// call. One call at a time, in the order in which the broker delivered. Never in a publish_only bus.
+  virtual void on_frame(Bytes bytes) noexcept = 0;
+
+  /// The broker has the frame of this token, and every frame broadcast before it in the same session.
+  virtual void on_confirmed(BroadcastToken token) noexcept = 0;
+
+  /// The session ended: messages may be lost from here on, sent ones and received ones. At most once a session.
+  virtual void on_interrupted() noexcept = 0;
+
+  /// A session began: whatever is published by anybody from now on arrives here. Called once before open() returns, then
+  /// once after each interruption.
+  virtual void on_ready(std::uint64_t session, std::size_t max_frame_bytes) noexcept = 0;
+
+  /// Something a person should know: a refused permission, an error of the client. One sentence, no line end.
+  virtual void on_problem(std::error_code code, std::string_view sentence) noexcept = 0;
+
+ protected:
+  ~TransportSink() = default;
+};
+
+/// A dumb pipe over one broker. What a type must mean beyond its syntax:
+///
+///  1. open() makes the first session, or throws std::system_error with an Errc and a sentence that says what to do, within
+///     connect_timeout. It is called once. Later sessions the transport makes by itself, for ever, until close().
+///  2. A session begins only when the broker has confirmed the subscriptions (unless publish_only).
+///  3. broadcast() reaches every node on the channel, the sender included (a memory transport may leave the sender out: the
+///     engine ignores own events). It never blocks and never fails: it writes, or enqueues, or drops when the session of
+///     the token is not the current one. The bytes stay valid and unchanged until the frame is confirmed, but at least
+///     until broadcast() returns; a transport that needs them longer copies them.
+///  4. Calls of broadcast() and send() come one at a time, from any thread, also from inside a sink call.
+///  5. Frames of one session arrive at each receiver in the order of their broadcasts.
+///  6. What was broadcast is confirmed, or the session is interrupted; nothing stays unanswered beyond peer_timeout.
+///     After an interruption nothing is sent again by the transport: the engine does that.
+///  7. send() is for one node, best effort, never confirmed, and may be lost without an interruption.
+///  8. close() ends the session without a word to the sink, stops every thread, and returns when no sink call is running and
+///     none will come. It is called outside of sink calls, at most once, also when open() threw.
+///  9. `lossless_sessions`: within a session no receiver loses a broadcast unless its own transport is interrupted.
+template <class T>
+concept Transport = requires(T& transport, TransportSink& sink, const TransportSettings& settings,
+                             Bytes bytes, BroadcastToken token, NodeId node) {
+  { transport.open(sink, settings) };
+  { transport.broadcast(bytes, token) } noexcept;
+  { transport.send(node, bytes) } noexcept;
+  { transport.close() } noexcept;
+  { T::lossless_sessions } -> std::convertible_to<bool>;
+};
+
+}  // namespace syncbus::inline v1

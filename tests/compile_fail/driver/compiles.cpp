@@ -1,0 +1,3 @@
+// For the driver's own test: a case that compiles.
+// expect: .
+int main() {}

@@ -1,0 +1,29 @@
+# cmake -DCOMPILER=… -DINCLUDES=… -DCASE=file.cpp -P refuses.cmake
+# Succeeds when the compiler refuses the case with every diagnostic that its `// expect: <regular expression>` lines name.
+cmake_minimum_required(VERSION 3.25)
+
+macro(fail reason)
+  message(NOTICE "${CASE} ${reason}")
+  message(FATAL_ERROR "not refused as expected")
+endmacro()
+
+file(STRINGS "${CASE}" expectations REGEX "^// expect: ")
+if(NOT expectations)
+  fail("has no line `// expect: <regular expression>`")
+endif()
+
+list(REMOVE_DUPLICATES INCLUDES)
+list(TRANSFORM INCLUDES PREPEND "-I")
+set(ENV{LC_ALL} C)  # diagnostics in English, plain quotes
+execute_process(COMMAND "${COMPILER}" -std=c++20 -fsyntax-only ${INCLUDES} "${CASE}"
+  RESULT_VARIABLE status OUTPUT_VARIABLE output ERROR_VARIABLE output)
+if(status EQUAL 0)
+  fail("compiles, and must not")
+endif()
+
+foreach(expectation IN LISTS expectations)
+  string(REGEX REPLACE "^// expect: +" "" expectation "${expectation}")
+  if(NOT output MATCHES "${expectation}")
+    fail("is refused, but not with `${expectation}`:\n${output}")
+  endif()
+endforeach()
