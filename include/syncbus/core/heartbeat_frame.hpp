@@ -1,0 +1,93 @@
+// The heartbeat frame: a node's word about itself. With the answer-me flag it is a hello, with goodbye its last word.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include <syncbus/core/frame_header.hpp>
+#include <syncbus/event.hpp>
+
+namespace syncbus::inline v1::core {
+
+/// Names and zones are at most so many bytes; a bus with a longer one cannot be made.
+inline constexpr std::size_t max_name_bytes = 255;
+
+/// Announced intervals are cut to a day, in both directions, so that sums of them cannot overflow.
+inline constexpr std::chrono::microseconds max_heartbeat_interval = std::chrono::hours{24};
+
+/// What a heartbeat says. Decoded, `name` and `zone` point into the frame. The numbers are the sender's claims: they
+/// may be as large as 2^64 - 1 and contradict each other, and whoever acts on them bounds what that costs.
+struct HeartbeatView {
+  bool answer_me = false;                ///< a hello: who hears it sends a heartbeat back
+  bool goodbye = false;                  ///< the sender ends here, on purpose
+  bool publish_only = false;             ///< the sender receives nothing and acknowledges nothing
+  std::uint64_t number = 0;              ///< of this heartbeat, 1, 2, 3 …
+  std::uint64_t last_sequence = 0;       ///< of the sender's newest events frame; 0: it sent none
+  std::uint64_t oldest_sequence = 0;     ///< the oldest that it can still repair; last + 1: none
+  std::chrono::microseconds interval{};  ///< until its next heartbeat, at the latest
+  std::string_view name{};
+  std::string_view zone{};
+  NodeId newest_origin{};           ///< the newest heartbeat that the sender received, in its receive order;
+  std::uint64_t newest_number = 0;  ///< origin 0: it received none
+
+  friend bool operator==(const HeartbeatView&, const HeartbeatView&) = default;
+};
+
+inline constexpr std::uint8_t heartbeat_answer_me = 1U;
+inline constexpr std::uint8_t heartbeat_goodbye = 2U;
+inline constexpr std::uint8_t heartbeat_publish_only = 4U;
+
+/// A buffer of so many bytes holds every heartbeat.
+inline constexpr std::size_t max_heartbeat_bytes =
+    header_bytes + 1 + 5 * max_varint_bytes + 2 * (1 + max_name_bytes) + 9;
+
+/// Writes a heartbeat to `destination` (0: everybody) and returns its size in bytes; 0 when `out` is too small or a
+/// name is too long.
+[[nodiscard]] inline std::size_t encode_heartbeat(std::span<std::byte> out, NodeId origin, NodeId destination,
+                                                  const HeartbeatView& heartbeat) noexcept {
+  const auto interval = (std::clamp)(heartbeat.interval, std::chrono::microseconds{0}, max_heartbeat_interval);
+  WireWriter body = begin_control_frame(out);
+  body.u8(static_cast<std::uint8_t>((heartbeat.answer_me ? heartbeat_answer_me : 0U) |
+                                    (heartbeat.goodbye ? heartbeat_goodbye : 0U) |
+                                    (heartbeat.publish_only ? heartbeat_publish_only : 0U)));
+  body.varint(heartbeat.number);
+  body.varint(heartbeat.last_sequence);
+  body.varint(heartbeat.oldest_sequence);
+  body.varint(static_cast<std::uint64_t>(interval.count()));
+  body.short_string(heartbeat.name);
+  body.short_string(heartbeat.zone);
+  body.u64(heartbeat.newest_origin.value);
+  body.varint(heartbeat.newest_number);
+  body.varint(0);  // no optional fields
+  return finish_control_frame(out, body, FrameType::heartbeat, origin, destination);
+}
+
+/// `ok`, or `malformed`: `view` is then as it was.
+inline FrameError decode_heartbeat(const FrameHeader& header, HeartbeatView& view) noexcept {
+  if (header.type != FrameType::heartbeat) return FrameError::malformed;
+  WireReader body{header.body};
+  HeartbeatView read;
+  const std::uint8_t flags = body.u8();  // unknown ones are ignored
+  read.answer_me = (flags & heartbeat_answer_me) != 0;
+  read.goodbye = (flags & heartbeat_goodbye) != 0;
+  read.publish_only = (flags & heartbeat_publish_only) != 0;
+  read.number = body.varint();
+  read.last_sequence = body.varint();
+  read.oldest_sequence = body.varint();
+  const auto longest = static_cast<std::uint64_t>(max_heartbeat_interval.count());
+  read.interval = std::chrono::microseconds{(std::min)(body.varint(), longest)};
+  read.name = body.short_string();
+  read.zone = body.short_string();
+  read.newest_origin = NodeId{body.u64()};
+  read.newest_number = body.varint();
+  body.skip_fields();
+  if (body.failed() || !body.at_end()) return FrameError::malformed;
+  view = read;
+  return FrameError::ok;
+}
+
+}  // namespace syncbus::inline v1::core

@@ -1,0 +1,113 @@
+// What a receiver keeps about one peer's sequences: how far it is known to be, and which of its frames are missing.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <span>
+#include <vector>
+
+namespace syncbus::inline v1::core {
+
+/// Sequences from `first` to `last`, both included.
+struct SequenceRange {
+  std::uint64_t first = 0;
+  std::uint64_t last = 0;
+
+  friend constexpr bool operator==(const SequenceRange&, const SequenceRange&) = default;
+};
+
+/// Gaps and duplicates of one peer. Every sequence up to the highest known one was seen, is missing, or was given up: a
+/// frame that was given up counts as a duplicate when it comes after all, for a resync has covered it. The missing ones
+/// are at most `max_ranges` ranges, so a peer costs bounded memory whatever it sends.
+class SequenceTracker {
+ public:
+  static constexpr std::size_t max_ranges = 64;
+
+  /// What a sequence told.
+  struct Observation {
+    bool fresh = false;                       ///< never seen; otherwise it is a duplicate: seen before, or given up
+    bool late = false;                        ///< fresh, but a later one had been seen: repaired or reordered
+    std::optional<SequenceRange> gap{};       ///< newly missing
+    std::optional<SequenceRange> given_up{};  ///< the oldest missing range, which had to make room: for a resync
+  };
+
+  /// What the peer published up to `baseline` is none of ours.
+  explicit SequenceTracker(std::uint64_t baseline) noexcept : known_{baseline} {}
+
+  /// A frame of this sequence arrived.
+  Observation observe(std::uint64_t sequence) {
+    Observation result;
+    if (sequence > known_) {
+      result = announce(sequence - 1);
+      known_ = sequence;
+    } else if (!fill(sequence, result)) {
+      return result;
+    }
+    result.fresh = true;
+    result.late = sequence < seen_;
+    seen_ = (std::max)(seen_, sequence);
+    return result;
+  }
+
+  /// The peer says that its last sequence is `last`: what was not seen up to it is missing.
+  Observation announce(std::uint64_t last) {
+    Observation result;
+    if (last <= known_) return result;
+    result.gap = SequenceRange{known_ + 1, last};
+    if (!missing_.empty() && missing_.back().last == known_) {
+      missing_.back().last = last;
+    } else {
+      missing_.push_back(*result.gap);
+    }
+    known_ = last;
+    keep_bounded(result);
+    return result;
+  }
+
+  /// Gives up the missing sequences up to `last`; whether there were any.
+  bool abandon(std::uint64_t last = (std::numeric_limits<std::uint64_t>::max)()) noexcept {
+    if (missing_.empty() || missing_.front().first > last) return false;
+    std::erase_if(missing_, [last](const SequenceRange& range) { return range.last <= last; });
+    if (!missing_.empty() && missing_.front().first <= last) missing_.front().first = last + 1;
+    return true;
+  }
+
+  /// Ascending, neither touching nor overlapping; valid until the next change.
+  [[nodiscard]] std::span<const SequenceRange> missing() const noexcept { return missing_; }
+
+  /// The highest sequence that the peer is known to have sent.
+  [[nodiscard]] std::uint64_t last_known() const noexcept { return known_; }
+
+ private:
+  /// Takes one sequence out of the missing ones; whether it was missing.
+  bool fill(std::uint64_t sequence, Observation& result) {
+    const auto range = std::ranges::lower_bound(missing_, sequence, {}, &SequenceRange::last);
+    if (range == missing_.end() || range->first > sequence) return false;
+    const SequenceRange hit = *range;
+    if (hit.first == hit.last) {
+      missing_.erase(range);
+    } else if (hit.first == sequence) {
+      ++range->first;
+    } else {
+      range->last = sequence - 1;
+      if (hit.last != sequence) missing_.insert(range + 1, {sequence + 1, hit.last});
+    }
+    keep_bounded(result);
+    return true;
+  }
+
+  void keep_bounded(Observation& result) {
+    if (missing_.size() <= max_ranges) return;
+    result.given_up = missing_.front();
+    missing_.erase(missing_.begin());
+  }
+
+  std::uint64_t known_;     // the highest sequence seen or announced
+  std::uint64_t seen_ = 0;  // the highest sequence seen; 0: none yet
+  std::vector<SequenceRange> missing_{};
+};
+
+}  // namespace syncbus::inline v1::core
