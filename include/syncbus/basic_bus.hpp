@@ -1,0 +1,92 @@
+// BasicBus<Transport>: a bus over one broker. The engine does the work; this owns the transport and answers the verbs.
+#pragma once
+
+#include <memory>
+#include <system_error>
+#include <utility>
+
+#include <syncbus/bus.hpp>
+#include <syncbus/detail/deadline.hpp>
+#include <syncbus/detail/engine_link.hpp>
+#include <syncbus/detail/handler_scope.hpp>
+#include <syncbus/detail/local_bus.hpp>
+#include <syncbus/transport.hpp>
+
+namespace syncbus::inline v1 {
+
+/// A node on a broker. Its verbs are those of BusFacade.
+///
+/// Threads: publishers run this node's own handlers; a dispatch thread (or the executor of the options) runs handlers of
+/// remote events, on_health and on_log; the transport has an I/O thread. Thread safety: shared objects safe, except that
+/// nothing may be called during construction and destruction. Neither copied nor moved.
+template <Transport T>
+class BasicBus : public BusFacade<BasicBus<T>> {
+ public:
+  BasicBus(const BasicBus&) = delete;
+  BasicBus& operator=(const BasicBus&) = delete;
+
+  /// Closes with `close_timeout`. Destroying a bus inside one of its own handlers is undefined.
+  ~BasicBus() { static_cast<void>(shut(local_.options().close_timeout)); }
+
+  /// Blocks until the broker has confirmed everything accepted before the call. Errors: timed_out, not_connected (the
+  /// deadline passed while disconnected; what was accepted is kept and goes out later), closed, would_deadlock.
+  [[nodiscard]] std::error_code flush(Duration timeout) {
+    if (detail::in_handler()) return Errc::would_deadlock;
+    if (local_.closed()) return Errc::closed;
+    return link_.engine().flush(detail::deadline_after(timeout));
+  }
+
+  /// Flushes, then stops; blocks for about `timeout` at most. From its beginning publishes and subscriptions are refused.
+  /// Idempotent. Errors: those of flush, after which the bus is closed all the same and what was not confirmed may be lost;
+  /// would_deadlock, after which it is not.
+  [[nodiscard]] std::error_code close(Duration timeout) {
+    if (detail::in_handler()) return Errc::would_deadlock;
+    return shut(timeout);
+  }
+
+  /// A snapshot; takes the engine's lock for a moment.
+  [[nodiscard]] Metrics metrics() const {
+    Metrics metrics = link_.engine().metrics();
+    local_.subscribers()->add_to(metrics);
+    return metrics;
+  }
+
+  /// Whether the broker is connected and the bus not closed.
+  [[nodiscard]] bool is_healthy() const noexcept { return link_.engine().connected(); }
+
+  [[nodiscard]] NodeId id() const noexcept { return local_.id(); }
+
+ protected:
+  /// Connects within `connect_timeout`, or throws std::system_error with a sentence that says what to do.
+  template <class... Args>
+  explicit BasicBus(BusOptions options, std::in_place_t, Args&&... transport)
+      : local_{std::move(options)}, link_{local_, false, std::forward<Args>(transport)...} {}
+
+ private:
+  friend class BusFacade<BasicBus>;
+
+  [[nodiscard]] std::error_code submit(const Submission& submission) noexcept {
+    if (const auto error = local_.check(submission)) return error;
+    if (submission.scope != Scope::local) {
+      if (const auto error = link_.engine().submit(submission)) return error;
+    }
+    local_.deliver(submission);
+    return {};
+  }
+
+  [[nodiscard]] const std::shared_ptr<detail::LocalDispatch>& dispatch(Scope from) { return local_.dispatch_for(from); }
+
+  [[nodiscard]] std::size_t max_key_bytes() const noexcept { return local_.options().max_key_bytes; }
+
+  [[nodiscard]] std::error_code shut(Duration timeout) noexcept {
+    local_.refuse_all();
+    const auto error = link_.engine().close(detail::deadline_after(timeout));
+    local_.end();
+    return error;
+  }
+
+  detail::LocalBus local_;
+  detail::EngineLink<T> link_;
+};
+
+}  // namespace syncbus::inline v1

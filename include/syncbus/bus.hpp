@@ -1,0 +1,259 @@
+// The concept Bus, with what it means, and BusFacade, which gives every bus its verbs.
+#pragma once
+
+#include <array>
+#include <concepts>
+#include <cstddef>
+#include <initializer_list>
+#include <iterator>
+#include <memory>
+#include <ranges>
+#include <span>
+#include <string_view>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+
+#include <syncbus/detail/local_dispatch.hpp>
+#include <syncbus/error.hpp>
+#include <syncbus/event.hpp>
+#include <syncbus/mailbox.hpp>
+#include <syncbus/metrics.hpp>
+#include <syncbus/options.hpp>
+#include <syncbus/subscription.hpp>
+
+namespace syncbus::inline v1 {
+
+/// What a verb hands to the bus behind the facade: one operation on some keys.
+/// `type` lease_revoked means that the keys are lease ids; type resync, without keys, that everything is stale.
+struct Submission {
+  EventType type = EventType::invalidate;
+  std::uint64_t version = 0;
+  Scope scope = Scope::all;
+  std::span<const std::string_view> keys{};
+};
+
+template <class H>
+concept EventHandler = std::invocable<std::decay_t<H>&, const Event&>;
+
+template <class H>
+concept ResyncHandler = std::invocable<std::decay_t<H>&, const Resync&>;
+
+/// A range that can be walked twice and whose elements are views, or strings that live beyond the walk.
+template <class R>
+concept KeyRange =
+    std::ranges::forward_range<R> && !std::convertible_to<R, std::string_view> &&
+    !std::convertible_to<R, std::span<const std::string_view>> &&
+    std::convertible_to<std::ranges::range_reference_t<R>, std::string_view> &&
+    (std::is_lvalue_reference_v<std::ranges::range_reference_t<R>> ||
+     std::same_as<std::remove_cvref_t<std::ranges::range_reference_t<R>>, std::string_view> ||
+     std::is_pointer_v<std::remove_cvref_t<std::ranges::range_reference_t<R>>>);
+
+/// The verbs of every bus, over these primitives of `Derived` (private, with BusFacade as a friend):
+///
+///     std::error_code submit(const Submission&) noexcept;   // keys not yet checked; all are taken, or none
+///     std::shared_ptr<detail::LocalDispatch> dispatch();    // where subscribers are; throws system_error when closed
+///     std::size_t max_key_bytes() const noexcept;
+///
+/// so that a decorator or a test double is short.
+///
+/// Thread safety: every verb may be called from any thread at any time, also inside handlers, except where it says
+/// otherwise. Handlers of one bus may run on several threads at once: those of local events on the publishers' threads,
+/// those of remote events on the bus's dispatch thread or the executor of its options, one at a time.
+template <class Derived>
+class BusFacade {
+ public:
+  /// Broadcasts that `key` changed. Local handlers have returned when it returns, but inside a handler they run when that
+  /// handler's dispatch has ended. Never waits for a broker's answer; when the send ring is full and the broker is
+  /// confirming it waits for room, at most `send_wait`. Accepted also while disconnected.
+  /// Errors, after which nothing was published: closed, invalid_key, invalid_argument, frame_too_large.
+  [[nodiscard]] std::error_code publish(std::string_view key, PublishOptions options = {}) noexcept {
+    return submit_keys({&key, 1}, options);
+  }
+
+  /// Many keys at once, in their order; one invalid key and none is published. Keys need only live for the call.
+  [[nodiscard]] std::error_code publish(std::span<const std::string_view> keys, PublishOptions options = {}) noexcept {
+    return submit_keys(keys, options);
+  }
+
+  [[nodiscard]] std::error_code publish(std::initializer_list<std::string_view> keys,
+                                        PublishOptions options = {}) noexcept {
+    return submit_keys({keys.begin(), keys.size()}, options);
+  }
+
+  /// Any forward range of views or lvalue strings. Handed over in portions; all keys are checked before the first.
+  template <KeyRange Keys>
+  [[nodiscard]] std::error_code publish(Keys&& keys, PublishOptions options = {}) {
+    for (const std::string_view key : keys) {
+      if (!valid_key(key)) return Errc::invalid_key;
+    }
+    std::array<std::string_view, 128> portion;
+    std::size_t used = 0;
+    for (const std::string_view key : keys) {
+      if (used == portion.size()) {
+        if (const auto error = submit_keys(portion, options)) return error;
+        used = 0;
+      }
+      portion[used++] = key;
+    }
+    return submit_keys({portion.data(), used}, options);
+  }
+
+  std::error_code publish(std::nullptr_t, PublishOptions = {}) = delete;
+
+  /// Everything is stale: every subscriber of every node hears a resync with cause `requested`. Of the options only `scope`
+  /// counts. Blocks like publish.
+  [[nodiscard]] std::error_code publish_all(PublishOptions options = {}) noexcept {
+    return derived().submit({.type = EventType::resync, .scope = options.scope});
+  }
+
+  /// Broadcasts that the lease `id` is revoked, to subscribers of leases only. Of the options `version` and `scope` count.
+  [[nodiscard]] std::error_code revoke_lease(std::string_view id, PublishOptions options = {}) noexcept {
+    return derived().submit(
+        {.type = EventType::lease_revoked, .version = options.version, .scope = options.scope, .keys = {&id, 1}});
+  }
+
+  /// Calls `handler(const Event&)` for every event of `key`, until the Subscription ends. After a loss the handler hears an
+  /// event of its key with type resync, so erasing `event.key` is right without thinking. A subscriber added while an event
+  /// is being dispatched does not hear that event.
+  /// Throws std::system_error: invalid_key, invalid_argument (null handler; on a publish_only bus any scope but local),
+  /// closed. Does not block.
+  template <EventHandler H>
+  [[nodiscard]] Subscription subscribe(std::string_view key, H&& handler, Scope from = Scope::all) {
+    return attach(core::Space::key, key, detail::Subscriber{std::forward<H>(handler)}, from);
+  }
+
+  /// The pull form. Throws also invalid_argument when the capacity is 0.
+  [[nodiscard]] Mailbox subscribe(std::string_view key, MailboxOptions options = {}) {
+    return attach_mailbox(core::Space::key, key, options);
+  }
+
+  /// Hears every event whose key begins with `prefix` (empty: every key), and every resync through `on_resync`.
+  template <EventHandler H, ResyncHandler R>
+  [[nodiscard]] Subscription subscribe_prefix(std::string_view prefix, H&& on_event, R&& on_resync,
+                                              Scope from = Scope::all) {
+    return attach(core::Space::prefix, prefix,
+                  detail::Subscriber{std::forward<H>(on_event), std::forward<R>(on_resync)}, from);
+  }
+
+  [[nodiscard]] Mailbox subscribe_prefix(std::string_view prefix, MailboxOptions options = {}) {
+    return attach_mailbox(core::Space::prefix, prefix, options);
+  }
+
+  /// What a whole cache uses: every event of every key, and every resync.
+  template <EventHandler H, ResyncHandler R>
+  [[nodiscard]] Subscription subscribe_all(H&& on_event, R&& on_resync, Scope from = Scope::all) {
+    return subscribe_prefix({}, std::forward<H>(on_event), std::forward<R>(on_resync), from);
+  }
+
+  [[nodiscard]] Mailbox subscribe_all(MailboxOptions options = {}) { return subscribe_prefix({}, options); }
+
+  /// Not to be had: a handler of many keys must say what a loss means.
+  template <EventHandler H>
+  Subscription subscribe_prefix(std::string_view, H&&) {
+    static_assert(!EventHandler<H>, "subscribe_prefix needs a second callable, on_resync(const Resync&): "
+                                    "say what a loss means, for a cache usually clear()");
+    return {};
+  }
+
+  template <EventHandler H>
+  Subscription subscribe_all(H&&) {
+    static_assert(!EventHandler<H>, "subscribe_all needs a second callable, on_resync(const Resync&): "
+                                    "say what a loss means, for a cache usually clear()");
+    return {};
+  }
+
+  /// Calls `handler(const Event&)` when the lease `id` is revoked (type lease_revoked), or may have been (type resync).
+  template <EventHandler H>
+  [[nodiscard]] Subscription subscribe_lease(std::string_view id, H&& handler, Scope from = Scope::all) {
+    return attach(core::Space::lease, id, detail::Subscriber{std::forward<H>(handler)}, from);
+  }
+
+  [[nodiscard]] Mailbox subscribe_lease(std::string_view id, MailboxOptions options = {}) {
+    return attach_mailbox(core::Space::lease, id, options);
+  }
+
+ protected:
+  BusFacade() = default;
+  ~BusFacade() = default;
+
+ private:
+  [[nodiscard]] Derived& derived() noexcept { return static_cast<Derived&>(*this); }
+
+  [[nodiscard]] bool valid_key(std::string_view key) noexcept {
+    return !key.empty() && key.size() <= derived().max_key_bytes();
+  }
+
+  [[nodiscard]] std::error_code submit_keys(std::span<const std::string_view> keys, PublishOptions options) noexcept {
+    if (options.type > EventType::remove) return Errc::invalid_argument;
+    return derived().submit(
+        {.type = options.type, .version = options.version, .scope = options.scope, .keys = keys});
+  }
+
+  [[nodiscard]] Subscription attach(core::Space space, std::string_view key, detail::Subscriber subscriber, Scope from) {
+    if (subscriber.null()) throw std::system_error{Errc::invalid_argument, "subscribe: a handler is null"};
+    auto dispatch = derived().dispatch(from);
+    const bool every_key = space == core::Space::prefix && key.empty();
+    if (!every_key && !valid_key(key)) throw std::system_error{Errc::invalid_key, "subscribe"};
+    return dispatch->attach(space, key, std::move(subscriber), from);
+  }
+
+  [[nodiscard]] Mailbox attach_mailbox(core::Space space, std::string_view key, const MailboxOptions& options) {
+    if (options.capacity == 0) throw std::system_error{Errc::invalid_argument, "a mailbox needs a capacity above 0"};
+    auto state = std::make_shared<detail::MailboxState>(key, options);
+    auto subscription = attach(space, key, detail::Subscriber{state}, options.scope);
+    return {std::move(state), std::move(subscription)};
+  }
+};
+
+/// Archetypes: the least that a handler may be.
+struct EventHandlerArchetype {
+  EventHandlerArchetype(EventHandlerArchetype&&) noexcept = default;
+  void operator()(const Event&) {}
+};
+struct ResyncHandlerArchetype {
+  ResyncHandlerArchetype(ResyncHandlerArchetype&&) noexcept = default;
+  void operator()(const Resync&) {}
+};
+
+/// A node's way to hear and be heard. What a type must mean beyond its syntax:
+///
+///  1. publish, publish_all and revoke_lease return success only when every matching subscriber of the scope hears the
+///     event, or a resync after it. An error means that nothing was published.
+///  2. When they return, outside handlers, this node's matching handlers have returned.
+///  3. If one publish of a node returned before another began, every subscriber hears them in that order, or joined.
+///  4. Outside handlers, when a Subscription's unsubscribe or destructor returns, its handler is not running and never will
+///     be again. Inside handlers neither waits; the callable lives until its last call has returned.
+///  5. A key is any non-empty byte string up to max_key_bytes. Keys and leases of one name do not mix.
+///  6. A handler that throws harms nobody else: it is counted and reported.
+///  7. flush returns success only when the broker has confirmed everything that was accepted before the call.
+///  8. close is idempotent and ends by its deadline; afterwards publishes answer Errc::closed and subscribing throws it.
+///     Subscriptions and mailboxes may outlive the bus.
+///  9. flush and close inside a handler answer Errc::would_deadlock.
+/// 10. No lock of the library is held while a handler, or anything else of the user's, runs.
+template <class B>
+concept Bus = !std::copyable<B> &&
+    requires(B& bus, const B& constant, std::string_view key, std::span<const std::string_view> keys,
+             std::initializer_list<std::string_view> list, PublishOptions publish_options, MailboxOptions mailbox_options,
+             EventHandlerArchetype on_event, ResyncHandlerArchetype on_resync, Duration timeout) {
+      { bus.publish(key, publish_options) } noexcept -> std::same_as<std::error_code>;
+      { bus.publish(keys, publish_options) } noexcept -> std::same_as<std::error_code>;
+      { bus.publish(list, publish_options) } noexcept -> std::same_as<std::error_code>;
+      { bus.publish_all(publish_options) } noexcept -> std::same_as<std::error_code>;
+      { bus.revoke_lease(key, publish_options) } noexcept -> std::same_as<std::error_code>;
+      { bus.subscribe(key, std::move(on_event)) } -> std::same_as<Subscription>;
+      { bus.subscribe(key, mailbox_options) } -> std::same_as<Mailbox>;
+      { bus.subscribe_prefix(key, std::move(on_event), std::move(on_resync)) } -> std::same_as<Subscription>;
+      { bus.subscribe_prefix(key, mailbox_options) } -> std::same_as<Mailbox>;
+      { bus.subscribe_all(std::move(on_event), std::move(on_resync)) } -> std::same_as<Subscription>;
+      { bus.subscribe_all(mailbox_options) } -> std::same_as<Mailbox>;
+      { bus.subscribe_lease(key, std::move(on_event)) } -> std::same_as<Subscription>;
+      { bus.subscribe_lease(key, mailbox_options) } -> std::same_as<Mailbox>;
+      { bus.flush(timeout) } -> std::same_as<std::error_code>;
+      { bus.close(timeout) } -> std::same_as<std::error_code>;
+      { constant.metrics() } -> std::same_as<Metrics>;
+      { constant.is_healthy() } noexcept -> std::same_as<bool>;
+      { constant.id() } noexcept -> std::same_as<NodeId>;
+    };
+
+}  // namespace syncbus::inline v1

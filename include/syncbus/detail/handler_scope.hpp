@@ -1,0 +1,60 @@
+// Whether this thread is inside a handler of the library, and what it has put off until that ends.
+#pragma once
+
+#include <functional>
+#include <utility>
+#include <vector>
+
+#include <syncbus/detail/thread_marks.hpp>
+
+namespace syncbus::inline v1::detail {
+
+/// Lives while a thread dispatches: handlers and hooks run inside one. When the outermost ends, what was deferred
+/// meanwhile runs, in order, until nothing is left.
+class HandlerScope {
+ public:
+  explicit HandlerScope(ThreadMark& mine) noexcept : mine_{mine} { ++mine_.handlers; }
+  HandlerScope(const HandlerScope&) = delete;
+  HandlerScope& operator=(const HandlerScope&) = delete;
+  ~HandlerScope() {
+    --mine_.handlers;
+    if (mine_.has_deferred) [[unlikely]]
+      run_deferred(mine_);
+  }
+
+  /// Only where must_defer(). The task must not throw.
+  static void defer(std::function<void()> task) {
+    ThreadMark& mine = ThreadMark::mine();
+    mine.deferred.push_back(std::move(task));
+    mine.has_deferred = true;
+  }
+
+  /// Whether what this thread publishes now has to wait: inside a handler, and, so that it does not overtake, while
+  /// what was put off runs.
+  [[nodiscard]] static bool must_defer(const ThreadMark& mine) noexcept {
+    return mine.handlers != 0 || mine.has_deferred;
+  }
+
+ private:
+  /// A task may dispatch, and its handlers may defer: that comes behind what is here already.
+  [[gnu::noinline]] static void run_deferred(ThreadMark& mine) {
+    if (mine.handlers != 0 || mine.draining) return;
+    mine.draining = true;
+    for (std::vector<std::function<void()>> tasks; !mine.deferred.empty(); tasks.clear()) {
+      tasks.swap(mine.deferred);
+      for (auto& task : tasks) std::exchange(task, nullptr)();
+    }
+    mine.draining = false;
+    mine.has_deferred = false;
+  }
+
+  ThreadMark& mine_;
+};
+
+/// Whether the calling thread is inside a handler or hook of any bus.
+[[nodiscard]] inline bool in_handler() noexcept {
+  const ThreadMark* const mine = ThreadMark::mine_if_any();
+  return mine != nullptr && mine->handlers != 0;
+}
+
+}  // namespace syncbus::inline v1::detail

@@ -1,0 +1,93 @@
+// What every bus has on its own node, without a broker: an identity, options, subscribers, and the checks of a publish.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <memory>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include <syncbus/bus.hpp>
+#include <syncbus/detail/handler_scope.hpp>
+#include <syncbus/detail/local_dispatch.hpp>
+#include <syncbus/detail/random_node_id.hpp>
+#include <syncbus/error.hpp>
+#include <syncbus/event.hpp>
+#include <syncbus/options.hpp>
+
+namespace syncbus::inline v1::detail {
+
+/// Thread safety: everything may be called from any thread. Publishing takes no lock.
+class LocalBus {
+ public:
+  static constexpr std::size_t max_label_bytes = 255;  // they travel in heartbeats, behind a length of one byte
+
+  /// Throws std::system_error (invalid_argument) for options that no bus can have.
+  explicit LocalBus(BusOptions options)
+      : id_{random_node_id()},
+        options_{std::move(options)},
+        subscribers_{std::make_shared<LocalDispatch>(options_.on_log)} {
+    if (options_.name.size() > max_label_bytes || options_.zone.size() > max_label_bytes) {
+      throw std::system_error{Errc::invalid_argument, "BusOptions: name and zone are at most 255 bytes each"};
+    }
+  }
+
+  [[nodiscard]] NodeId id() const noexcept { return id_; }
+  [[nodiscard]] const BusOptions& options() const noexcept { return options_; }
+  [[nodiscard]] const std::shared_ptr<LocalDispatch>& subscribers() const noexcept { return subscribers_; }
+
+  /// What is wrong with a submission, before any of it is taken.
+  [[nodiscard]] std::error_code check(const Submission& submission) const noexcept {
+    if (closed_.load(std::memory_order_acquire)) return Errc::closed;
+    for (const std::string_view key : submission.keys) {
+      if (key.empty() || key.size() > options_.max_key_bytes) return Errc::invalid_key;
+    }
+    return {};
+  }
+
+  /// Counts an accepted submission, and has this node's own subscribers hear it if its scope says so: now, or inside a
+  /// handler when that handler's dispatch has ended.
+  void deliver(const Submission& submission) noexcept {
+    const bool heard = submission.scope != Scope::remote;
+    if (submission.type == EventType::resync) return deliver_resync(heard);
+    subscribers_->publish({.type = submission.type, .key = {}, .version = submission.version, .origin = id_},
+                          submission.keys, heard);
+  }
+
+  /// Where a subscriber is attached. Throws std::system_error: closed, or invalid_argument when a publish_only bus is
+  /// asked for what it cannot hear.
+  [[nodiscard]] const std::shared_ptr<LocalDispatch>& dispatch_for(Scope from) const {
+    if (closed_.load(std::memory_order_acquire)) throw std::system_error{Errc::closed, "subscribe"};
+    if (options_.publish_only && from != Scope::local) {
+      throw std::system_error{Errc::invalid_argument,
+                              "subscribe: this bus is publish_only and hears no other node; "
+                              "subscribe with Scope::local, or make the bus without publish_only"};
+    }
+    return subscribers_;
+  }
+
+  /// From here on publishes and subscriptions are refused.
+  void refuse_all() noexcept { closed_.store(true, std::memory_order_release); }
+
+  /// Nothing more will be heard: closes the mailboxes.
+  void end() noexcept {
+    refuse_all();
+    subscribers_->close();
+  }
+
+  [[nodiscard]] bool closed() const noexcept { return closed_.load(std::memory_order_acquire); }
+
+ private:
+  void deliver_resync(bool heard) noexcept {
+    subscribers_->count_published(1);
+    if (heard) subscribers_->publish_resync({ResyncCause::requested, id_});
+  }
+
+  const NodeId id_;
+  const BusOptions options_;
+  const std::shared_ptr<LocalDispatch> subscribers_;
+  std::atomic<bool> closed_{false};
+};
+
+}  // namespace syncbus::inline v1::detail

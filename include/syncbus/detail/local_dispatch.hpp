@@ -1,0 +1,314 @@
+// The subscribers of one node: who hears an event, on whose thread, and when what is taken out may be freed.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include <syncbus/core/dispatch_table.hpp>
+#include <syncbus/core/prefix_lengths.hpp>
+#include <syncbus/detail/handler_scope.hpp>
+#include <syncbus/detail/retired_nodes.hpp>
+#include <syncbus/detail/striped_counters.hpp>
+#include <syncbus/detail/subscriber.hpp>
+#include <syncbus/detail/thread_marks.hpp>
+#include <syncbus/error.hpp>
+#include <syncbus/event.hpp>
+#include <syncbus/metrics.hpp>
+#include <syncbus/subscription.hpp>
+
+namespace syncbus::inline v1::detail {
+
+/// Dispatching takes no lock, allocates nothing, and writes nothing that another dispatching thread writes: it marks
+/// its thread as walking, walks, and marks the subscriber whose handler it runs. Subscribing and unsubscribing take a
+/// mutex, never while user code runs; whoever unsubscribes reads the marks to know when the subscriber can be freed.
+///
+/// A subscriber that is added during a dispatch does not hear that event; one that is taken out hears nothing more.
+/// Owned by the bus and by its subscriptions.
+class LocalDispatch final : public SubscriptionHome, public std::enable_shared_from_this<LocalDispatch> {
+ public:
+  /// `on_log` may be empty.
+  explicit LocalDispatch(std::function<void(std::string_view)> on_log) : on_log_{std::move(on_log)} {}
+
+  // --- subscribing
+
+  /// Throws std::system_error (closed).
+  [[nodiscard]] Subscription attach(core::Space space, std::string_view key, Subscriber subscriber, Scope from) {
+    auto node = Node::make(space, key, std::move(subscriber), from);
+    Node* const place = node.get();
+    {
+      const std::lock_guard lock{mutex_};
+      if (closed_) throw std::system_error{Errc::closed, "subscribe"};
+      table_.make_room();
+      if (space == core::Space::prefix) lengths_.add(key.size());
+      members_in(space).fetch_add(1, std::memory_order_release);
+      table_.insert(std::move(node));
+    }
+    collect();
+    return {shared_from_this(), place};
+  }
+
+  void detach(void* place, bool wait) noexcept override {
+    Node* const node = static_cast<Node*>(place);
+    const bool inside = in_handler();
+    const bool waits = wait && !inside;
+    {
+      const std::lock_guard lock{mutex_};
+      members_in(node->space).fetch_sub(1, std::memory_order_release);
+      table_.erase(*node);
+      if (node->space == core::Space::prefix) lengths_.remove(node->name().size());
+      if (!waits) retired_.add(*node);
+    }
+    if (inside) collect_after_handler();
+    if (!waits) return;  // the caller may hold a lock that the callable's destructor takes: others free it
+    for (const ThreadMark* mark = ThreadMark::first(); mark != nullptr; mark = mark->next())
+      mark->wait_until_past(node);
+    Node::Deleter{}(node);
+    collect();
+  }
+
+  /// Mailboxes receive nothing more, and nobody can subscribe.
+  void close() noexcept {
+    const std::lock_guard lock{mutex_};
+    closed_ = true;
+    const std::uint64_t last = table_.last_id();
+    for (Node* node = table_.first_of_all(last); node != nullptr;
+         node = Table::next_living(*node, node->order, node->id, last)) {
+      node->subscriber.close();
+    }
+  }
+
+  // --- dispatching
+
+  /// Has this node's own event heard: now, or inside a handler when that handler's dispatch has ended.
+  void publish(const Event& event) noexcept { publish(event, ThreadMark::mine()); }
+
+  /// The same for many keys, which are counted as published; `heard` is whether anybody on this node may hear them.
+  void publish(Event event, std::span<const std::string_view> keys, bool heard) noexcept {
+    ThreadMark& mine = ThreadMark::mine();
+    counters_.add(mine.slot(), &CounterStripe::published, keys.size());
+    if (!heard) return;
+    for (const std::string_view key : keys) {
+      event.key = key;
+      publish(event, mine);
+    }
+  }
+
+  void publish_resync(const Resync& resync) noexcept {
+    ThreadMark& mine = ThreadMark::mine();
+    if (!HandlerScope::must_defer(mine)) return dispatch_resync(resync, true, mine);
+    HandlerScope::defer([self = shared_from_this(), resync] { self->dispatch_resync(resync, true); });
+  }
+
+  /// Calls every matching subscriber. `own`: the event is of this node. Returns when they have returned, also inside a
+  /// handler.
+  void dispatch(const Event& event, bool own) noexcept {
+    ThreadMark& mine = ThreadMark::mine();
+    if (mine.handlers == 0) [[likely]]
+      return dispatch(event, own, mine);
+    const ThreadMark::Second second;
+    dispatch(event, own, second.get());
+  }
+
+  /// Calls every subscriber: of any key, prefix or lease.
+  void dispatch_resync(const Resync& resync, bool own) noexcept {
+    ThreadMark& mine = ThreadMark::mine();
+    if (mine.handlers == 0) [[likely]]
+      return dispatch_resync(resync, own, mine);
+    const ThreadMark::Second second;
+    dispatch_resync(resync, own, second.get());
+  }
+
+  // --- what people see
+
+  void count_published(std::uint64_t keys) noexcept {
+    counters_.add(ThreadMark::mine().slot(), &CounterStripe::published, keys);
+  }
+
+  void add_to(Metrics& metrics) const noexcept {
+    metrics.published += counters_.sum(&CounterStripe::published);
+    metrics.delivered += counters_.sum(&CounterStripe::delivered);
+    metrics.joined += counters_.sum(&CounterStripe::joined);
+    metrics.handler_errors += counters_.sum(&CounterStripe::handler_errors);
+    for (std::size_t i = 0; i != resyncs_.size(); ++i) {
+      metrics.resyncs[i] += resyncs_[i].load(std::memory_order_relaxed);
+    }
+  }
+
+  /// Tells on_log a line.
+  void report(std::string_view line) noexcept {
+    if (on_log_) run_hook([&] { on_log_(line); });
+  }
+
+  /// Runs a hook of the user's as handlers run: what it throws is counted.
+  template <class Hook>
+  void run_hook(const Hook& hook) noexcept {
+    ThreadMark& mine = ThreadMark::mine();
+    const HandlerScope scope{mine};
+    try {
+      hook();
+    } catch (...) {
+      counters_.add(mine.slot(), &CounterStripe::handler_errors, 1);
+    }
+  }
+
+ private:
+  using Table = core::DispatchTable<Subscriber>;
+  using Node = Table::Node;
+  using Target = Table::Target;
+
+  void publish(const Event& event, ThreadMark& mine) noexcept {
+    if (!HandlerScope::must_defer(mine)) [[likely]]
+      return dispatch(event, true, mine);
+    HandlerScope::defer([self = shared_from_this(), key = std::string{event.key}, type = event.type,
+                         version = event.version, origin = event.origin] {
+      self->dispatch({type, key, version, origin}, true);
+    });
+  }
+
+  void dispatch(const Event& event, bool own, ThreadMark& mark) noexcept {
+    {
+      const HandlerScope scope{mark};
+      const std::uint64_t last = table_.last_id();
+      const bool lease = event.type == EventType::lease_revoked;
+      const auto space = lease ? core::Space::lease : core::Space::key;
+      if (members_in(space).load(std::memory_order_acquire) != 0) {
+        dispatch_to({space, event.key, last}, event, own, mark);
+      }
+      if (!lease && lengths_.first() != nullptr) dispatch_to_prefixes(event, own, last, mark);
+    }
+    collect();
+  }
+
+  [[gnu::noinline]] void dispatch_to_prefixes(const Event& event, bool own, std::uint64_t last, ThreadMark& mark) noexcept {
+    for (const auto* entry = lengths_.first(); entry != nullptr; entry = entry->next) {
+      if (entry->length > event.key.size() || entry->prefixes.load(std::memory_order_acquire) == 0) continue;
+      dispatch_to({core::Space::prefix, event.key.substr(0, entry->length), last}, event, own, mark);
+    }
+  }
+
+  [[gnu::always_inline]] void dispatch_to(const Target& target, const Event& event, bool own,
+                                          ThreadMark& mark) noexcept {
+    mark.walk();
+    Node* node = table_.find(target, 0);
+    while (node != nullptr) {
+      const std::uint64_t id = node->id;
+      const bool more = node->followed.load();
+      mark.hold(node);
+      if (hears(*node, own)) call(*node, mark, 1, [&] { return node->subscriber.event(event); });
+      if (!more) break;
+      mark.walk();
+      // Taken out meanwhile, it has lost its place: begin again, behind its id. It cannot be freed before this walk
+      // ends.
+      node = node->alive.load() ? Table::next_match(*node, target, id) : table_.find(target, id);
+    }
+    mark.leave();
+  }
+
+  void dispatch_resync(const Resync& resync, bool own, ThreadMark& mark) noexcept {
+    count_resync(resync.cause);
+    {
+      const HandlerScope scope{mark};
+      const std::uint64_t last = table_.last_id();
+      mark.walk();
+      for (Node* node = table_.first_of_all(last); node != nullptr;) {
+        const std::uint64_t order = node->order;
+        const std::uint64_t id = node->id;
+        mark.hold(node);
+        if (hears(*node, own)) call(*node, mark, 0, [&] { return node->subscriber.resync(resync, node->name()); });
+        mark.walk();
+        node = node->alive.load() ? Table::next_living(*node, order, id, last) : table_.find_behind(order, id, last);
+      }
+      mark.leave();
+    }
+    collect();
+  }
+
+  /// How many subscribers a namespace has: a cache that hears all keys through one pays for no look-up of single ones.
+  [[nodiscard]] std::atomic<std::size_t>& members_in(core::Space space) noexcept {
+    return members_[static_cast<std::size_t>(space)];
+  }
+
+  [[nodiscard]] static bool hears(const Node& node, bool own) noexcept {
+    return node.from == Scope::all || (node.from == Scope::local) == own;
+  }
+
+  /// Calls a subscriber and counts what came of it; `deliveries` is 1 for an event, 0 for a resync. A call that throws
+  /// harms nobody else.
+  template <class Call>
+  [[gnu::always_inline]] void call(const Node& node, const ThreadMark& mark, std::uint64_t deliveries,
+                                   const Call& invoke) noexcept {
+    try {
+      const Stored stored = invoke();
+      counters_.add(mark.slot(), &CounterStripe::delivered, stored.stored ? deliveries : 0);
+      if (stored.joined != 0) counters_.add(mark.slot(), &CounterStripe::joined, stored.joined);
+      if (stored.overflowed) count_resync(ResyncCause::overflow);
+    } catch (const std::exception& error) {
+      count_error(node, mark, error.what());
+    } catch (...) {
+      count_error(node, mark, "something that is no std::exception");
+    }
+  }
+
+  void count_resync(ResyncCause cause) noexcept {
+    resyncs_[static_cast<std::size_t>(cause)].fetch_add(1, std::memory_order_relaxed);
+  }
+
+  void count_error(const Node& node, const ThreadMark& mark, std::string_view what) noexcept {
+    counters_.add(mark.slot(), &CounterStripe::handler_errors, 1);
+    if (!on_log_) return;
+    run_hook([&] {
+      constexpr std::size_t shown = 64;
+      const std::string key = std::string{node.name().substr(0, shown)} + (node.name().size() > shown ? "..." : "");
+      on_log_("the handler subscribed to \"" + key + "\" threw: " + std::string{what});
+    });
+  }
+
+  /// Frees what was taken out without a wait, if by now nobody holds it.
+  void collect() noexcept {
+    if (!retired_.empty()) [[unlikely]]
+      collect_now();
+  }
+
+  [[gnu::noinline]] void collect_now() noexcept {
+    Node* unheld = nullptr;
+    {
+      const std::unique_lock lock{mutex_, std::try_to_lock};
+      if (!lock) return;
+      unheld = retired_.take_unheld();
+    }
+    RetiredNodes<Node>::destroy(unheld);
+  }
+
+  /// Inside a handler, of this or another bus, when it has ended at the latest.
+  void collect_after_handler() noexcept {
+    try {
+      HandlerScope::defer([self = shared_from_this()] { self->collect(); });
+    } catch (const std::bad_alloc&) {
+      return;  // then the next dispatch or subscription does it
+    }
+  }
+
+  std::mutex mutex_;
+  Table table_;
+  core::PrefixLengths lengths_;
+  std::array<std::atomic<std::size_t>, 3> members_{};  ///< by Space
+  RetiredNodes<Node> retired_;
+  bool closed_ = false;
+  StripedCounters counters_;
+  std::array<std::atomic<std::uint64_t>, resync_cause_count> resyncs_{};
+  const std::function<void(std::string_view)> on_log_;
+};
+
+}  // namespace syncbus::inline v1::detail

@@ -1,0 +1,161 @@
+// The pull form of a subscription: a bounded, conflating box of events, read when its owner has time.
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <syncbus/core/pending_events.hpp>
+#include <syncbus/detail/deadline.hpp>
+#include <syncbus/detail/local_dispatch.hpp>
+#include <syncbus/event.hpp>
+#include <syncbus/options.hpp>
+#include <syncbus/subscription.hpp>
+
+namespace syncbus::inline v1 {
+
+namespace detail {
+
+/// What a Mailbox and the subscription that fills it share. It outlives whichever ends first.
+class MailboxState final : public MailboxSink {
+ public:
+  /// `name` is the key, prefix or lease subscribed to: the key of the resyncs it yields.
+  MailboxState(std::string_view name, const MailboxOptions& options)
+      : name_{name},
+        pending_{options.capacity, (std::numeric_limits<std::size_t>::max)()},
+        on_stop_{options.stop_token, Close{*this}} {}
+
+  Stored put(const Event& event) noexcept override {
+    Stored result;
+    {
+      const std::lock_guard lock{mutex_};
+      if (closed_) return {.stored = false};
+      const auto put = pending_.put({.type = event.type, .key = event.key, .version = event.version}, event.origin);
+      result.joined = static_cast<std::uint32_t>(put.absorbed);
+      result.overflowed = put.overflowed;
+    }
+    arrived_.notify_one();
+    return result;
+  }
+
+  Stored put_resync(const Resync& resync) noexcept override {
+    Stored result;
+    {
+      const std::lock_guard lock{mutex_};
+      if (closed_) return {.stored = false};
+      result.joined = static_cast<std::uint32_t>(pending_.put_resync(resync));
+    }
+    arrived_.notify_one();
+    return result;
+  }
+
+  void close() noexcept override {
+    {
+      const std::lock_guard lock{mutex_};
+      closed_ = true;
+    }
+    arrived_.notify_all();
+  }
+
+  [[nodiscard]] bool closed() const noexcept {
+    const std::lock_guard lock{mutex_};
+    return closed_;
+  }
+
+  [[nodiscard]] std::optional<OwnedEvent> take() {
+    const std::lock_guard lock{mutex_};
+    return take_locked();
+  }
+
+  [[nodiscard]] std::optional<OwnedEvent> take_until(TimePoint deadline, const std::stop_token& stop) {
+    const std::stop_callback wake{stop, [this]() noexcept {
+                                    const std::lock_guard lock{mutex_};
+                                    arrived_.notify_all();
+                                  }};
+    std::unique_lock lock{mutex_};
+    arrived_.wait_until(lock, deadline, [&] { return !pending_.empty() || closed_ || stop.stop_requested(); });
+    return take_locked();
+  }
+
+ private:
+  struct Close {
+    MailboxState& state;
+    void operator()() const noexcept { state.close(); }
+  };
+
+  [[nodiscard]] std::optional<OwnedEvent> take_locked() {
+    if (const auto resync = pending_.take_resync()) {
+      return OwnedEvent{.type = EventType::resync, .key = name_, .version = 0, .origin = resync->peer};
+    }
+    core::PendingEvent event;
+    if (!pending_.pop_front(event)) return std::nullopt;
+    return OwnedEvent{
+        .type = event.type, .key = std::move(event.key), .version = event.version, .origin = event.origin};
+  }
+
+  const std::string name_;
+  mutable std::mutex mutex_;
+  std::condition_variable arrived_;
+  core::PendingEvents pending_;
+  bool closed_ = false;
+  std::stop_callback<Close> on_stop_;  // last: its callback uses everything above
+};
+
+}  // namespace detail
+
+/// Events of one key, prefix or lease, or of all keys, that wait until they are received.
+///
+/// Bounded by MailboxOptions::capacity keys and conflating: events of one key and origin that wait are one event, of the
+/// latest position, of type invalidate if their types differ, of the larger version (0 absorbs). One key more than the
+/// capacity, or a resync of the bus, joins everything that waits into one event of type resync, whose key is what was
+/// subscribed to. Nothing is dropped in silence.
+///
+/// Thread safety: distinct objects are independent; of one object, try_receive, receive and closed may be called from any
+/// threads at once. A mailbox may outlive its bus.
+class Mailbox {
+ public:
+  Mailbox() noexcept = default;
+
+  /// The next event, or none when nothing waits. Does not block. May throw bad_alloc, and then the event still waits.
+  [[nodiscard]] std::optional<OwnedEvent> try_receive() { return state_ ? state_->take() : std::nullopt; }
+
+  /// The next event; none when none came within `timeout`, when `stop` was requested, or when the mailbox is closed and
+  /// empty. Blocks for at most `timeout`; inside a handler it holds up that handler.
+  [[nodiscard]] std::optional<OwnedEvent> receive(Duration timeout, std::stop_token stop = {}) {
+    return state_ ? state_->take_until(detail::deadline_after(timeout), stop) : std::nullopt;
+  }
+
+  /// Whether nothing more will arrive: after unsubscribe, the end of the bus, or a request of the options' stop token. What
+  /// arrived before can still be received.
+  [[nodiscard]] bool closed() const noexcept { return !state_ || state_->closed(); }
+
+  /// Ends the subscription and closes the mailbox. Does not wait for anybody.
+  void unsubscribe() noexcept {
+    if (state_) state_->close();
+    subscription_.request_unsubscribe();
+  }
+
+  Mailbox(Mailbox&&) noexcept = default;
+  Mailbox& operator=(Mailbox&&) noexcept = default;
+  ~Mailbox() = default;
+
+ private:
+  template <class>
+  friend class BusFacade;
+
+  Mailbox(std::shared_ptr<detail::MailboxState> state, Subscription subscription) noexcept
+      : state_{std::move(state)}, subscription_{std::move(subscription)} {}
+
+  std::shared_ptr<detail::MailboxState> state_;
+  Subscription subscription_;
+};
+
+}  // namespace syncbus::inline v1

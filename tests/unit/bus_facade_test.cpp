@@ -1,0 +1,256 @@
+// Which verb, and which overload of it, a call means; and what the facade checks before a bus hears of it.
+#include <array>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <list>
+#include <memory>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <syncbus/bus.hpp>
+#include <syncbus/in_memory_bus.hpp>
+
+#include "support/catch.hpp"
+#include "support/lines.hpp"
+
+using namespace syncbus;
+using support::line_of, support::Lines;
+
+namespace {
+
+/// A bus that notes what the facade hands to it: the keys of each submission.
+class RecordingBus : public BusFacade<RecordingBus> {
+ public:
+  struct Submitted {
+    EventType type;
+    std::uint64_t version;
+    Scope scope;
+    Lines keys;
+
+    friend bool operator==(const Submitted&, const Submitted&) = default;
+  };
+
+  /// The only submission since the last call, or a nonsense that equals no expectation.
+  Submitted one() {
+    if (submissions.size() != 1) return {EventType::resync, submissions.size(), Scope::local, {"not one submission"}};
+    return std::exchange(submissions, {}).front();
+  }
+
+  std::vector<Submitted> submissions;
+  std::error_code answer;
+
+ private:
+  friend class BusFacade<RecordingBus>;
+
+  std::error_code submit(const Submission& submission) noexcept {
+    submissions.push_back(
+        {submission.type, submission.version, submission.scope, Lines(submission.keys.begin(), submission.keys.end())});
+    return answer;
+  }
+  const std::shared_ptr<detail::LocalDispatch>& dispatch(Scope) const { return local_.subscribers(); }
+  std::size_t max_key_bytes() const noexcept { return 100; }
+
+  detail::LocalBus local_{BusOptions{}};
+};
+
+RecordingBus::Submitted keys(Lines expected) { return {EventType::invalidate, 0, Scope::all, std::move(expected)}; }
+
+template <class Keys>
+concept Publishable = requires(RecordingBus& bus, Keys&& keys) {
+  bus.publish(std::forward<Keys>(keys));
+};
+
+}  // namespace
+
+// Every bus is one; what is only half a bus is none.
+static_assert(Bus<InMemoryBus>);
+static_assert(!Bus<RecordingBus> && !Bus<int>);  // it cannot flush, close or be measured
+
+// Publishing views never throws, so that it can be called anywhere.
+static_assert(noexcept(std::declval<InMemoryBus&>().publish("k")));
+static_assert(noexcept(std::declval<InMemoryBus&>().publish("k", {.version = 1})));
+static_assert(noexcept(std::declval<InMemoryBus&>().publish({"a", "b"})));
+static_assert(noexcept(std::declval<InMemoryBus&>().publish(std::span<const std::string_view>{})));
+static_assert(noexcept(std::declval<InMemoryBus&>().publish_all()));
+static_assert(noexcept(std::declval<InMemoryBus&>().revoke_lease("l")));
+
+// What a key, or a range of keys, may be.
+static_assert(Publishable<const char*> && Publishable<std::string> && Publishable<std::string_view>);
+static_assert(Publishable<std::vector<std::string>> && Publishable<const std::set<std::string>&>);
+static_assert(!Publishable<std::nullptr_t> && !Publishable<int> && !Publishable<std::vector<int>>);
+
+TEST_CASE("a string in any form is one key") {
+  RecordingBus bus;
+  const std::string string = "string";
+  const char* const pointer = "pointer";
+  const char array[] = "array";
+  CHECK_FALSE(bus.publish("literal"));
+  CHECK(bus.one() == keys({"literal"}));
+  CHECK_FALSE(bus.publish(string));
+  CHECK(bus.one() == keys({"string"}));
+  CHECK_FALSE(bus.publish(std::string{"temporary"}));
+  CHECK(bus.one() == keys({"temporary"}));
+  CHECK_FALSE(bus.publish(std::string_view{"view"}));
+  CHECK(bus.one() == keys({"view"}));
+  CHECK_FALSE(bus.publish(pointer));
+  CHECK(bus.one() == keys({"pointer"}));
+  CHECK_FALSE(bus.publish(array));
+  CHECK(bus.one() == keys({"array"}));
+}
+
+TEST_CASE("braces are a list of keys, also when two pointers could make one view") {
+  RecordingBus bus;
+  CHECK_FALSE(bus.publish({"a", "b"}));
+  CHECK(bus.one() == keys({"a", "b"}));
+  CHECK_FALSE(bus.publish({"a", "b", "c"}));
+  CHECK(bus.one() == keys({"a", "b", "c"}));
+  const std::string x = "x";
+  CHECK_FALSE(bus.publish({x, "y"}, {.version = 2}));
+  CHECK(bus.one() == RecordingBus::Submitted{EventType::invalidate, 2, Scope::all, {"x", "y"}});
+  CHECK_FALSE(bus.publish({"single"}));
+  CHECK(bus.one() == keys({"single"}));
+}
+
+TEST_CASE("ranges of views, lvalue strings and pointers are many keys") {
+  RecordingBus bus;
+  const std::array<std::string_view, 2> views{"a", "b"};
+  const std::vector<std::string> strings{"c", "d"};
+  const std::set<std::string> set{"f", "e"};
+  const std::deque<std::string_view> deque{"g"};
+  const char* const pointers[]{"h", "i"};
+  CHECK_FALSE(bus.publish(views));
+  CHECK(bus.one() == keys({"a", "b"}));
+  CHECK_FALSE(bus.publish(std::span{views}));
+  CHECK(bus.one() == keys({"a", "b"}));
+  CHECK_FALSE(bus.publish(std::vector<std::string_view>{"v", "w"}));
+  CHECK(bus.one() == keys({"v", "w"}));
+  CHECK_FALSE(bus.publish(strings));
+  CHECK(bus.one() == keys({"c", "d"}));
+  CHECK_FALSE(bus.publish(std::vector<std::string>{"t"}));  // it lives until the call returns
+  CHECK(bus.one() == keys({"t"}));
+  CHECK_FALSE(bus.publish(set));
+  CHECK(bus.one() == keys({"e", "f"}));
+  CHECK_FALSE(bus.publish(deque));
+  CHECK(bus.one() == keys({"g"}));
+  CHECK_FALSE(bus.publish(pointers));
+  CHECK(bus.one() == keys({"h", "i"}));
+}
+
+TEST_CASE("a long range is handed over in portions, whole and in order, and ends at the first error") {
+  RecordingBus bus;
+  std::list<std::string> range;
+  for (int i = 0; i != 300; ++i) range.push_back(std::to_string(i));
+  CHECK_FALSE(bus.publish(range, {.type = EventType::set, .version = 4, .scope = Scope::remote}));
+  Lines all;
+  for (const auto& each : bus.submissions) {
+    CHECK(each.keys.size() <= 128);
+    CHECK(each.type == EventType::set);
+    CHECK(each.version == 4);
+    CHECK(each.scope == Scope::remote);
+    all.insert(all.end(), each.keys.begin(), each.keys.end());
+  }
+  CHECK(all == Lines(range.begin(), range.end()));
+
+  bus.submissions.clear();
+  bus.answer = Errc::frame_too_large;
+  CHECK(bus.publish(range) == Errc::frame_too_large);
+  CHECK(bus.submissions.size() == 1);
+
+  bus.submissions.clear();
+  range.back().clear();
+  CHECK(bus.publish(range) == Errc::invalid_key);
+  CHECK(bus.submissions.empty());  // checked before the first portion
+}
+
+TEST_CASE("options travel, and types that are only received are refused") {
+  RecordingBus bus;
+  CHECK_FALSE(bus.publish("k", {.type = EventType::remove, .version = 9, .scope = Scope::local}));
+  CHECK(bus.one() == RecordingBus::Submitted{EventType::remove, 9, Scope::local, {"k"}});
+  CHECK(bus.publish("k", {.type = EventType::lease_revoked}) == Errc::invalid_argument);
+  CHECK(bus.publish("k", {.type = EventType::resync}) == Errc::invalid_argument);
+  CHECK(bus.submissions.empty());
+}
+
+TEST_CASE("publish_all is a resync without keys, of whose options only the scope counts") {
+  RecordingBus bus;
+  CHECK_FALSE(bus.publish_all());
+  CHECK(bus.one() == RecordingBus::Submitted{EventType::resync, 0, Scope::all, {}});
+  CHECK_FALSE(bus.publish_all({.type = EventType::set, .version = 3, .scope = Scope::remote}));
+  CHECK(bus.one() == RecordingBus::Submitted{EventType::resync, 0, Scope::remote, {}});
+}
+
+TEST_CASE("revoke_lease is an event of the leases, of whose options the type does not count") {
+  RecordingBus bus;
+  CHECK_FALSE(bus.revoke_lease("l", {.type = EventType::set, .version = 3, .scope = Scope::remote}));
+  CHECK(bus.one() == RecordingBus::Submitted{EventType::lease_revoked, 3, Scope::remote, {"l"}});
+}
+
+TEST_CASE("braces without a handler are a mailbox") {
+  RecordingBus bus;
+  static_assert(std::same_as<decltype(bus.subscribe("k")), Mailbox>);
+  static_assert(std::same_as<decltype(bus.subscribe("k", {})), Mailbox>);
+  static_assert(std::same_as<decltype(bus.subscribe("k", {.capacity = 5})), Mailbox>);
+  static_assert(std::same_as<decltype(bus.subscribe_prefix("k", {})), Mailbox>);
+  static_assert(std::same_as<decltype(bus.subscribe_all()), Mailbox>);
+  static_assert(std::same_as<decltype(bus.subscribe_all({})), Mailbox>);
+  static_assert(std::same_as<decltype(bus.subscribe_all({.capacity = 5})), Mailbox>);
+  static_assert(std::same_as<decltype(bus.subscribe_lease("l", {})), Mailbox>);
+  CHECK_FALSE(bus.subscribe("k", {}).closed());
+}
+
+TEST_CASE("a handler may be any callable: generic, mutable, move-only, a pointer, a member of something") {
+  InMemoryBus bus;
+  int calls = 0;
+  struct Functor {
+    int* calls;
+    void operator()(const Event&) { ++*calls; }
+    void operator()(const Resync&) { ++*calls; }
+  };
+  static int by_pointer;
+  by_pointer = 0;
+  void (*const pointer)(const Event&) = [](const Event&) { ++by_pointer; };
+  Functor functor{&calls};
+  std::vector<Subscription> subscriptions;
+  subscriptions.push_back(bus.subscribe("k", [&](auto&&...) { ++calls; }));
+  subscriptions.push_back(bus.subscribe("k", [&calls, n = 0](const Event&) mutable { calls += ++n; }));
+  subscriptions.push_back(
+      bus.subscribe("k", [&calls, owned = std::make_unique<int>(1)](const Event&) { calls += *owned; }));
+  subscriptions.push_back(bus.subscribe("k", functor));
+  subscriptions.push_back(bus.subscribe("k", std::ref(functor)));
+  subscriptions.push_back(bus.subscribe("k", std::function<void(Event)>{functor}));
+  subscriptions.push_back(bus.subscribe("k", pointer));
+  subscriptions.push_back(bus.subscribe("k", [](Event) { return 7; }));  // what it returns is nobody's
+  subscriptions.push_back(bus.subscribe_all(functor, functor));
+  CHECK_FALSE(bus.publish("k"));
+  CHECK(calls == 7);
+  CHECK(by_pointer == 1);
+}
+
+TEST_CASE("what cannot be subscribed to is refused before the bus is asked") {
+  RecordingBus bus;
+  const auto refused = [](const auto& call) {
+    try {
+      call();
+      return std::error_code{};
+    } catch (const std::system_error& error) {
+      return error.code();
+    }
+  };
+  const std::function<void(const Event&)> null;
+  const auto ignore = [](const Event&) {};
+  CHECK(refused([&] { static_cast<void>(bus.subscribe("", ignore)); }) == Errc::invalid_key);
+  CHECK(refused([&] { static_cast<void>(bus.subscribe(std::string(101, 'x'), ignore)); }) == Errc::invalid_key);
+  CHECK(refused([&] { static_cast<void>(bus.subscribe("k", null)); }) == Errc::invalid_argument);
+  CHECK(refused([&] { static_cast<void>(bus.subscribe("k", MailboxOptions{.capacity = 0})); }) ==
+        Errc::invalid_argument);
+  CHECK_FALSE(refused([&] { static_cast<void>(bus.subscribe(std::string(100, 'x'), ignore)); }));
+}

@@ -1,0 +1,240 @@
+// What InMemoryBus promises beyond the contract of every bus: inline delivery on a hub, and who runs handlers on whose
+// thread.
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <semaphore>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include <syncbus/in_memory_bus.hpp>
+#include <syncbus/in_memory_hub.hpp>
+
+#include "support/catch.hpp"
+#include "support/lines.hpp"
+
+using namespace std::chrono_literals;
+using namespace syncbus;
+using support::line_of, support::Lines;
+
+TEST_CASE("when publish returns, every node on the hub has heard, in the order of publishing") {
+  InMemoryHub hub;
+  InMemoryBus a{hub}, b{hub}, c{hub};
+  Lines at_b, at_c;
+  const auto x = b.subscribe_all([&](const Event& event) { at_b.push_back(line_of(event)); },
+                                 [&](const Resync& resync) { at_b.push_back(line_of(resync)); });
+  const auto y = c.subscribe("k2", [&](const Event& event) { at_c.push_back(line_of(event)); });
+  CHECK_FALSE(a.publish({"k1", "k2"}));
+  CHECK(at_b == Lines{"invalidate k1", "invalidate k2"});
+  CHECK(at_c == Lines{"invalidate k2"});
+  CHECK_FALSE(c.publish("k3", {.type = EventType::remove}));
+  CHECK(at_b.back() == "remove k3");
+  CHECK_FALSE(a.publish_all());
+  CHECK(at_b.back() == "resync: requested");
+  CHECK(at_c.back() == "resync k2");
+}
+
+TEST_CASE("hubs do not hear each other") {
+  InMemoryHub left, right;
+  InMemoryBus a{left}, b{right}, alone;
+  int calls = 0;
+  const auto x = b.subscribe("k", [&](const Event&) { ++calls; });
+  const auto y = alone.subscribe("k", [&](const Event&) { ++calls; });
+  CHECK_FALSE(a.publish("k"));
+  CHECK(calls == 0);
+}
+
+TEST_CASE("a hub may end before its nodes, and nodes may come and go") {
+  auto hub = std::make_unique<InMemoryHub>();
+  InMemoryBus a{*hub};
+  std::optional<InMemoryBus> b;
+  b.emplace(*hub);
+  int calls = 0;
+  const auto x = a.subscribe("k", [&](const Event&) { ++calls; });
+  hub.reset();
+  CHECK_FALSE(b->publish("k"));
+  CHECK(calls == 1);
+  b.reset();
+  CHECK_FALSE(a.publish("k"));
+  CHECK(calls == 2);
+}
+
+TEST_CASE("a publish inside a handler is heard everywhere when the outer publish returns") {
+  InMemoryHub hub;
+  InMemoryBus a{hub}, b{hub}, c{hub};
+  Lines log;
+  const auto note = [&](std::string_view node) {
+    return [&log, node](const Event& event) { log.push_back(std::string{node} + " " + line_of(event)); };
+  };
+  bool inside = false;
+  const auto at_b = b.subscribe("1", [&](const Event&) {
+    inside = true;
+    if (b.publish({"2", "3"})) log.push_back("error");
+    inside = false;
+  });
+  const auto c1 = c.subscribe("1", note("c")), c2 = c.subscribe("2", note("c")), b3 = b.subscribe("3", note("b"));
+  const auto a2 = a.subscribe("2", [&](const Event&) { log.push_back(inside ? "a hears inside" : "a hears 2"); });
+  CHECK_FALSE(a.publish("1"));
+  CHECK(log.size() == 4);
+  CHECK(std::ranges::count(log, "a hears 2") == 1);
+  CHECK(std::ranges::count(log, "b invalidate 3") == 1);
+  CHECK(std::ranges::count(log, "c invalidate 1") == 1);
+  CHECK(std::ranges::count(log, "c invalidate 2") == 1);
+}
+
+TEST_CASE("a conversation of handlers ends before the publish that began it returns") {
+  InMemoryHub hub;
+  InMemoryBus left{hub}, right{hub};
+  int said = 0;
+  const auto answer = [&said](InMemoryBus& bus, const char* key) {
+    return [&said, &bus, key](const Event& event) {
+      ++said;
+      if (event.version < 100 && bus.publish(key, {.version = event.version + 1})) said = -1'000;
+    };
+  };
+  const auto ping = right.subscribe("ping", answer(right, "pong"), Scope::remote);
+  const auto pong = left.subscribe("pong", answer(left, "ping"), Scope::remote);
+  CHECK_FALSE(left.publish("ping", {.version = 1}));
+  CHECK(said == 100);
+}
+
+TEST_CASE("a publish on another thread returns when its delivery has ended, though a third thread delivers") {
+  InMemoryHub hub;
+  InMemoryBus a{hub}, b{hub}, listener{hub};
+  std::binary_semaphore entered{0}, leave{0};
+  std::atomic<bool> heard_second = false, second_returned = false, early = false;
+  const auto first = listener.subscribe("first", [&](const Event&) {
+    entered.release();
+    leave.acquire();
+  });
+  const auto second = listener.subscribe("second", [&](const Event&) {
+    if (second_returned) early = true;
+    heard_second = true;
+  });
+  std::jthread draining{[&] { static_cast<void>(a.publish("first")); }};
+  entered.acquire();  // that thread is draining the hub now, inside a handler
+  bool heard_at_return = false;
+  std::jthread waiting{[&] {
+    static_cast<void>(b.publish("second"));
+    second_returned = true;
+    heard_at_return = heard_second;
+  }};
+  leave.release();
+  waiting.join();
+  draining.join();
+  CHECK(heard_at_return);
+  CHECK_FALSE(early);
+}
+
+TEST_CASE("a publish inside a handler returns at once, though another thread delivers") {
+  InMemoryHub hub;
+  InMemoryBus a{hub}, b{hub}, listener{hub};
+  std::binary_semaphore entered{0}, leave{0};
+  const auto slow = listener.subscribe("slow", [&](const Event&) {
+    entered.release();
+    leave.acquire();
+  });
+  std::atomic<bool> published_inside = false, heard = false;
+  const auto local = b.subscribe("local", [&](const Event&) {
+    if (!b.publish("later")) published_inside = true;
+    leave.release();  // only now can the other thread go on: a publish that waited for it would never end
+  });
+  const auto later = listener.subscribe("later", [&](const Event&) { heard = true; });
+  std::jthread draining{[&] { static_cast<void>(a.publish("slow")); }};
+  entered.acquire();
+  CHECK_FALSE(b.publish("local", {.scope = Scope::local}));
+  draining.join();
+  CHECK(published_inside);
+  CHECK(heard);
+}
+
+TEST_CASE("many threads publish on one hub: each node hears all, each publisher's in order") {
+  InMemoryHub hub;
+  std::vector<std::unique_ptr<InMemoryBus>> nodes;
+  for (int i = 0; i != 4; ++i) nodes.push_back(std::make_unique<InMemoryBus>(hub));
+  constexpr std::uint64_t rounds = 200;
+  struct Seen {
+    std::atomic<std::uint64_t> last[4]{};
+    std::atomic<bool> disorder = false;
+  };
+  std::vector<Seen> seen(nodes.size());
+  std::vector<Subscription> subscriptions;
+  for (std::size_t i = 0; i != nodes.size(); ++i) {
+    subscriptions.push_back(nodes[i]->subscribe_all(
+        [&mine = seen[i]](const Event& event) {
+          auto& last = mine.last[static_cast<std::size_t>(event.key[0] - '0')];
+          if (event.version != ++last) mine.disorder = true;
+        },
+        [&mine = seen[i]](const Resync&) { mine.disorder = true; }));
+  }
+  std::atomic<int> late = 0;
+  {
+    std::vector<std::jthread> threads;
+    for (std::size_t i = 0; i != nodes.size(); ++i) {
+      threads.emplace_back([&, i] {
+        for (std::uint64_t version = 1; version <= rounds; ++version) {
+          static_cast<void>(nodes[i]->publish(std::to_string(i), {.version = version}));
+          for (const Seen& each : seen) late += each.last[i] < version ? 1 : 0;  // all have heard when it returns
+        }
+      });
+    }
+  }
+  CHECK(late == 0);
+  for (const Seen& each : seen) {
+    CHECK_FALSE(each.disorder);
+    for (const auto& last : each.last) CHECK(last == rounds);
+  }
+}
+
+TEST_CASE("a node may be destroyed while others publish to it") {
+  InMemoryHub hub;
+  InMemoryBus publisher{hub};
+  std::atomic<bool> done = false;
+  std::atomic<int> calls = 0;
+  std::jthread publishing{[&] {
+    while (!done) static_cast<void>(publisher.publish("k"));
+  }};
+  for (int i = 0; i != 200; ++i) {
+    InMemoryBus guest{hub};
+    const auto subscription = guest.subscribe("k", [&](const Event&) { ++calls; });
+    CHECK_FALSE(guest.publish("guest"));
+  }
+  done = true;
+}
+
+TEST_CASE("another node may be closed inside no handler only, its own publishes go on inside them") {
+  InMemoryHub hub;
+  InMemoryBus a{hub}, b{hub};
+  std::error_code closing, flushing;
+  const auto subscription = b.subscribe("k", [&](const Event&) {
+    closing = a.close(1s);
+    flushing = a.flush(1s);
+  });
+  CHECK_FALSE(a.publish("k"));
+  CHECK(closing == Errc::would_deadlock);
+  CHECK(flushing == Errc::would_deadlock);
+  CHECK(a.is_healthy());
+}
+
+TEST_CASE("alone, a bus sends nothing and counts what it delivers") {
+  InMemoryBus bus{{.name = "alone", .max_key_bytes = 3}};
+  int calls = 0;
+  const auto subscription = bus.subscribe("k", [&](const Event& event) { calls += event.origin == bus.id() ? 1 : 0; });
+  CHECK_FALSE(bus.publish("k"));
+  CHECK_FALSE(bus.publish("k", {.scope = Scope::remote}));
+  CHECK(bus.publish("long") == Errc::invalid_key);
+  CHECK_FALSE(bus.flush(0s));
+  const Metrics metrics = bus.metrics();
+  CHECK(calls == 1);
+  CHECK(metrics.published == 2);
+  CHECK(metrics.delivered == 1);
+  CHECK(metrics.frames_sent == 0);
+  CHECK(metrics.history_bytes == 0);
+}
