@@ -1,0 +1,44 @@
+// How long to wait before the next attempt: doubling, with jitter, so that a cluster does not come back as one. Pure.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include <syncbus/options.hpp>
+
+namespace syncbus::inline v1::detail {
+
+class Backoff {
+ public:
+  Backoff(Duration least, Duration most, std::uint64_t seed) noexcept
+      : least_{(std::max)(least, Duration{1})}, most_{(std::max)(most, least_)}, delay_{least_}, random_{seed} {}
+
+  /// The next delay: between half and all of a value that begins at `least` and doubles up to `most`.
+  [[nodiscard]] Duration next() noexcept {
+    const Duration half = delay_ / 2;
+    const auto spread = static_cast<std::uint64_t>((delay_ - half).count());
+    const Duration delay = half + Duration{static_cast<Duration::rep>(scrambled() % (spread + 1))};
+    delay_ = delay_ > most_ / 2 ? most_ : delay_ * 2;
+    return delay;
+  }
+
+  /// What was attempted works.
+  void reset() noexcept { delay_ = least_; }
+
+ private:
+  /// SplitMix64 (Steele, Lea, Flood, 2014).
+  std::uint64_t scrambled() noexcept {
+    random_ += 0x9e3779b97f4a7c15U;
+    std::uint64_t bits = random_;
+    bits = (bits ^ (bits >> 30U)) * 0xbf58476d1ce4e5b9U;
+    bits = (bits ^ (bits >> 27U)) * 0x94d049bb133111ebU;
+    return bits ^ (bits >> 31U);
+  }
+
+  Duration least_;
+  Duration most_;
+  Duration delay_;
+  std::uint64_t random_;
+};
+
+}  // namespace syncbus::inline v1::detail

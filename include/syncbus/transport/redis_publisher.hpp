@@ -1,0 +1,140 @@
+// The publish connection of a Redis session, shared by the publishers' threads and the I/O thread: what was written,
+// and which of it the server has not answered yet.
+#pragma once
+
+#include <array>
+#include <charconv>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <syncbus/detail/resp.hpp>
+#include <syncbus/transport.hpp>
+#include <syncbus/transport/redis_connection.hpp>
+
+namespace syncbus::inline v1::detail {
+
+/// What a command was for: the server answers in the order of the commands.
+struct RedisCommand {
+  enum class Kind : std::uint8_t { broadcast, direct, ping };
+
+  Kind kind = Kind::ping;
+  std::uint64_t frame = 0;  ///< of a broadcast
+};
+
+inline constexpr std::string_view redis_ping = "*1\r\n$4\r\nPING\r\n";
+
+/// First in, first out, without an allocation once it is as long as it gets.
+class RedisCommandQueue {
+ public:
+  void push(RedisCommand command) { commands_.push_back(command); }
+
+  [[nodiscard]] std::optional<RedisCommand> pop() {
+    if (next_ == commands_.size()) return std::nullopt;
+    const RedisCommand command = commands_[next_++];
+    if (next_ > commands_.size() / 2) {
+      commands_.erase(commands_.begin(), commands_.begin() + static_cast<std::ptrdiff_t>(next_));
+      next_ = 0;
+    }
+    return command;
+  }
+
+  void clear() noexcept {
+    commands_.clear();
+    next_ = 0;
+  }
+
+ private:
+  std::vector<RedisCommand> commands_;
+  std::size_t next_ = 0;
+};
+
+/// Two locks: a write may keep the kernel busy for a while, and the replies must not wait for it.
+class RedisPublisher {
+ public:
+  /// Directed frames are dropped when so many bytes are waiting for the kernel: nobody promised them.
+  static constexpr std::size_t max_backlog = std::size_t{4} << 20U;
+
+  /// From here on broadcasts of that session are written to the connection. I/O thread.
+  void start(RedisConnection& connection, std::uint64_t session) {
+    const std::lock_guard writing{write_mutex_};
+    const std::lock_guard queueing{queue_mutex_};
+    connection_ = &connection;
+    session_ = session;
+    queue_.clear();
+  }
+
+  /// No thread touches the connection after this. What the kernel takes at once is still written. I/O thread.
+  void stop() {
+    const std::lock_guard writing{write_mutex_};
+    if (connection_ != nullptr && connection_->wants_flush()) static_cast<void>(connection_->flush());
+    connection_ = nullptr;
+    session_ = 0;
+  }
+
+  /// Writes a PUBLISH; `prefix` is what precedes the length of the message. True if the I/O thread has to come and
+  /// flush.
+  [[nodiscard]] bool broadcast(std::string_view prefix, Bytes message, BroadcastToken token) {
+    const std::lock_guard writing{write_mutex_};
+    if (connection_ == nullptr || token.session != session_) return false;
+    return publish(prefix, message, {RedisCommand::Kind::broadcast, token.frame});
+  }
+
+  /// The same for one node, of whichever session.
+  [[nodiscard]] bool send(std::string_view prefix, Bytes message) {
+    const std::lock_guard writing{write_mutex_};
+    if (connection_ == nullptr || connection_->backlog() > max_backlog) return false;
+    return publish(prefix, message, {RedisCommand::Kind::direct, 0});
+  }
+
+  /// Asks for a sign of life. I/O thread.
+  void ping() {
+    const std::lock_guard writing{write_mutex_};
+    enqueue({});
+    connection_->write(std::array{redis_ping});
+  }
+
+  /// False if the connection is broken. I/O thread.
+  [[nodiscard]] bool flush() {
+    const std::lock_guard writing{write_mutex_};
+    return connection_->flush();
+  }
+
+  /// The command that the next reply answers, if any is unanswered. I/O thread.
+  [[nodiscard]] std::optional<RedisCommand> answered() {
+    const std::lock_guard queueing{queue_mutex_};
+    return queue_.pop();
+  }
+
+ private:
+  void enqueue(RedisCommand command) {
+    const std::lock_guard queueing{queue_mutex_};
+    queue_.push(command);
+  }
+
+  [[nodiscard]] bool publish(std::string_view prefix, Bytes message, RedisCommand command) {
+    std::array<char, 24> digits{};
+    char* end = std::to_chars(digits.data(), digits.data() + digits.size() - 2, message.size()).ptr;
+    *end++ = '\r';
+    *end++ = '\n';
+    const std::string_view length{digits.data(), static_cast<std::size_t>(end - digits.data())};
+    const std::string_view body{reinterpret_cast<const char*>(message.data()), message.size()};
+    enqueue(command);  // before the write: the reply may be here before it returns
+    const bool flushing = connection_->wants_flush();
+    connection_->write(std::array{prefix, length, body, std::string_view{"\r\n"}});
+    return !flushing && connection_->wants_flush();
+  }
+
+  std::mutex write_mutex_;
+  RedisConnection* connection_ = nullptr;  // of the I/O thread
+  std::uint64_t session_ = 0;
+  std::mutex queue_mutex_;
+  RedisCommandQueue queue_;
+};
+
+}  // namespace syncbus::inline v1::detail

@@ -1,0 +1,103 @@
+// A sink that keeps what a transport tells it, for tests that have a transport alone.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+#include <syncbus/transport.hpp>
+
+#include "support/eventually.hpp"
+
+namespace contract {
+
+[[nodiscard]] inline syncbus::Bytes bytes_of(std::string_view text) noexcept { return std::as_bytes(std::span{text}); }
+
+class Recorder : public syncbus::TransportSink {
+ public:
+  struct Problem {
+    std::error_code code;
+    std::string sentence;
+  };
+
+  void on_frame(syncbus::Bytes bytes) noexcept override {
+    const std::lock_guard lock{mutex_};
+    frames_.emplace_back(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  }
+  void on_confirmed(syncbus::BroadcastToken token) noexcept override {
+    const std::lock_guard lock{mutex_};
+    in_order_ = in_order_ && confirmed_ < token && token.session == session_;
+    confirmed_ = token;
+  }
+  void on_interrupted() noexcept override {
+    const std::lock_guard lock{mutex_};
+    in_order_ = in_order_ && ready_;
+    ready_ = false;
+    ++interruptions_;
+  }
+  void on_ready(std::uint64_t session, std::size_t max_frame_bytes) noexcept override {
+    const std::lock_guard lock{mutex_};
+    in_order_ = in_order_ && !ready_ && session == session_ + 1;
+    ready_ = true;
+    session_ = session;
+    max_frame_bytes_ = max_frame_bytes;
+  }
+  void on_problem(std::error_code code, std::string_view sentence) noexcept override {
+    const std::lock_guard lock{mutex_};
+    problems_.push_back({code, std::string{sentence}});
+  }
+
+  [[nodiscard]] std::vector<std::string> frames() const { return read(frames_); }
+  [[nodiscard]] syncbus::BroadcastToken confirmed() const { return read(confirmed_); }
+  [[nodiscard]] int interruptions() const { return read(interruptions_); }
+  [[nodiscard]] std::uint64_t session() const { return read(session_); }
+  [[nodiscard]] bool ready() const { return read(ready_); }
+  [[nodiscard]] std::size_t max_frame_bytes() const { return read(max_frame_bytes_); }
+  [[nodiscard]] std::vector<Problem> problems() const { return read(problems_); }
+
+  /// Whether sessions, interruptions and confirmations came as the rules of Transport say.
+  [[nodiscard]] bool in_order() const { return read(in_order_); }
+
+  [[nodiscard]] std::size_t frame_count() const {
+    const std::lock_guard lock{mutex_};
+    return frames_.size();
+  }
+  [[nodiscard]] bool heard(std::string_view frame) const {
+    const std::lock_guard lock{mutex_};
+    return std::find(frames_.begin(), frames_.end(), frame) != frames_.end();
+  }
+  [[nodiscard]] bool will_hear(std::string_view frame) const {
+    return support::eventually([&] { return heard(frame); });
+  }
+  [[nodiscard]] bool will_confirm(syncbus::BroadcastToken token) const {
+    return support::eventually([&] { return confirmed() == token; });
+  }
+  [[nodiscard]] bool will_be_ready(std::uint64_t session) const {
+    return support::eventually([&] { return ready() && this->session() == session; });
+  }
+
+ private:
+  template <class Member>
+  [[nodiscard]] Member read(const Member& member) const {
+    const std::lock_guard lock{mutex_};
+    return member;
+  }
+
+  mutable std::mutex mutex_;
+  std::vector<std::string> frames_;
+  std::vector<Problem> problems_;
+  syncbus::BroadcastToken confirmed_{};
+  std::uint64_t session_ = 0;
+  std::size_t max_frame_bytes_ = 0;
+  int interruptions_ = 0;
+  bool ready_ = false;
+  bool in_order_ = true;
+};
+
+}  // namespace contract

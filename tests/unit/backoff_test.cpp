@@ -1,0 +1,35 @@
+// Delays between attempts: doubling, bounded, never the same for everybody.
+#include <chrono>
+#include <set>
+
+#include <syncbus/detail/backoff.hpp>
+
+#include "support/catch.hpp"
+
+using namespace std::chrono_literals;
+using syncbus::Duration;
+using syncbus::detail::Backoff;
+
+TEST_CASE("each delay lies between half and all of a value that doubles up to the most") {
+  Backoff backoff{50ms, 2s, 7};
+  for (const Duration whole : {50ms, 100ms, 200ms, 400ms, 800ms, 1600ms, 2000ms, 2000ms}) {
+    const Duration delay = backoff.next();
+    CHECK(delay >= whole / 2);
+    CHECK(delay <= whole);
+  }
+  backoff.reset();
+  CHECK(backoff.next() <= 50ms);
+}
+
+TEST_CASE("nodes with different seeds wait differently") {
+  std::set<Duration> delays;
+  for (unsigned seed = 0; seed != 100; ++seed) delays.insert(Backoff{50ms, 2s, seed}.next());
+  CHECK(delays.size() > 90);
+}
+
+TEST_CASE("a most below the least, zero and the largest durations are taken") {
+  CHECK(Backoff{1s, 1ms, 1}.next() <= 1s);
+  CHECK(Backoff{0s, 0s, 1}.next() <= 1ns);
+  Backoff endless{1s, (Duration::max)(), 1};
+  for (int i = 0; i != 100; ++i) CHECK(endless.next() > 0s);
+}
