@@ -1,0 +1,9 @@
+// expect: no matching (member )?function
+// expect: ResyncHandler
+// The second callable of subscribe_all hears a Resync, not an Event.
+#include <syncbus/in_memory_bus.hpp>
+
+int main() {
+  syncbus::InMemoryBus bus;
+  const auto subscription = bus.subscribe_all([](const syncbus::Event&) {}, [](const syncbus::Event&) {});
+}

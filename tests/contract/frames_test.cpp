@@ -1,0 +1,217 @@
+// Whatever arrives on the channel: garbage changes a counter and nothing else, and what is valid is taken at its word.
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <random>
+#include <span>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "contract/fixtures.hpp"
+#include "contract/heard.hpp"
+#include "support/catch.hpp"
+#include "support/eventually.hpp"
+#include "support/frames.hpp"
+
+using namespace contract;
+using support::altered, support::events_frame, support::Frame;
+using namespace std::chrono_literals;
+using syncbus::EventType, syncbus::Metrics, syncbus::NodeId, syncbus::ResyncCause;
+
+namespace {
+
+constexpr NodeId stranger{0x5717A6E4};
+
+Frame bytes_of(std::string_view text) {
+  const auto bytes = std::as_bytes(std::span{text});
+  return {bytes.begin(), bytes.end()};
+}
+
+/// A listener on the channel, with all that it heard.
+template <class Fixture>
+struct Listener {
+  explicit Listener(syncbus::BusOptions options = {}) : node{fixture.node(options)}, helper{fixture.node()} {
+    subscription = node->subscribe_all(heard.on_event(), heard.on_resync());
+  }
+
+  /// Waits until everything injected so far has been heard; the events and resyncs heard but for the fences.
+  Lines settled() {
+    REQUIRE(caught_up(*helper, *node));
+    Lines lines = heard.lines();
+    std::erase_if(lines, [](const auto& line) { return line.find(fence_prefix) != line.npos; });
+    return lines;
+  }
+
+  Fixture fixture;
+  Heard heard;
+  std::shared_ptr<typename Fixture::Node> node, helper;
+  syncbus::Subscription subscription;
+};
+
+/// What a message that is no frame may not change.
+void check_untouched(const Metrics& before, const Metrics& after) {
+  CHECK(after.resyncs == before.resyncs);
+  CHECK(after.gaps == before.gaps);
+  CHECK(after.duplicates == before.duplicates);
+  CHECK(after.handler_errors == before.handler_errors);
+  CHECK(after.reconnects == before.reconnects);
+}
+
+}  // namespace
+
+TEMPLATE_LIST_TEST_CASE("garbage on the channel moves a counter and nothing else", "[contract]", Brokers) {
+  Listener<TestType> listener;
+  const Metrics before = listener.node->metrics();
+  std::vector<Frame> garbage{bytes_of(""),     bytes_of("hello"), bytes_of("sbus"),
+                             bytes_of("subs"), Frame(28),         Frame(1 << 20U)};
+  std::mt19937 random{7};
+  for (std::size_t size = 1; size < 300; size += 7) {
+    Frame frame(size);
+    for (auto& byte : frame) byte = static_cast<std::byte>(random());
+    garbage.push_back(std::move(frame));
+  }
+  for (const auto& frame : garbage) listener.fixture.inject(frame);
+
+  CHECK(listener.settled().empty());
+  const Metrics after = listener.node->metrics();
+  CHECK(after.invalid_frames == before.invalid_frames + garbage.size());
+  check_untouched(before, after);
+  CHECK_FALSE(listener.helper->publish("k"));
+  CHECK(listener.settled() == Lines{"invalidate k"});
+}
+
+TEMPLATE_LIST_TEST_CASE("truncated and bit-flipped frames are garbage", "[contract]", Brokers) {
+  Listener<TestType> listener;
+  const Frame whole =
+      events_frame(stranger, 1, {{.key = "key"}, {.type = EventType::set, .key = "other", .version = 300}});
+  std::uint64_t sent = 0;
+  for (std::size_t size = 0; size != whole.size(); ++size, ++sent) {
+    listener.fixture.inject(std::span{whole}.first(size));
+  }
+  for (std::size_t bit = 0; bit != whole.size() * 8; ++bit, ++sent) {
+    Frame flipped = whole;
+    flipped[bit / 8] ^= static_cast<std::byte>(1U << (bit % 8));
+    listener.fixture.inject(flipped);
+  }
+  Frame longer = whole;
+  longer.push_back(std::byte{});
+  listener.fixture.inject(longer);
+  ++sent;
+
+  CHECK(listener.settled().empty());
+  const Metrics after = listener.node->metrics();
+  CHECK(after.invalid_frames == sent);
+  check_untouched({}, after);
+
+  listener.fixture.inject(whole);  // the real one is heard: the damaged ones left no trace
+  CHECK(listener.settled() == Lines{"invalidate key", "set other v300"});
+}
+
+TEMPLATE_LIST_TEST_CASE("a frame of a future version is one resync, at most once a heartbeat interval", "[contract]",
+                        Brokers) {
+  Listener<TestType> listener{syncbus::BusOptions{.heartbeat = 1h}};
+  const Frame future =
+      altered(events_frame(stranger, 1, {{.key = "key"}}), syncbus::core::version_offset, std::byte{2});
+  for (int i = 0; i != 5; ++i) listener.fixture.inject(future);
+  CHECK(listener.settled() == Lines{"resync: incompatible"});
+  CHECK(listener.node->metrics().resyncs_by(ResyncCause::incompatible) == 1);
+  CHECK(listener.node->metrics().invalid_frames == 5);
+}
+
+TEMPLATE_LIST_TEST_CASE("a damaged frame of a future version is garbage", "[contract]", Brokers) {
+  Listener<TestType> listener;
+  Frame future = altered(events_frame(stranger, 1, {{.key = "key"}}), syncbus::core::version_offset, std::byte{2});
+  future.back() ^= std::byte{1};
+  listener.fixture.inject(future);
+  CHECK(listener.settled().empty());
+  CHECK(listener.node->metrics().invalid_frames == 1);
+}
+
+TEMPLATE_LIST_TEST_CASE("an event of an unknown kind is a resync", "[contract]", Brokers) {
+  Listener<TestType> listener;
+  listener.fixture.inject(
+      altered(events_frame(stranger, 1, {{.key = "key"}}), syncbus::core::events_header_bytes, std::byte{9}));
+  CHECK(listener.settled() == Lines{"resync: incompatible"});
+  CHECK(listener.node->metrics().invalid_frames == 0);
+}
+
+TEMPLATE_LIST_TEST_CASE("a replayed frame is heard once", "[contract]", Brokers) {
+  Listener<TestType> listener;
+  const Frame first = events_frame(stranger, 1, {{.key = "first"}}),
+              second = events_frame(stranger, 2, {{.key = "second"}});
+  for (const auto& frame : {first, first, second, first, second}) listener.fixture.inject(frame);
+  CHECK(listener.settled() == Lines{"invalidate first", "invalidate second"});
+  CHECK(listener.node->metrics().duplicates == 3);
+  CHECK(listener.node->metrics().gaps == 0);
+}
+
+TEMPLATE_LIST_TEST_CASE("a skipped sequence is a resync before the events that follow it", "[contract]", Brokers) {
+  Listener<TestType> listener;
+  listener.fixture.inject(events_frame(stranger, 1, {{.key = "one"}}));
+  listener.fixture.inject(events_frame(stranger, 4, {{.key = "four"}}));
+  listener.fixture.inject(events_frame(stranger, 5, {{.key = "five"}}));
+  CHECK(listener.settled() == Lines{"invalidate one", "resync: unrepairable", "invalidate four", "invalidate five"});
+  CHECK(listener.heard.origins()[1] == stranger);
+  CHECK(listener.node->metrics().gaps == 2);
+  CHECK(listener.node->metrics().resyncs_by(ResyncCause::unrepairable) == 1);
+
+  listener.fixture.inject(events_frame(stranger, 2, {{.key = "two"}}));  // covered by the resync already
+  CHECK(listener.settled().size() == 4);
+  CHECK(listener.node->metrics().duplicates == 1);
+}
+
+TEMPLATE_LIST_TEST_CASE("a per-key subscriber hears a skipped sequence as a resync of its key", "[contract]", Brokers) {
+  Listener<TestType> listener;
+  Heard key;
+  const auto subscription = listener.node->subscribe("k", key.on_event());
+  listener.fixture.inject(events_frame(stranger, 1, {{.key = "k"}}));
+  listener.fixture.inject(events_frame(stranger, 3, {{.key = "other"}}));
+  static_cast<void>(listener.settled());
+  CHECK(key.lines() == Lines{"invalidate k", "resync k"});
+}
+
+TEMPLATE_LIST_TEST_CASE("a stranger's first frame may have any number", "[contract]", Brokers) {
+  Listener<TestType> listener;
+  listener.fixture.inject(events_frame(stranger, ~std::uint64_t{0}, {{.key = "last"}}));
+  listener.fixture.inject(events_frame(NodeId{2}, 1'000, {{.key = "late"}}));
+  listener.fixture.inject(events_frame(NodeId{2}, 1'001, {{.key = "later"}}));
+  CHECK(listener.settled() == Lines{"invalidate last", "invalidate late", "invalidate later"});
+  CHECK(listener.node->metrics().gaps == 0);
+}
+
+TEMPLATE_LIST_TEST_CASE("frames for others, and frames in our own name, are not heard", "[contract]", Brokers) {
+  Listener<TestType> listener;
+  const Frame frame = events_frame(stranger, 1, {{.key = "k"}});
+  listener.fixture.inject(altered(frame, syncbus::core::destination_offset, std::byte{0xEE}));
+  listener.fixture.inject(events_frame(listener.node->id(), 1, {{.key = "forged"}}));
+  CHECK(listener.settled().empty());
+  CHECK(listener.node->metrics().invalid_frames == 0);
+  CHECK_FALSE(listener.node->publish("own"));
+  CHECK(listener.settled() == Lines{"invalidate own"});
+}
+
+TEMPLATE_LIST_TEST_CASE("control frames are nobody's event", "[contract]", Brokers) {
+  Listener<TestType> listener;
+  std::array<std::byte, syncbus::core::max_heartbeat_bytes> buffer;
+  const std::size_t size = syncbus::core::encode_heartbeat(
+      buffer, stranger, NodeId{},
+      {.answer_me = true, .number = 1, .last_sequence = 99, .oldest_sequence = 1, .interval = 1s});
+  REQUIRE(size != 0);
+  listener.fixture.inject(std::span<const std::byte>{buffer}.first(size));
+  CHECK(listener.settled().empty());
+  CHECK(listener.node->metrics().invalid_frames == 0);
+}
+
+TEMPLATE_LIST_TEST_CASE("many strangers are remembered in bounded memory, and none is misheard", "[contract]",
+                        Brokers) {
+  Listener<TestType> listener{syncbus::BusOptions{.max_peers = 4}};
+  for (std::uint64_t id = 1; id <= 50; ++id) {
+    listener.fixture.inject(events_frame(NodeId{id}, id, {{.key = "k", .version = id}}));
+  }
+  const Lines lines = listener.settled();
+  REQUIRE(lines.size() == 50);
+  CHECK(lines.back() == "invalidate k v50");
+}

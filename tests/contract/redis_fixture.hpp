@@ -1,0 +1,57 @@
+// Nodes on a Redis channel of their own, over one redis-server for the whole run of the test program.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <syncbus/redis_bus.hpp>
+
+#include "support/redis_server.hpp"
+
+namespace contract {
+
+class OnRedis {
+ public:
+  using Node = syncbus::RedisBus;
+  static constexpr bool has_peers = true;
+
+  /// Attempts to reconnect follow each other fast, so that a restarted server is found at once.
+  [[nodiscard]] static syncbus::RedisTuning tuning() {
+    return {.min_backoff = std::chrono::milliseconds{5}, .max_backoff = std::chrono::milliseconds{50}};
+  }
+
+  [[nodiscard]] std::shared_ptr<Node> node(const syncbus::BusOptions& options = {}) {
+    return std::make_shared<Node>(url(), channel_, options, tuning());
+  }
+  [[nodiscard]] std::shared_ptr<Node> peer_of(const std::shared_ptr<Node>&) { return node(); }
+
+  void kill_broker() { server().kill(); }
+  void restart_broker() { server().start(); }
+  void inject(std::span<const std::byte> bytes) {
+    command({"PUBLISH", channel_, {reinterpret_cast<const char*>(bytes.data()), bytes.size()}});
+  }
+
+  [[nodiscard]] int port() const { return server().port(); }
+  [[nodiscard]] std::string url() const { return server().url(); }
+  [[nodiscard]] const std::string& channel() const noexcept { return channel_; }
+  void command(const std::vector<std::string>& words) const { static_cast<void>(server().command(words)); }
+
+ private:
+  [[nodiscard]] static support::RedisServer& server() {
+    static support::RedisServer shared;
+    return shared;
+  }
+  [[nodiscard]] static std::string next_channel() {
+    static std::atomic<int> number = 0;
+    return "contract " + std::to_string(++number);
+  }
+
+  std::string channel_ = next_channel();
+};
+
+}  // namespace contract
