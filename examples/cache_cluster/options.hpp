@@ -1,0 +1,107 @@
+// What the command line says: options of the cluster, their defaults and limits.
+#pragma once
+
+#include <charconv>
+#include <cstddef>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+namespace cache_cluster {
+
+inline constexpr std::string_view usage =
+    R"(cache_cluster: cache nodes that read and write one table, and keep their caches right over syncbus.
+
+  cache_cluster [options]               nodes are threads, over an in-memory hub
+  cache_cluster [options] redis://...   each node is a process of its own, over that Redis server
+  cache_cluster [options] --redis       the same over a private redis-server, which is killed and restarted halfway
+
+Every node reads through a cache of its own, and writes. What a node writes it announces; the others drop their copies.
+At the end every entry of every cache is compared with the table. Exit status: 0 when no entry is stale, 1 when one is
+or something failed, 2 for wrong arguments.
+
+  --nodes N       cache nodes, 2 to 64 (default 4)
+  --keys N        keys in the table, 1 to 10000000 (default 20000)
+  --seconds N     how long the nodes read and write, 1 to 86400 (default 10)
+  --seed N        what keys the nodes choose (default 7)
+  --channel NAME  the channel on the Redis server (default: one of this run's own)
+  --no-bus        the same nodes, each alone, so nobody hears of a write elsewhere: shows how stale the caches get
+  --help          this text
+)";
+
+/// A wrong command line; what() says what was expected.
+class BadArguments : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+enum class Mode { threads, server, private_server, no_bus };
+
+struct Options {
+  Mode mode = Mode::threads;
+  std::string url{};
+  std::string channel{};  // empty: the cluster makes one up
+  std::size_t nodes = 4;
+  std::size_t keys = 20'000;
+  std::size_t seconds = 10;
+  std::uint64_t seed = 7;
+  bool help = false;
+};
+
+inline std::uint64_t parse_number(std::string_view option, std::string_view text, std::uint64_t least,
+                                  std::uint64_t most) {
+  std::uint64_t number = 0;
+  const char* const last = text.data() + text.size();
+  const auto [end, error] = std::from_chars(text.data(), last, number);
+  if (error != std::errc{} || end != last || number < least || number > most) {
+    throw BadArguments{std::string{option} + " takes a number from " + std::to_string(least) + " to " +
+                       std::to_string(most) + ", not '" + std::string{text} + "'"};
+  }
+  return number;
+}
+
+inline void set_mode(Options& options, Mode mode) {
+  if (options.mode != Mode::threads && (options.mode != mode || mode == Mode::server)) {
+    throw BadArguments{"give one of: the URL of a server, --redis, --no-bus"};
+  }
+  options.mode = mode;
+}
+
+inline Options parse_options(int count, char** arguments) {
+  Options options;
+  for (int i = 1; i < count; ++i) {
+    const std::string_view argument = arguments[i];
+    const auto value = [&]() -> std::string_view {
+      if (i + 1 == count) throw BadArguments{std::string{argument} + " needs a value"};
+      return arguments[++i];
+    };
+    if (argument == "--help" || argument == "-h") {
+      options.help = true;
+    } else if (argument == "--redis") {
+      set_mode(options, Mode::private_server);
+    } else if (argument == "--no-bus") {
+      set_mode(options, Mode::no_bus);
+    } else if (argument == "--nodes") {
+      options.nodes = parse_number(argument, value(), 2, 64);
+    } else if (argument == "--keys") {
+      options.keys = parse_number(argument, value(), 1, 10'000'000);
+    } else if (argument == "--seconds") {
+      options.seconds = parse_number(argument, value(), 1, 86'400);
+    } else if (argument == "--seed") {
+      options.seed = parse_number(argument, value(), 0, UINT64_MAX);
+    } else if (argument == "--channel") {
+      options.channel = value();
+      if (options.channel.empty()) throw BadArguments{"--channel needs a name"};
+    } else if (argument.starts_with("redis://")) {
+      set_mode(options, Mode::server);
+      options.url = argument;
+    } else {
+      throw BadArguments{"'" + std::string{argument} + "' is neither an option nor a redis:// URL"};
+    }
+  }
+  return options;
+}
+
+}  // namespace cache_cluster

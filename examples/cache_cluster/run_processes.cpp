@@ -1,0 +1,93 @@
+// Nodes as processes: each opens its own bus over one Redis server.
+#include <unistd.h>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <syncbus/redis_bus.hpp>
+
+#include "child_process.hpp"
+#include "node.hpp"
+#include "node_host.hpp"
+#include "options.hpp"
+#include "private_redis.hpp"
+#include "supervisor.hpp"
+
+namespace cache_cluster {
+
+namespace {
+
+class ProcessHost final : public NodeHost {
+ public:
+  ProcessHost(const Cluster& cluster, std::string url, std::string channel)
+      : cluster_{cluster}, url_{std::move(url)}, channel_{std::move(channel)} {}
+
+  void start(std::size_t node) override {
+    children_.emplace_back([this, node] { return run(node); });
+  }
+
+  /// A node that is gone while the cluster runs is a problem, however it went.
+  std::optional<std::string> problem() override {
+    for (std::size_t node = 0; node != children_.size(); ++node) {
+      if (const auto ended = children_[node].ended()) return describe(node, ended->empty() ? "left early" : *ended);
+      if (cluster_.board.records[node].failed) return describe(node, "failed");
+    }
+    return std::nullopt;
+  }
+
+  std::optional<std::string> join() override {
+    std::optional<std::string> problem;
+    for (std::size_t node = 0; node != children_.size(); ++node) {
+      if (!children_[node].wait_for(std::chrono::seconds{10})) {
+        children_[node].kill();
+        problem = describe(node, "did not leave and was killed");
+      } else if (const auto ended = children_[node].ended(); !ended->empty()) {
+        problem = describe(node, *ended);
+      }
+    }
+    return problem;
+  }
+
+ private:
+  [[nodiscard]] static std::string describe(std::size_t node, const std::string& what) {
+    return "node " + std::to_string(node) + ' ' + what;
+  }
+
+  /// In the child.
+  [[nodiscard]] int run(std::size_t node) const noexcept try {
+    syncbus::RedisBus bus{url_, channel_, {.name = "cache-" + std::to_string(node)}};
+    Node{cluster_, node, bus}.run();
+    return cluster_.board.records[node].failed ? EXIT_FAILURE : EXIT_SUCCESS;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "cache_cluster: node %zu: %s\n", node, error.what());
+    return EXIT_FAILURE;
+  }
+
+  const Cluster cluster_;
+  const std::string url_;
+  const std::string channel_;
+  std::vector<ChildProcess> children_;
+};
+
+}  // namespace
+
+int run_processes(const Cluster& cluster, const Options& options) {
+  std::optional<PrivateRedis> server;
+  if (options.mode == Mode::private_server) server.emplace();
+  const std::string url = server ? server->url() : options.url;
+  const std::string channel = options.channel.empty() ? "cache_cluster." + std::to_string(::getpid()) : options.channel;
+  // A URL from outside may hold a password: it is not shown.
+  std::printf("%zu cache nodes, each a process, over %s; %zu keys\n", options.nodes,
+              server ? ("a redis-server of their own, " + url).c_str() : "the Redis server given", options.keys);
+  ProcessHost host{cluster, url, channel};
+  return Supervisor{cluster.board, host, server ? &*server : nullptr}.run(options.seconds);
+}
+
+}  // namespace cache_cluster

@@ -1,0 +1,128 @@
+// The supervisor: takes the nodes from stage to stage, watches them, kills the server if it is ours, and judges.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <cstddef>
+#include <cstdio>
+#include <cstdlib>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <thread>
+
+#include "board.hpp"
+#include "node_host.hpp"
+#include "private_redis.hpp"
+#include "table.hpp"
+
+namespace cache_cluster {
+
+/// Somebody asked the program to stop.
+class Interrupted {};
+
+class Supervisor {
+ public:
+  /// `server` is null when it is not ours to kill.
+  Supervisor(Board& board, NodeHost& host, PrivateRedis* server) : board_{board}, host_{host}, server_{server} {
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP}) std::signal(signal, [](int) { stop_requested = 1; });
+  }
+
+  /// The program's exit status. Throws what ended the run early; the nodes have been told to leave then.
+  [[nodiscard]] int run(std::size_t seconds) {
+    const Ending ending{board_};
+    start_nodes();
+    traffic(std::chrono::seconds{seconds});
+    settle();
+    board_.enter(Stage::ended);
+    if (const auto problem = host_.join()) throw std::runtime_error{*problem};
+    print_totals(board_);
+    return print_verdict(board_) ? EXIT_SUCCESS : EXIT_FAILURE;
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  /// However run() is left, the nodes leave too.
+  struct Ending {
+    Board& board;
+    ~Ending() { board.enter(Stage::ended); }
+  };
+
+  /// The first one alone: what is wrong with the server or its URL is then said once.
+  void start_nodes() {
+    const std::size_t nodes = board_.records.size();
+    for (std::size_t node = 0; node != nodes; ++node) {
+      host_.start(node);
+      if (node == 0) wait("the first node to subscribe", [&] { return board_.records[0].ready.load(); });
+    }
+    wait("the nodes to subscribe", [&] { return board_.all(&NodeRecord::ready); });
+  }
+
+  void traffic(Clock::duration length) {
+    Table table{board_};
+    const auto begin = Clock::now();
+    const auto kill_at = begin + length / 2;
+    const auto restart_at = kill_at + (std::min<Clock::duration>)(length / 4, std::chrono::seconds{1});
+    board_.enter(Stage::traffic);
+    auto next_line = begin + std::chrono::seconds{1};
+    auto next_trend = begin;
+    std::size_t second = 0;
+    bool killed = false;
+    while (Clock::now() < begin + length) {
+      check();
+      if (server_ != nullptr && !killed && Clock::now() >= kill_at) {
+        server_->kill();
+        killed = true;
+        Table::remark("redis-server was killed; the nodes go on reading and writing");
+      }
+      if (killed && !server_->running() && Clock::now() >= restart_at) {
+        server_->start();
+        Table::remark("redis-server was started again on the same port");
+      }
+      if (Clock::now() >= next_trend) {
+        board_.next_trend();
+        next_trend += std::chrono::milliseconds{100};
+      }
+      if (Clock::now() >= next_line) {
+        table.line(++second);
+        next_line += std::chrono::seconds{1};
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds{5});
+    }
+    table.line(++second);
+  }
+
+  void settle() {
+    const auto begin = Clock::now();
+    board_.enter(Stage::settling);
+    wait("the nodes to hear what was under way", [&] { return board_.all(&NodeRecord::audited); });
+    const std::chrono::duration<double> took = Clock::now() - begin;
+    char text[96];
+    std::snprintf(text, sizeof(text), "the writes ended; every cache was audited %.3f s later", took.count());
+    Table::remark(text);
+  }
+
+  template <class Done>
+  void wait(const std::string& what, const Done& done) {
+    const bool in_time = wait_until(Clock::now() + std::chrono::seconds{60}, [&] {
+      check();
+      return done();
+    });
+    if (!in_time) throw std::runtime_error{"a minute was not enough for " + what};
+  }
+
+  void check() {
+    if (stop_requested != 0) throw Interrupted{};
+    if (const auto problem = host_.problem()) throw std::runtime_error{*problem};
+  }
+
+  static inline volatile std::sig_atomic_t stop_requested = 0;
+
+  Board& board_;
+  NodeHost& host_;
+  PrivateRedis* server_;
+};
+
+}  // namespace cache_cluster

@@ -1,0 +1,116 @@
+// The cache of examples 2 and 3: reads through, keeps what it writes, and is right whatever other nodes write
+// meanwhile.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include <syncbus/bus.hpp>
+#include <syncbus/fill_guard.hpp>
+
+struct Row {
+  std::string value{};
+  std::uint64_t version = 0;
+};
+
+/// Stands in for the database that all nodes share. It counts the version of each row.
+class Database {
+ public:
+  Row read(const std::string& key) {
+    Row row;
+    {
+      const std::scoped_lock lock{mutex_};
+      ++reads_;
+      row = rows_[key];
+    }
+    if (const auto meanwhile = std::exchange(while_answering_, nullptr)) meanwhile();
+    return row;
+  }
+
+  Row write(const std::string& key, const std::string& value) {
+    const std::scoped_lock lock{mutex_};
+    Row& row = rows_[key];
+    row.value = value;
+    ++row.version;
+    return row;
+  }
+
+  /// What happens while the next answer is on its way to the reader.
+  void while_answering(std::function<void()> action) { while_answering_ = std::move(action); }
+
+  int reads() const { return reads_; }
+
+ private:
+  std::mutex mutex_;
+  std::map<std::string, Row> rows_;
+  std::function<void()> while_answering_;
+  int reads_ = 0;
+};
+
+// [readme: set_path]
+template <syncbus::Bus B>
+class UserCache {
+ public:
+  UserCache(B& bus, Database& database)
+      : bus_{bus},
+        database_{database},
+        subscription_{bus.subscribe_all([this](const syncbus::Event& event) { drop(event); },
+                                        [this](const syncbus::Resync&) { drop_everything(); })} {}
+
+  std::string get(const std::string& key) {
+    {
+      const std::scoped_lock lock{mutex_};
+      if (const auto found = rows_.find(key); found != rows_.end()) return found->second.value;
+    }
+    const auto ticket = guard_.begin(key);  // before the database is read
+    const Row row = database_.read(key);
+    const std::scoped_lock lock{mutex_};
+    if (guard_.may_store(ticket)) rows_[key] = row;  // not when somebody wrote the key meanwhile
+    return row.value;
+  }
+
+  std::error_code set(const std::string& key, const std::string& value) {
+    const auto ticket = guard_.begin(key);
+    const Row row = database_.write(key, value);
+    {
+      const std::scoped_lock lock{mutex_};
+      const bool undisturbed = guard_.may_store(ticket);
+      guard_.invalidated(key);  // for loads on this node that read the old value
+      if (undisturbed) {
+        rows_[key] = row;
+      } else {
+        rows_.erase(key);
+      }
+    }
+    return bus_.publish(key,
+                        {.type = syncbus::EventType::set, .version = row.version, .scope = syncbus::Scope::remote});
+  }
+
+ private:
+  void drop(const syncbus::Event& event) {
+    guard_.invalidated(event.key);  // before the erase
+    const std::scoped_lock lock{mutex_};
+    const auto found = rows_.find(event.key);
+    if (found != rows_.end() && event.supersedes(found->second.version)) rows_.erase(found);
+  }
+
+  void drop_everything() {
+    guard_.invalidated_all();
+    const std::scoped_lock lock{mutex_};
+    rows_.clear();
+  }
+
+  B& bus_;
+  Database& database_;
+  syncbus::FillGuard guard_;
+  std::mutex mutex_;
+  std::map<std::string, Row, std::less<>> rows_;
+  syncbus::Subscription subscription_;  // last: its handlers use everything above
+};
+// [end]
