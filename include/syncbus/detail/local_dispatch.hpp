@@ -95,14 +95,11 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   void publish(const Event& event) noexcept { publish(event, ThreadMark::mine()); }
 
   /// The same for many keys, which are counted as published; `heard` is whether anybody on this node may hear them.
-  void publish(Event event, std::span<const std::string_view> keys, bool heard) noexcept {
+  void publish(const Event& event, std::span<const std::string_view> keys, bool heard) noexcept {
     ThreadMark& mine = ThreadMark::mine();
     counters_.add(mine.slot(), &CounterStripe::published, keys.size());
     if (!heard) return;
-    for (const std::string_view key : keys) {
-      event.key = key;
-      publish(event, mine);
-    }
+    for (const std::string_view key : keys) publish_one(key, event.type, event.version, event.origin);
   }
 
   void publish_resync(const Resync& resync) noexcept {
@@ -167,6 +164,12 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   using Table = core::DispatchTable<Subscriber>;
   using Node = Table::Node;
   using Target = Table::Target;
+
+  /// The arguments travel in registers. Were the key copied from the caller's memory into an Event, compilers would load
+  /// both its words at once, right behind the two stores that wrote them, and the processor would wait for these.
+  [[gnu::noinline]] void publish_one(std::string_view key, EventType type, std::uint64_t version, NodeId origin) noexcept {
+    publish({type, key, version, origin}, ThreadMark::mine());
+  }
 
   void publish(const Event& event, ThreadMark& mine) noexcept {
     if (!HandlerScope::must_defer(mine)) [[likely]]
