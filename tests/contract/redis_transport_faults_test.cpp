@@ -205,6 +205,18 @@ TEST_CASE("a permission revoked is a problem with its code, and the session goes
   CHECK(works(a, server));
 }
 
+TEST_CASE("a refused directed frame is a problem and no interruption", "[redis]") {
+  const RedisServer server;
+  server.command(
+      {"ACL", "SETUSER", "eve", "reset", "on", ">p", "+@all", "&channel", "&channel.direct.0000000000000001"});
+  RedisNode a{"redis://eve:p@127.0.0.1:" + std::to_string(server.port()), 1};
+  a.transport.send({2}, bytes_of("refused"));
+  REQUIRE(eventually([&] { return !a.recorder.problems().empty(); }));
+  CHECK(a.recorder.problems().front().code == Errc::permission_denied);
+  CHECK(works(a, server));
+  CHECK(a.recorder.interruptions() == 0);
+}
+
 TEST_CASE("problems that repeat are told once in a while only", "[redis]") {
   RedisServer server;
   RedisNode a{server.url(), 1};
