@@ -4,21 +4,25 @@
 #include <memory>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include <syncbus/bus.hpp>
+#include <syncbus/detail/await_call.hpp>
 #include <syncbus/detail/deadline.hpp>
 #include <syncbus/detail/engine_link.hpp>
 #include <syncbus/detail/handler_scope.hpp>
 #include <syncbus/detail/local_bus.hpp>
+#include <syncbus/quorum.hpp>
 #include <syncbus/transport.hpp>
 
 namespace syncbus::inline v1 {
 
 /// A node on a broker. Its verbs are those of BusFacade.
 ///
-/// Threads: publishers run this node's own handlers; a dispatch thread (or the executor of the options) runs handlers of
-/// remote events, on_health and on_log; the transport has an I/O thread. Thread safety: shared objects safe, except that
-/// nothing may be called during construction and destruction. Neither copied nor moved.
+/// Threads: publishers run this node's own handlers. One of the bus's threads at a time (or the executor of the options) is
+/// the dispatch thread: it runs handlers of remote events, completions, on_health and on_log; another does the broker's I/O,
+/// and one keeps time. Thread safety: shared objects safe, except that nothing may be called during construction and
+/// destruction. Neither copied nor moved.
 template <Transport T>
 class BasicBus : public BusFacade<BasicBus<T>> {
  public:
@@ -51,8 +55,17 @@ class BasicBus : public BusFacade<BasicBus<T>> {
     return metrics;
   }
 
-  /// Whether the broker is connected and the bus not closed.
-  [[nodiscard]] bool is_healthy() const noexcept { return link_.engine().connected(); }
+  /// Whether the broker is connected, brings back what this node broadcasts, and the bus is not closed.
+  [[nodiscard]] bool is_healthy() const noexcept { return link_.engine().health().connected; }
+
+  /// For how long a peer that is heard may have been publishing without this node's handlers having returned from it; zero
+  /// when nothing speaks for that. It is what heartbeats prove, so between idle nodes it is about `heartbeat`, twice that at
+  /// most. It rests on all nodes hearing one order of broadcasts. Peers that are publish_only hear nobody and can prove
+  /// nothing: they do not count.
+  [[nodiscard]] Duration staleness() const { return link_.engine().health().staleness; }
+
+  /// The peers that this node has heard and that have not said goodbye, silent ones included; by id.
+  [[nodiscard]] std::vector<Peer> peers() const { return link_.engine().peers(); }
 
   [[nodiscard]] NodeId id() const noexcept { return local_.id(); }
 
@@ -73,6 +86,18 @@ class BasicBus : public BusFacade<BasicBus<T>> {
     local_.deliver(submission);
     return {};
   }
+
+  [[nodiscard]] std::error_code submit(const Submission& submission, Quorum quorum, const AwaitOptions& options,
+                                       const std::shared_ptr<detail::AwaitCall>& call) {
+    if (const auto error = local_.check(submission, quorum, options.stop_token)) return error;
+    detail::Engine& engine = link_.engine();
+    if (const auto error = engine.submit(submission, quorum, options.timeout, call)) return error;
+    local_.deliver(submission, engine.answers_for(*call));
+    return {};
+  }
+  void wait(detail::AwaitCall& call) { call.wait(); }
+  void cancel(detail::AwaitCall& call) { link_.engine().cancel(call.ticket); }
+  [[nodiscard]] std::shared_ptr<detail::Waiting> waiting() const noexcept { return nullptr; }
 
   [[nodiscard]] const std::shared_ptr<detail::LocalDispatch>& dispatch(Scope from) { return local_.dispatch_for(from); }
 

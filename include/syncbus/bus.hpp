@@ -9,17 +9,22 @@
 #include <memory>
 #include <ranges>
 #include <span>
+#include <stop_token>
 #include <string_view>
 #include <system_error>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
+#include <syncbus/detail/await_call.hpp>
+#include <syncbus/detail/handler_scope.hpp>
 #include <syncbus/detail/local_dispatch.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/mailbox.hpp>
 #include <syncbus/metrics.hpp>
 #include <syncbus/options.hpp>
+#include <syncbus/quorum.hpp>
 #include <syncbus/subscription.hpp>
 
 namespace syncbus::inline v1 {
@@ -39,6 +44,9 @@ concept EventHandler = std::invocable<std::decay_t<H>&, const Event&>;
 template <class H>
 concept ResyncHandler = std::invocable<std::decay_t<H>&, const Resync&>;
 
+template <class F>
+concept AwaitHandler = std::invocable<std::decay_t<F>&, AwaitOutcome>;
+
 /// A range that can be walked twice and whose elements are views, or strings that live beyond the walk.
 template <class R>
 concept KeyRange =
@@ -52,8 +60,13 @@ concept KeyRange =
 /// The verbs of every bus, over these primitives of `Derived` (private, with BusFacade as a friend):
 ///
 ///     std::error_code submit(const Submission&) noexcept;   // keys not yet checked; all are taken, or none
-///     std::shared_ptr<detail::LocalDispatch> dispatch();    // where subscribers are; throws system_error when closed
+///     std::shared_ptr<detail::LocalDispatch> dispatch(Scope);  // where subscribers are; throws system_error when closed
 ///     std::size_t max_key_bytes() const noexcept;
+///     std::error_code submit(const Submission&, Quorum, const AwaitOptions&, const std::shared_ptr<detail::AwaitCall>&);
+///                                                           // no error: the call ends, once, perhaps before it returns
+///     void wait(detail::AwaitCall&);                        // until it has ended
+///     void cancel(detail::AwaitCall&);                      // ends it now, unless it has ended
+///     std::shared_ptr<detail::Waiting> waiting();           // how mailboxes wait; null: on the steady clock
 ///
 /// so that a decorator or a test double is short.
 ///
@@ -111,6 +124,63 @@ class BusFacade {
   [[nodiscard]] std::error_code revoke_lease(std::string_view id, PublishOptions options = {}) noexcept {
     return derived().submit(
         {.type = EventType::lease_revoked, .version = options.version, .scope = options.scope, .keys = {&id, 1}});
+  }
+
+  /// Broadcasts that `key` changed and waits for replicas: nodes whose matching handlers have all returned for this very event
+  /// (for a mailbox: it is in it), or for one that covers it and began later. This node counts when it has a matching
+  /// subscriber and the scope includes it.
+  /// Blocks until the quorum is satisfied, for at most `options.timeout`. Ends early when the quorum has become impossible.
+  /// Errors after which nothing was broadcast: closed, canceled (stop requested before the call), invalid_key,
+  /// invalid_argument (also a negative quorum), frame_too_large, would_deadlock (inside a handler), quorum_unsupported
+  /// (publish_only), too_many_awaits. After these it was: quorum_not_satisfied, canceled, closed.
+  [[nodiscard]] AwaitOutcome publish_and_await(std::string_view key, Quorum quorum, AwaitOptions options = {}) {
+    return await_keys({&key, 1}, quorum, options);
+  }
+
+  /// Many keys at once. A node is a replica when it has a matching subscriber for at least one of them and every matching
+  /// handler of every one has returned; it counts once.
+  [[nodiscard]] AwaitOutcome publish_and_await(std::span<const std::string_view> keys, Quorum quorum,
+                                               AwaitOptions options = {}) {
+    return await_keys(keys, quorum, options);
+  }
+  [[nodiscard]] AwaitOutcome publish_and_await(std::initializer_list<std::string_view> keys, Quorum quorum,
+                                               AwaitOptions options = {}) {
+    return await_keys({keys.begin(), keys.size()}, quorum, options);
+  }
+  template <KeyRange Keys>
+  [[nodiscard]] AwaitOutcome publish_and_await(Keys&& keys, Quorum quorum, AwaitOptions options = {}) {
+    const std::vector<std::string_view> views(std::ranges::begin(keys), std::ranges::end(keys));
+    return await_keys(views, quorum, options);
+  }
+  AwaitOutcome publish_and_await(std::nullptr_t, Quorum, AwaitOptions = {}) = delete;
+
+  /// The same without blocking, also inside handlers. `completion(AwaitOutcome)` is called exactly once: where handlers of
+  /// remote events run (on an InMemoryBus, on the thread that ends the await, perhaps before this returns); for errors after
+  /// which nothing was broadcast, before this returns; at the latest when the bus is closed. What it throws is counted as a
+  /// handler's. Throws std::system_error (invalid_argument) for a null completion.
+  template <AwaitHandler F>
+  void async_publish_and_await(std::string_view key, Quorum quorum, AwaitOptions options, F&& completion) {
+    async_await_keys({&key, 1}, quorum, options, detail::Completion{std::forward<F>(completion)});
+  }
+  template <AwaitHandler F>
+  void async_publish_and_await(std::span<const std::string_view> keys, Quorum quorum, AwaitOptions options,
+                               F&& completion) {
+    async_await_keys(keys, quorum, options, detail::Completion{std::forward<F>(completion)});
+  }
+  template <AwaitHandler F>
+  void async_publish_and_await(std::initializer_list<std::string_view> keys, Quorum quorum, AwaitOptions options,
+                               F&& completion) {
+    async_await_keys({keys.begin(), keys.size()}, quorum, options, detail::Completion{std::forward<F>(completion)});
+  }
+
+  /// As publish_and_await, for a lease: replicas are nodes with a subscriber of the lease. The type of the options counts
+  /// for nothing.
+  [[nodiscard]] AwaitOutcome revoke_lease_and_await(std::string_view id, Quorum quorum, AwaitOptions options = {}) {
+    return await({.type = EventType::lease_revoked,
+                  .version = options.publish.version,
+                  .scope = options.publish.scope,
+                  .keys = {&id, 1}},
+                 quorum, options);
   }
 
   /// Calls `handler(const Event&)` for every event of `key`, until the Subscription ends. After a loss the handler hears an
@@ -190,6 +260,42 @@ class BusFacade {
         {.type = options.type, .version = options.version, .scope = options.scope, .keys = keys});
   }
 
+  [[nodiscard]] static Submission awaited(std::span<const std::string_view> keys, const PublishOptions& options) noexcept {
+    return {.type = options.type, .version = options.version, .scope = options.scope, .keys = keys};
+  }
+
+  [[nodiscard]] AwaitOutcome await_keys(std::span<const std::string_view> keys, Quorum quorum,
+                                        const AwaitOptions& options) {
+    if (options.publish.type > EventType::remove) return {Errc::invalid_argument, {}};
+    return await(awaited(keys, options.publish), quorum, options);
+  }
+
+  [[nodiscard]] AwaitOutcome await(const Submission& submission, Quorum quorum, const AwaitOptions& options) {
+    if (detail::in_handler()) return {Errc::would_deadlock, {}};
+    const auto call = std::make_shared<detail::AwaitCall>();
+    if (const auto error = derived().submit(submission, quorum, options, call)) return {error, {}};
+    const auto cancel = [this, &call]() noexcept { derived().cancel(*call); };
+    const std::stop_callback on_stop{options.stop_token, cancel};
+    derived().wait(*call);
+    return call->take();
+  }
+
+  void async_await_keys(std::span<const std::string_view> keys, Quorum quorum, const AwaitOptions& options,
+                        detail::Completion completion) {
+    if (completion.null()) throw std::system_error{Errc::invalid_argument, "async_publish_and_await: no completion"};
+    const auto call = std::make_shared<detail::AwaitCall>(std::move(completion));
+    const bool publishable = options.publish.type <= EventType::remove;
+    const auto error = publishable ? derived().submit(awaited(keys, options.publish), quorum, options, call)
+                                   : make_error_code(Errc::invalid_argument);
+    if (error) {
+      call->end({error, {}});
+      return call->complete();
+    }
+    if (options.stop_token.stop_possible()) {
+      call->cancel_on(options.stop_token, [this, raw = call.get()] { derived().cancel(*raw); });
+    }
+  }
+
   [[nodiscard]] Subscription attach(core::Space space, std::string_view key, detail::Subscriber subscriber, Scope from) {
     if (subscriber.null()) throw std::system_error{Errc::invalid_argument, "subscribe: a handler is null"};
     auto dispatch = derived().dispatch(from);
@@ -200,7 +306,7 @@ class BusFacade {
 
   [[nodiscard]] Mailbox attach_mailbox(core::Space space, std::string_view key, const MailboxOptions& options) {
     if (options.capacity == 0) throw std::system_error{Errc::invalid_argument, "a mailbox needs a capacity above 0"};
-    auto state = std::make_shared<detail::MailboxState>(key, options);
+    auto state = std::make_shared<detail::MailboxState>(key, options, derived().waiting());
     auto subscription = attach(space, key, detail::Subscriber{state}, options.scope);
     return {std::move(state), std::move(subscription)};
   }
@@ -214,6 +320,10 @@ struct EventHandlerArchetype {
 struct ResyncHandlerArchetype {
   ResyncHandlerArchetype(ResyncHandlerArchetype&&) noexcept = default;
   void operator()(const Resync&) {}
+};
+struct AwaitHandlerArchetype {
+  AwaitHandlerArchetype(AwaitHandlerArchetype&&) noexcept = default;
+  void operator()(AwaitOutcome) {}
 };
 
 /// A node's way to hear and be heard. What a type must mean beyond its syntax:
@@ -231,16 +341,24 @@ struct ResyncHandlerArchetype {
 ///     Subscriptions and mailboxes may outlive the bus.
 ///  9. flush and close inside a handler answer Errc::would_deadlock.
 /// 10. No lock of the library is held while a handler, or anything else of the user's, runs.
+/// 11. publish_and_await returns no error only when its quorum of distinct nodes has acknowledged. staleness() is never less
+///     than the age of the oldest event, of a peer that is heard, that this node's handlers have not returned from.
 template <class B>
 concept Bus = !std::copyable<B> &&
     requires(B& bus, const B& constant, std::string_view key, std::span<const std::string_view> keys,
              std::initializer_list<std::string_view> list, PublishOptions publish_options, MailboxOptions mailbox_options,
-             EventHandlerArchetype on_event, ResyncHandlerArchetype on_resync, Duration timeout) {
+             EventHandlerArchetype on_event, ResyncHandlerArchetype on_resync, Duration timeout, Quorum quorum,
+             AwaitOptions await_options, AwaitHandlerArchetype on_outcome) {
       { bus.publish(key, publish_options) } noexcept -> std::same_as<std::error_code>;
       { bus.publish(keys, publish_options) } noexcept -> std::same_as<std::error_code>;
       { bus.publish(list, publish_options) } noexcept -> std::same_as<std::error_code>;
       { bus.publish_all(publish_options) } noexcept -> std::same_as<std::error_code>;
       { bus.revoke_lease(key, publish_options) } noexcept -> std::same_as<std::error_code>;
+      { bus.publish_and_await(key, quorum, await_options) } -> std::same_as<AwaitOutcome>;
+      { bus.publish_and_await(keys, quorum, await_options) } -> std::same_as<AwaitOutcome>;
+      { bus.publish_and_await(list, quorum, await_options) } -> std::same_as<AwaitOutcome>;
+      { bus.async_publish_and_await(key, quorum, await_options, std::move(on_outcome)) } -> std::same_as<void>;
+      { bus.revoke_lease_and_await(key, quorum, await_options) } -> std::same_as<AwaitOutcome>;
       { bus.subscribe(key, std::move(on_event)) } -> std::same_as<Subscription>;
       { bus.subscribe(key, mailbox_options) } -> std::same_as<Mailbox>;
       { bus.subscribe_prefix(key, std::move(on_event), std::move(on_resync)) } -> std::same_as<Subscription>;
@@ -253,6 +371,8 @@ concept Bus = !std::copyable<B> &&
       { bus.close(timeout) } -> std::same_as<std::error_code>;
       { constant.metrics() } -> std::same_as<Metrics>;
       { constant.is_healthy() } noexcept -> std::same_as<bool>;
+      { constant.staleness() } -> std::same_as<Duration>;
+      { constant.peers() } -> std::same_as<std::vector<Peer>>;
       { constant.id() } noexcept -> std::same_as<NodeId>;
     };
 

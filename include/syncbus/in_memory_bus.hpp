@@ -6,19 +6,25 @@
 #include <optional>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include <syncbus/bus.hpp>
+#include <syncbus/detail/await_call.hpp>
 #include <syncbus/detail/deadline.hpp>
 #include <syncbus/detail/engine_link.hpp>
 #include <syncbus/detail/handler_scope.hpp>
+#include <syncbus/detail/hub_task.hpp>
+#include <syncbus/detail/local_await.hpp>
 #include <syncbus/detail/local_bus.hpp>
 #include <syncbus/in_memory_hub.hpp>
+#include <syncbus/quorum.hpp>
 #include <syncbus/transport/in_memory_transport.hpp>
 
 namespace syncbus::inline v1 {
 
 /// `InMemoryBus{}` is alone: a publish finds its handlers and calls them, with no lock, no allocation and no write that
-/// other publishers share. `InMemoryBus{hub}` is a node on a hub: a publish returns when every node has heard.
+/// other publishers share. `InMemoryBus{hub}` is a node on a hub: a publish returns when every node has heard, and calls that
+/// wait move the hub's virtual time (see InMemoryHub).
 ///
 /// Threads: handlers run on the publishers' threads, also those of remote events, unless BusOptions::executor is given.
 /// Thread safety: shared objects safe, except during construction and destruction. Neither copied nor moved.
@@ -39,13 +45,12 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
   /// Closes with `close_timeout`. Destroying a bus inside one of its own handlers is undefined.
   ~InMemoryBus() { static_cast<void>(shut(local_.options().close_timeout)); }
 
-  /// Returns when every node on the hub has heard what was accepted before. Errors: closed, would_deadlock.
+  /// Returns when the hub has taken what was accepted before; without delays on the hub, every node has heard it then. Errors:
+  /// closed, would_deadlock, timed_out.
   [[nodiscard]] std::error_code flush(Duration timeout) {
     if (detail::in_handler()) return Errc::would_deadlock;
     if (local_.closed()) return Errc::closed;
-    if (!link_) return {};
-    settle();
-    return link_->engine().flush(detail::deadline_after(timeout));
+    return !link_ || settle_within(timeout) ? std::error_code{} : make_error_code(Errc::timed_out);
   }
 
   /// Leaves the hub; publishes and subscriptions are refused from here on. Idempotent. Errors: would_deadlock.
@@ -61,8 +66,14 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
     return metrics;
   }
 
-  /// Whether the bus is not closed.
-  [[nodiscard]] bool is_healthy() const noexcept { return !local_.closed(); }
+  /// Whether the bus is not closed; on a hub also, whether it brings back what this node broadcasts.
+  [[nodiscard]] bool is_healthy() const noexcept {
+    return !local_.closed() && (!link_ || link_->engine().health().connected);
+  }
+
+  /// See BasicBus; alone, nothing can be missed.
+  [[nodiscard]] Duration staleness() const { return link_ ? link_->engine().health().staleness : Duration::zero(); }
+  [[nodiscard]] std::vector<Peer> peers() const { return link_ ? link_->engine().peers() : std::vector<Peer>{}; }
 
   [[nodiscard]] NodeId id() const noexcept { return local_.id(); }
 
@@ -71,19 +82,63 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
 
   [[nodiscard]] std::error_code submit(const Submission& submission) noexcept {
     if (const auto error = local_.check(submission)) return error;
-    const bool broadcast = link_ && submission.scope != Scope::local;
-    if (broadcast) {
-      if (const auto error = link_->engine().submit(submission)) return error;
+    if (!link_) {
+      local_.deliver(submission);
+      return {};
     }
-    local_.deliver(submission);
+    const bool broadcast = submission.scope != Scope::local;
+    {
+      const detail::HubTask task{*hub_};
+      if (broadcast) {
+        if (const auto error = link_->engine().submit(submission)) return error;
+      }
+      local_.deliver(submission);
+    }
     if (broadcast) settle();
     return {};
   }
+
+  [[nodiscard]] std::error_code submit(const Submission& submission, Quorum quorum, const AwaitOptions& options,
+                                       const std::shared_ptr<detail::AwaitCall>& call) {
+    if (const auto error = local_.check(submission, quorum, options.stop_token)) return error;
+    if (!link_) {
+      local_.deliver(submission, detail::LocalAwait::make(local_, submission, quorum, call));
+      return {};
+    }
+    {
+      const detail::HubTask task{*hub_};
+      detail::Engine& engine = link_->engine();
+      if (const auto error = engine.submit(submission, quorum, options.timeout, call)) return error;
+      local_.deliver(submission, engine.answers_for(*call));
+    }
+    settle();
+    return {};
+  }
+
+  void wait(detail::AwaitCall& call) {
+    const auto ended = [&call] { return call.ended(); };
+    if (hub_ && hub_->settle_until((TimePoint::max)(), ended)) return;
+    call.wait();
+  }
+
+  void cancel(detail::AwaitCall& call) {
+    if (!link_) return;
+    link_->engine().cancel(call.ticket);
+    hub_->recheck();
+  }
+
+  [[nodiscard]] std::shared_ptr<detail::Waiting> waiting() const noexcept { return hub_; }
 
   /// Until every node has heard what this one accepted so far.
   void settle() noexcept {
     std::optional<std::uint64_t> point;
     hub_->settle([&] { return link_->engine().flushed(point); });
+  }
+
+  [[nodiscard]] bool settle_within(Duration timeout) noexcept {
+    std::optional<std::uint64_t> point;
+    return hub_->settle_until(detail::deadline_after(hub_->now(), timeout),
+                              [&] { return link_->engine().flushed(point); });
   }
 
   [[nodiscard]] const std::shared_ptr<detail::LocalDispatch>& dispatch(Scope from) { return local_.dispatch_for(from); }
@@ -94,8 +149,9 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
     local_.refuse_all();
     std::error_code error;
     if (link_) {
-      settle();
+      static_cast<void>(settle_within(timeout));
       error = link_->engine().close(detail::deadline_after(timeout));
+      hub_->settle_all();  // what it said last is heard
     }
     local_.end();
     return error;

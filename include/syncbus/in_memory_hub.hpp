@@ -1,171 +1,100 @@
-// The meeting place of several InMemoryBus nodes of one process: it delivers frames inline, in one order for all.
+// The meeting place of several InMemoryBus nodes of one process: inline delivery, faults on demand, virtual time.
 #pragma once
 
-#include <condition_variable>
-#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
 #include <memory>
-#include <mutex>
-#include <thread>
-#include <utility>
-#include <vector>
+#include <span>
 
-#include <syncbus/detail/handler_scope.hpp>
+#include <syncbus/detail/hub_state.hpp>
 #include <syncbus/event.hpp>
-#include <syncbus/transport.hpp>
+#include <syncbus/options.hpp>
 
 namespace syncbus::inline v1 {
 
-namespace detail {
-
-/// The queue of a hub and its nodes. One thread at a time drains it, and holds no lock while a node hears a frame; what
-/// others broadcast meanwhile queues behind.
-class HubState : public std::enable_shared_from_this<HubState> {
- public:
-  /// A node's place: it stays while frames of the node are under way, without a sink once the node has left.
-  struct Node {
-    NodeId id;
-    bool publish_only = false;
-    TransportSink* sink = nullptr;
-  };
-
-  [[nodiscard]] std::shared_ptr<Node> join(const TransportSettings& settings, TransportSink& sink) {
-    auto node = std::make_shared<Node>(Node{settings.self, settings.publish_only, &sink});
-    const std::lock_guard lock{mutex_};
-    nodes_.push_back(node);
-    return node;
-  }
-
-  /// When it returns, nobody calls the node's sink, and nobody will.
-  void leave(const std::shared_ptr<Node>& node) noexcept {
-    std::unique_lock lock{mutex_};
-    std::erase(nodes_, node);
-    node->sink = nullptr;
-    if (drainer_ == std::this_thread::get_id()) return;
-    progress_.wait(lock, [&] { return hearing_ != node.get(); });
-  }
-
-  void broadcast(const std::shared_ptr<Node>& origin, Bytes bytes, BroadcastToken token) {
-    enqueue({.origin = origin, .token = token}, bytes);
-  }
-
-  void send(NodeId destination, Bytes bytes) { enqueue({.destination = destination}, bytes); }
-
-  /// Drains the hub until `done()`; while another thread does that, waits. Inside a handler it comes back at once, and the
-  /// work is done when that handler's dispatch has ended. `done` is called under the hub's lock.
-  template <class Done>
-  void settle(const Done& done) noexcept {
-    if (in_handler()) {
-      HandlerScope::defer([self = shared_from_this()]() noexcept { self->settle_all(); });
-      return;
-    }
-    std::unique_lock lock{mutex_};
-    if (drainer_ == std::this_thread::get_id()) return;
-    while (!done()) {
-      if (drainer_ == std::thread::id{} && !queue_empty()) {
-        drain(done, lock);
-      } else {
-        ++waiting_;
-        progress_.wait(lock);
-        --waiting_;
-      }
-    }
-  }
-
- private:
-  struct Item {
-    std::shared_ptr<Node> origin{};
-    NodeId destination{};
-    BroadcastToken token{};
-    std::vector<std::byte> bytes{};
-  };
-
-  void enqueue(Item item, Bytes bytes) {
-    const std::lock_guard lock{mutex_};
-    if (!spare_.empty()) {
-      item.bytes = std::move(spare_.back());
-      spare_.pop_back();
-    }
-    item.bytes.assign(bytes.begin(), bytes.end());
-    queue_.push_back(std::move(item));
-    if (drainer_ == std::this_thread::get_id()) owed_ = queue_.size() - first_;
-    if (waiting_ != 0) progress_.notify_all();
-  }
-
-  void settle_all() noexcept {
-    settle([this] { return queue_empty(); });
-  }
-
-  /// Under the lock.
-  [[nodiscard]] bool queue_empty() const noexcept { return first_ == queue_.size(); }
-
-  template <class Done>
-  void drain(const Done& done, std::unique_lock<std::mutex>& lock) noexcept {
-    drainer_ = std::this_thread::get_id();
-    while (!queue_empty() && (owed_ != 0 || !done())) {
-      Item item = std::move(queue_[first_++]);
-      if (owed_ != 0) --owed_;
-      if (queue_empty()) {
-        queue_.clear();
-        first_ = 0;
-      }
-      deliver(item, lock);
-      spare_.push_back(std::move(item.bytes));
-    }
-    drainer_ = {};
-    progress_.notify_all();
-  }
-
-  void deliver(const Item& item, std::unique_lock<std::mutex>& lock) noexcept {
-    targets_ = nodes_;
-    for (const auto& node : targets_) {
-      if (!node->publish_only && (item.destination == NodeId{} || item.destination == node->id)) {
-        tell(*node, lock, [&](TransportSink& sink) { sink.on_frame(item.bytes); });
-      }
-    }
-    if (item.origin) tell(*item.origin, lock, [&](TransportSink& sink) { sink.on_confirmed(item.token); });
-    targets_.clear();
-  }
-
-  template <class Call>
-  void tell(Node& node, std::unique_lock<std::mutex>& lock, const Call& call) noexcept {
-    TransportSink* const sink = node.sink;
-    if (sink == nullptr) return;
-    hearing_ = &node;
-    lock.unlock();
-    call(*sink);
-    lock.lock();
-    hearing_ = nullptr;
-    progress_.notify_all();
-  }
-
-  std::mutex mutex_;
-  std::condition_variable progress_;
-  std::vector<std::shared_ptr<Node>> nodes_;
-  std::vector<Item> queue_;  // from first_ on
-  std::size_t first_ = 0;
-  std::vector<std::vector<std::byte>> spare_;
-  std::vector<std::shared_ptr<Node>> targets_;  // of the drainer
-  const Node* hearing_ = nullptr;               // whose sink the drainer is calling
-  std::thread::id drainer_;
-  std::size_t owed_ = 0;  // so many from first_ on are the drainer's to deliver: handlers that it ran published the last
-  std::size_t waiting_ = 0;
+/// How a hub works. Every member has a default.
+struct HubOptions {
+  std::uint64_t seed = 7;  ///< decides which frames meet a fault: the same calls then have the same outcome
+  bool real_time = false;  ///< the steady clock instead of virtual time: for tests with many threads
 };
 
-}  // namespace detail
-
-/// Where InMemoryBus nodes of one process meet. Each publish is delivered inline: when it returns, outside handlers, every
-/// node on the hub has heard it, through the same engine and codec that brokers use.
+/// Where InMemoryBus nodes of one process meet. Each publish is delivered inline: when it returns, outside handlers,
+/// every node on the hub has heard it, through the same engine and codec that brokers use.
 ///
-/// Thread safety: shared objects safe. It may end before its nodes, which keep what is behind it alive.
+/// Time is virtual: it begins at a fixed point and moves only in advance() and in calls of the nodes that wait
+/// (publish_and_await, flush, close, Mailbox::receive, a constructor), from one timer to the next. So a timeout takes
+/// no time, and one thread with one seed sees the same every time. Time stands still while a frame is delivered, and
+/// while a handler or an executor's task is unfinished. With `real_time` it is the steady clock, and a thread of the
+/// hub's own serves the timers.
+///
+/// Faults act on copies: one frame to one receiver. They never touch what a node hears of itself, nor a publisher's
+/// confirmation. All nodes hear frames in one order, which only reorder() disturbs: behind a delayed copy the others,
+/// the node's own too, wait. The calls concern what is published from now on; drop, duplicate, reorder and delay are
+/// set back by calling them with zero.
+///
+/// Arguments out of range throw std::system_error (invalid_argument) with a sentence.
+/// Thread safety: shared objects safe; handlers may call everything but advance(), and nothing else blocks. The hub may
+/// end before its nodes, which keep what is behind it alive.
 class InMemoryHub {
  public:
-  InMemoryHub() : state_{std::make_shared<detail::HubState>()} {}
+  InMemoryHub() : InMemoryHub{HubOptions{}} {}
+  explicit InMemoryHub(HubOptions options)
+      : state_{std::make_shared<detail::HubState>(options.seed, options.real_time)} {}
 
   InMemoryHub(const InMemoryHub&) = delete;
   InMemoryHub& operator=(const InMemoryHub&) = delete;
 
+  /// A copy is lost with this probability.
+  void drop(double probability) {
+    state_->change_faults([=](detail::HubFaults& faults) { faults.set_drop(probability); });
+  }
+
+  /// A copy that is not lost arrives twice with this probability.
+  void duplicate(double probability) {
+    state_->change_faults([=](detail::HubFaults& faults) { faults.set_duplicate(probability); });
+  }
+
+  /// A copy is held back with this probability, and arrives behind the next one to the same receiver; when none comes,
+  /// before time moves on: advance() by zero releases it. In real time it is held for a millisecond at most.
+  void reorder(double probability) {
+    state_->change_faults([=](detail::HubFaults& faults) { faults.set_reorder(probability); });
+  }
+
+  /// A copy arrives after a time between `min` and `max`, each equally likely, but not before what was sent earlier to
+  /// the same receiver.
+  void delay(Duration min, Duration max) {
+    state_->change_faults([=](detail::HubFaults& faults) { faults.set_delay(min, max); });
+  }
+
+  /// These nodes hear only each other. A further call makes a further group; a node that it names leaves the group in
+  /// which it was. Nodes in no group hear each other. What is on its way across the new border is lost, what is sent
+  /// across it too. Ids of nodes that are not here count for nothing.
+  void partition(std::initializer_list<NodeId> nodes) { state_->partition({nodes.begin(), nodes.size()}); }
+  void partition(std::span<const NodeId> nodes) { state_->partition(nodes); }
+
+  /// Ends every partition. What was lost stays lost; the other faults go on.
+  void heal() {
+    state_->change_faults([](detail::HubFaults& faults) { faults.heal(); });
+  }
+
+  /// That node is gone without a goodbye, also when its object is closed or destroyed later: nothing that it sends
+  /// arrives any more, and it hears nothing, not even itself. The object believes otherwise: its broadcasts are
+  /// confirmed, so that closing it ends at once, and its timers go on. What it sent before arrives. Throws also when
+  /// the node is not here.
+  void crash(NodeId node) { state_->crash(node); }
+
+  /// Moves virtual time on, through everything that is due until then, at its time; what that brings about is delivered
+  /// before time moves further. Waits until executors have run their tasks (so it is not for such a task to call), and,
+  /// when other threads wait on this hub, at their deadlines until their calls have ended. Throws would_deadlock inside
+  /// a handler, and invalid_argument when `duration` is negative or the hub is in real time.
+  void advance(Duration duration) { state_->advance(duration); }
+
+  /// The time on this hub. Outside real_time it has nothing to do with any clock.
+  [[nodiscard]] TimePoint now() const noexcept { return state_->now(); }
+
  private:
   friend class InMemoryBus;
+  friend class InMemoryTransport;
 
   std::shared_ptr<detail::HubState> state_;
 };

@@ -16,6 +16,7 @@
 #include <syncbus/core/pending_events.hpp>
 #include <syncbus/detail/deadline.hpp>
 #include <syncbus/detail/local_dispatch.hpp>
+#include <syncbus/detail/waiting.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/options.hpp>
 #include <syncbus/subscription.hpp>
@@ -27,9 +28,11 @@ namespace detail {
 /// What a Mailbox and the subscription that fills it share. It outlives whichever ends first.
 class MailboxState final : public MailboxSink {
  public:
-  /// `name` is the key, prefix or lease subscribed to: the key of the resyncs it yields.
-  MailboxState(std::string_view name, const MailboxOptions& options)
+  /// `name` is the key, prefix or lease subscribed to: the key of the resyncs it yields. `waiting` is null where the steady
+  /// clock counts.
+  MailboxState(std::string_view name, const MailboxOptions& options, std::shared_ptr<Waiting> waiting)
       : name_{name},
+        waiting_{std::move(waiting)},
         pending_{options.capacity, (std::numeric_limits<std::size_t>::max)()},
         on_stop_{options.stop_token, Close{*this}} {}
 
@@ -42,7 +45,7 @@ class MailboxState final : public MailboxSink {
       result.joined = static_cast<std::uint32_t>(put.absorbed);
       result.overflowed = put.overflowed;
     }
-    arrived_.notify_one();
+    announce();
     return result;
   }
 
@@ -53,7 +56,7 @@ class MailboxState final : public MailboxSink {
       if (closed_) return {.stored = false};
       result.joined = static_cast<std::uint32_t>(pending_.put_resync(resync));
     }
-    arrived_.notify_one();
+    announce();
     return result;
   }
 
@@ -62,7 +65,7 @@ class MailboxState final : public MailboxSink {
       const std::lock_guard lock{mutex_};
       closed_ = true;
     }
-    arrived_.notify_all();
+    announce_end();
   }
 
   [[nodiscard]] bool closed() const noexcept {
@@ -75,13 +78,21 @@ class MailboxState final : public MailboxSink {
     return take_locked();
   }
 
-  [[nodiscard]] std::optional<OwnedEvent> take_until(TimePoint deadline, const std::stop_token& stop) {
+  [[nodiscard]] std::optional<OwnedEvent> take_within(Duration timeout, const std::stop_token& stop) {
     const std::stop_callback wake{stop, [this]() noexcept {
-                                    const std::lock_guard lock{mutex_};
-                                    arrived_.notify_all();
+                                    { const std::lock_guard lock{mutex_}; }
+                                    announce_end();
                                   }};
+    const auto over = [&] { return !pending_.empty() || closed_ || stop.stop_requested(); };
+    if (waiting_) {
+      static_cast<void>(waiting_->wait_for(timeout, [&] {
+        const std::lock_guard lock{mutex_};
+        return over();
+      }));
+      return take();
+    }
     std::unique_lock lock{mutex_};
-    arrived_.wait_until(lock, deadline, [&] { return !pending_.empty() || closed_ || stop.stop_requested(); });
+    arrived_.wait_until(lock, deadline_after(timeout), over);
     return take_locked();
   }
 
@@ -90,6 +101,16 @@ class MailboxState final : public MailboxSink {
     MailboxState& state;
     void operator()() const noexcept { state.close(); }
   };
+
+  // Without the lock.
+  void announce() noexcept {
+    arrived_.notify_one();
+    if (waiting_) waiting_->recheck();
+  }
+  void announce_end() noexcept {
+    arrived_.notify_all();
+    if (waiting_) waiting_->recheck();
+  }
 
   [[nodiscard]] std::optional<OwnedEvent> take_locked() {
     if (const auto resync = pending_.take_resync()) {
@@ -102,6 +123,7 @@ class MailboxState final : public MailboxSink {
   }
 
   const std::string name_;
+  const std::shared_ptr<Waiting> waiting_;
   mutable std::mutex mutex_;
   std::condition_variable arrived_;
   core::PendingEvents pending_;
@@ -128,9 +150,10 @@ class Mailbox {
   [[nodiscard]] std::optional<OwnedEvent> try_receive() { return state_ ? state_->take() : std::nullopt; }
 
   /// The next event; none when none came within `timeout`, when `stop` was requested, or when the mailbox is closed and
-  /// empty. Blocks for at most `timeout`; inside a handler it holds up that handler.
+  /// empty, or when another thread was faster. Blocks for at most `timeout`, on a hub of its virtual time; inside a handler it
+  /// holds up that handler, and on a hub it does not wait.
   [[nodiscard]] std::optional<OwnedEvent> receive(Duration timeout, std::stop_token stop = {}) {
-    return state_ ? state_->take_until(detail::deadline_after(timeout), stop) : std::nullopt;
+    return state_ ? state_->take_within(timeout, stop) : std::nullopt;
   }
 
   /// Whether nothing more will arrive: after unsubscribe, the end of the bus, or a request of the options' stop token. What

@@ -40,10 +40,8 @@ struct MailboxOptions {
 
 /// How far a node may be behind.
 struct Health {
-  bool connected = false;
-  /// For how long this node may have been missing events: zero when connected and every handler has returned from what
-  /// an interruption cost.
-  Duration staleness{};
+  bool connected = false;  ///< the broker is connected and brings back what this node broadcasts
+  Duration staleness{};    ///< for how long a peer that is heard may have been publishing without being heard, by proof
 };
 
 /// How a bus works. What a bus has no use for (an alone InMemoryBus has no broker) is ignored.
@@ -69,7 +67,8 @@ struct BusOptions {
   /// Runs handlers of remote events instead of the bus's own dispatch thread. It is given one task at a time and must run
   /// each exactly once, not inside the call. Tasks it is still holding keep what they need alive.
   std::function<void(std::function<void()> task)> executor{};
-  /// Called on the dispatch thread whenever `connected` changes. May be slow; must not call close.
+  /// Called on the dispatch thread whenever `connected` changes, and when the staleness passes `peer_timeout`, up or down.
+  /// May be slow; must not call close.
   std::function<void(const Health& health)> on_health{};
   /// Called on the dispatch thread, or the publisher's for what its own handlers threw: one sentence, no line end.
   std::function<void(std::string_view line)> on_log{};

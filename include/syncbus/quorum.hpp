@@ -1,10 +1,14 @@
-// How many acknowledgements an await asks for: nodes, zones, or everyone.
+// How many acknowledgements an await asks for: nodes, zones, or everyone; and what came of it.
 #pragma once
 
 #include <concepts>
 #include <cstdint>
 #include <limits>
+#include <system_error>
 #include <type_traits>
+#include <vector>
+
+#include <syncbus/event.hpp>
 
 namespace syncbus::inline v1 {
 
@@ -56,6 +60,13 @@ class Quorum {
 
   std::int32_t count_ = 1;
   Unit unit_ = Unit::nodes;
+};
+
+/// How an await ended. No error: the quorum is satisfied. `replicas` are the distinct nodes that acknowledged until then, in
+/// the order of their answers, also when they were too few.
+struct AwaitOutcome {
+  std::error_code error{};
+  std::vector<NodeId> replicas{};
 };
 
 }  // namespace syncbus::inline v1

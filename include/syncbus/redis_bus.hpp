@@ -12,21 +12,21 @@
 
 namespace syncbus::inline v1 {
 
-/// A node on a channel of a Redis server (also Valkey and others that speak RESP2). It uses two connections and one I/O
-/// thread, needs the permissions +publish, +subscribe, +ping and the channels `channel` and `channel.direct.*`, and
-/// survives the server: while it is away publishes are accepted and joined, and when it is back every subscriber of every
-/// node that was cut off hears a resync with cause `interrupted`.
+/// A node on a channel of a Redis server (also Valkey and others that speak RESP2). It uses two connections, needs the
+/// permissions +publish, +subscribe, +ping and the channels `channel` and `channel.direct.*`, and survives the server: while
+/// it is away publishes are accepted, when it is back they go out, and what a node missed meanwhile is repaired from its
+/// peers' histories. Only where these no longer have it, subscribers hear a resync with cause `interrupted`.
 ///
-/// Constructors block until the broker has confirmed the subscription, at most `connect_timeout`, and throw
-/// std::system_error with a sentence that says what to do: invalid_argument (the URL), not_connected, permission_denied.
+/// Constructors block until this node hears itself and its peers had time to say where they are, usually 20 ms, at most
+/// `connect_timeout`, and throw std::system_error with a sentence that says what to do: invalid_argument (the URL), not_connected, permission_denied.
 class RedisBus : public BasicBus<RedisTransport> {
  public:
   /// `url`: redis://[user:password@]host[:port][/db]. For TLS, Sentinel or sockets use a connector.
   RedisBus(std::string_view url, std::string_view channel, BusOptions options = {}, RedisTuning tuning = {})
       : BasicBus{std::move(options), std::in_place, url, std::string{channel}, tuning} {}
 
-  /// `connector` makes an authenticated context; it is called again, on the bus's I/O thread, for every reconnect, and the
-  /// bus owns what it returns.
+  /// `connector` makes an authenticated context; it is called again, on a thread of the bus, for every reconnect, and
+  /// the bus owns what it returns.
   RedisBus(RedisConnector connector, std::string_view channel, BusOptions options = {}, RedisTuning tuning = {})
       : BasicBus{std::move(options), std::in_place, std::move(connector), std::string{channel}, tuning} {}
 

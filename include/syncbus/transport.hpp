@@ -1,6 +1,7 @@
 // What moves frames: the concept Transport and the sink it pushes into. The page to read to add a broker.
 #pragma once
 
+#include <atomic>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -29,6 +30,7 @@ struct TransportSettings {
   bool publish_only = false;  ///< receive nothing: no subscription is made
   Duration connect_timeout{}; ///< within it open() succeeds or throws
   Duration peer_timeout{};    ///< a broker that answers nothing for so long counts as dead
+  bool lends_threads = false; ///< of a LendableTransport: serve() will be called, it needs no thread of its own
 };
 
 /// Where a transport delivers. Implemented by the engine of a bus; every call returns soon and throws nothing.
@@ -49,6 +51,9 @@ class TransportSink {
   /// A session began: whatever is published by anybody from now on arrives here. Called once before open() returns, then
   /// once after each interruption.
   virtual void on_ready(std::uint64_t session, std::size_t max_frame_bytes) noexcept = 0;
+
+  /// The time that the transport was asked to wake at has come. Only from a transport that keeps time.
+  virtual void on_wake() noexcept {}
 
   /// Something a person should know: a refused permission, an error of the client. One sentence, no line end.
   virtual void on_problem(std::error_code code, std::string_view sentence) noexcept = 0;
@@ -71,17 +76,42 @@ class TransportSink {
 ///  6. What was broadcast is confirmed, or the session is interrupted; nothing stays unanswered beyond peer_timeout.
 ///     After an interruption nothing is sent again by the transport: the engine does that.
 ///  7. send() is for one node, best effort, never confirmed, and may be lost without an interruption.
-///  8. close() ends the session without a word to the sink, stops every thread, and returns when no sink call is running and
+///  8. reopen() ends a session that the engine believes to be deaf, as if its connection had broken: the sink is told of
+///     the interruption, and a new session is made. It does not block, and does nothing when that session is not the
+///     current one. It is called like broadcast().
+///  9. close() ends the session without a word to the sink, stops every thread, and returns when no sink call is running and
 ///     none will come. It is called outside of sink calls, at most once, also when open() threw.
-///  9. `lossless_sessions`: within a session no receiver loses a broadcast unless its own transport is interrupted.
+/// 10. `lossless_sessions`: within a session no receiver loses a broadcast unless its own transport is interrupted.
 template <class T>
 concept Transport = requires(T& transport, TransportSink& sink, const TransportSettings& settings,
-                             Bytes bytes, BroadcastToken token, NodeId node) {
+                             Bytes bytes, BroadcastToken token, NodeId node, std::uint64_t session) {
   { transport.open(sink, settings) };
   { transport.broadcast(bytes, token) } noexcept;
   { transport.send(node, bytes) } noexcept;
+  { transport.reopen(session) } noexcept;
   { transport.close() } noexcept;
   { T::lossless_sessions } -> std::convertible_to<bool>;
+};
+
+/// A transport with a clock of its own, which then is the engine's: now() is the time, wake_at(t) asks for one on_wake() at t
+/// or soon after it, and a later call replaces an earlier one; wake_at is called like broadcast(). wait_until blocks until
+/// `done()`, which may lock the engine, or the deadline, and returns done(). Between task_began() and task_ended(), from any
+/// thread, an executor has work of the engine's, and time stands still.
+template <class T>
+concept TimedTransport = Transport<T> && requires(T& transport, const T& constant, TimePoint time, bool (*done)()) {
+  { constant.now() } noexcept -> std::same_as<TimePoint>;
+  { transport.wake_at(time) } noexcept;
+  { transport.wait_until(time, done) } -> std::same_as<bool>;
+  { transport.task_began() } noexcept;
+  { transport.task_ended() } noexcept;
+};
+
+/// A transport whose I/O other threads can do: who has read a frame can then dispatch it at once, while another reads on.
+/// serve() does all of the transport's I/O on the calling thread, from before open() on, until `leave` is set inside a sink
+/// call (true), or there will be nothing more to do, after close() or when open() failed (false). One thread at a time.
+template <class T>
+concept LendableTransport = Transport<T> && requires(T& transport, const std::atomic<bool>& leave) {
+  { transport.serve(leave) } noexcept -> std::same_as<bool>;
 };
 
 }  // namespace syncbus::inline v1

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <string>
@@ -12,6 +13,7 @@
 #include <syncbus/in_memory_bus.hpp>
 #include <syncbus/in_memory_hub.hpp>
 
+#include "contract/real_time.hpp"
 #include "contract/redis_fixture.hpp"
 #include "support/eventually.hpp"
 
@@ -29,9 +31,19 @@ class Alone {
     return std::make_shared<Node>(options);
   }
   [[nodiscard]] std::shared_ptr<Node> peer_of(const std::shared_ptr<Node>& node) { return node; }
+
+  /// On the clock of the nodes: now, and a time in which nothing is done.
+  [[nodiscard]] syncbus::TimePoint now() const { return std::chrono::steady_clock::now(); }
+  void let_pass(syncbus::Duration) const {}
+
+  /// Whether the condition becomes true while time passes for the nodes.
+  template <class Condition>
+  [[nodiscard]] bool in_time(const Condition& condition) const {
+    return eventually(condition);
+  }
 };
 
-/// InMemoryBus nodes on a hub.
+/// InMemoryBus nodes on a hub, in virtual time.
 class OnHub {
  public:
   using Node = syncbus::InMemoryBus;
@@ -42,16 +54,53 @@ class OnHub {
   }
   [[nodiscard]] std::shared_ptr<Node> peer_of(const std::shared_ptr<Node>&) { return node(); }
 
+  [[nodiscard]] syncbus::InMemoryHub& hub() noexcept { return hub_; }
+  [[nodiscard]] syncbus::TimePoint now() const { return hub_.now(); }
+  void let_pass(syncbus::Duration duration) { hub_.advance(duration); }
+  template <class Condition>
+  [[nodiscard]] bool in_time(const Condition& condition) {
+    for (const auto deadline = now() + support::patience; !condition(); hub_.advance(std::chrono::milliseconds{1})) {
+      if (now() >= deadline) return false;
+    }
+    return true;
+  }
+
  private:
   syncbus::InMemoryHub hub_;
 };
 
-/// Buses over a real broker. Their fixtures also have kill_broker(), restart_broker() and inject(bytes): a message on
-/// the channel that no node sent. A broker is added to the suite here.
+/// The same on the steady clock: the hub's own thread brings what is due.
+class OnHubInRealTime {
+ public:
+  using Node = syncbus::InMemoryBus;
+  static constexpr bool has_peers = true;
+
+  [[nodiscard]] std::shared_ptr<Node> node(const syncbus::BusOptions& options = {}) {
+    return std::make_shared<Node>(hub_, options);
+  }
+  [[nodiscard]] std::shared_ptr<Node> peer_of(const std::shared_ptr<Node>&) { return node(); }
+
+  [[nodiscard]] syncbus::TimePoint now() const { return hub_.now(); }
+  void let_pass(syncbus::Duration duration) const { contract::let_pass(duration); }
+  template <class Condition>
+  [[nodiscard]] bool in_time(const Condition& condition) const {
+    return eventually(condition);
+  }
+
+ private:
+  syncbus::InMemoryHub hub_{{.real_time = true}};
+};
+
+/// Buses over a real broker, in real time. Their fixtures also have kill_broker(), restart_broker() and inject(bytes): a
+/// message on the channel that no node sent. A broker is added to the suite here.
 using Brokers = std::tuple<OnRedis>;
 
 using Clusters = decltype(std::tuple_cat(std::declval<std::tuple<OnHub>>(), std::declval<Brokers>()));
 using Everything = decltype(std::tuple_cat(std::declval<std::tuple<Alone>>(), std::declval<Clusters>()));
+
+/// Clusters on the steady clock, and all ways to keep time: for what depends on it.
+using InRealTime = decltype(std::tuple_cat(std::declval<std::tuple<OnHubInRealTime>>(), std::declval<Brokers>()));
+using ClustersOfAnyTime = decltype(std::tuple_cat(std::declval<std::tuple<OnHub>>(), std::declval<InRealTime>()));
 
 inline constexpr std::string_view fence_prefix = "the fence ";
 

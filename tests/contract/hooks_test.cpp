@@ -1,15 +1,15 @@
 // The hooks of the options: an executor that runs the handlers of remote events, and what is said to on_log and
 // on_health.
-#include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <deque>
 #include <functional>
-#include <mutex>
+#include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include "contract/crank.hpp"
 #include "contract/fixtures.hpp"
 #include "contract/heard.hpp"
 #include "support/catch.hpp"
@@ -18,49 +18,6 @@
 using namespace contract;
 using namespace std::chrono_literals;
 using syncbus::BusOptions, syncbus::Event;
-
-namespace {
-
-/// An executor that the test cranks by hand.
-class Crank {
- public:
-  [[nodiscard]] auto post() {
-    return [this](std::function<void()> task) {
-      const std::lock_guard lock{mutex_};
-      tasks_.push_back(std::move(task));
-      most_ = (std::max)(most_, tasks_.size());
-    };
-  }
-
-  /// Runs one task if there is one.
-  bool turn() {
-    std::function<void()> task;
-    {
-      const std::lock_guard lock{mutex_};
-      if (tasks_.empty()) return false;
-      task = std::move(tasks_.front());
-      tasks_.pop_front();
-    }
-    task();
-    return true;
-  }
-
-  [[nodiscard]] std::size_t waiting() const {
-    const std::lock_guard lock{mutex_};
-    return tasks_.size();
-  }
-  [[nodiscard]] std::size_t most() const {
-    const std::lock_guard lock{mutex_};
-    return most_;
-  }
-
- private:
-  mutable std::mutex mutex_;
-  std::deque<std::function<void()>> tasks_;
-  std::size_t most_ = 0;
-};
-
-}  // namespace
 
 TEMPLATE_LIST_TEST_CASE("an executor runs the handlers of remote events, one task at a time", "[contract]", Clusters) {
   TestType fixture;

@@ -49,7 +49,7 @@ TEMPLATE_LIST_TEST_CASE("a publish of no keys succeeds and is nothing", "[contra
   CHECK_FALSE(bus->publish(std::span<const std::string_view>{}));
   CHECK_FALSE(bus->publish(std::vector<std::string>{}));
   CHECK(bus->metrics().published == 0);
-  CHECK(bus->metrics().frames_sent == 0);
+  CHECK(bus->metrics().history_bytes == 0);
   CHECK(heard.lines().empty());
 }
 

@@ -1,12 +1,13 @@
 // Leases: ids in a namespace of their own, whose revocation is an event.
 #include "contract/fixtures.hpp"
 #include "contract/heard.hpp"
+#include "contract/outcomes.hpp"
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
 
 using namespace contract;
 using namespace std::chrono_literals;
-using syncbus::EventType, syncbus::Scope;
+using syncbus::Errc, syncbus::Event, syncbus::EventType, syncbus::Quorum, syncbus::Scope;
 
 TEMPLATE_LIST_TEST_CASE("leases and keys of one name do not mix", "[contract]", Everything) {
   TestType fixture;
@@ -78,4 +79,40 @@ TEMPLATE_LIST_TEST_CASE("a revocation and an invalidation of one name both arriv
   CHECK(eventually([&] { return leases.count() == rounds && keys.count() == rounds; }));
   CHECK(leases.lines().back() == "lease_revoked n v200");
   CHECK(keys.lines().back() == "invalidate n v200");
+}
+
+TEMPLATE_LIST_TEST_CASE("a revocation is acknowledged by those who subscribe to the lease, not to keys", "[contract]",
+                        Everything) {
+  TestType fixture;
+  const auto publisher = fixture.node();
+  const auto listener = fixture.peer_of(publisher);
+  Heard lease, keys;
+  const auto a = listener->subscribe("l", keys.on_event());
+  const auto b = listener->subscribe_all(keys.on_event(), keys.on_resync());
+  CHECK(publisher->revoke_lease_and_await("l", 1, much_longer).error == Errc::quorum_not_satisfied);
+
+  const auto c = listener->subscribe_lease("l", lease.on_event());
+  syncbus::AwaitOptions options = patiently;
+  options.publish = {.type = EventType::set, .version = 3};  // the type of a revocation counts for nothing
+  const auto outcome = publisher->revoke_lease_and_await("l", 1, options);
+  CHECK(lease.lines() == Lines{"lease_revoked l v3"});
+  CHECK_FALSE(outcome.error);
+  CHECK(replicas_of(outcome) == ids_of(listener));
+  CHECK(publisher->revoke_lease_and_await("other", 1, much_longer).error == Errc::quorum_not_satisfied);
+  CHECK(keys.lines().empty());
+}
+
+TEMPLATE_LIST_TEST_CASE("a revocation may be awaited from everyone and from zones", "[contract]", Clusters) {
+  TestType fixture;
+  const auto publisher = fixture.node({.zone = "a"}), x = fixture.node({.zone = "b"}), y = fixture.node({.zone = "c"}),
+             bystander = fixture.node({.zone = "d"});
+  const auto ignore = [](const Event&) {};
+  const auto a = x->subscribe_lease("l", ignore), b = y->subscribe_lease("l", ignore);
+  auto box = publisher->subscribe_lease("l");
+  const auto everyone = publisher->revoke_lease_and_await("l", Quorum::everyone(), patiently);
+  CHECK_FALSE(everyone.error);
+  CHECK(replicas_of(everyone) == ids_of(publisher, x, y));
+  CHECK(box.try_receive());
+  CHECK_FALSE(publisher->revoke_lease_and_await("l", Quorum::zones(3), patiently).error);
+  CHECK(publisher->revoke_lease_and_await("l", Quorum::zones(4), much_longer).error == Errc::quorum_not_satisfied);
 }

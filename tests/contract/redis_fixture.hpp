@@ -11,6 +11,8 @@
 
 #include <syncbus/redis_bus.hpp>
 
+#include "contract/real_time.hpp"
+#include "support/eventually.hpp"
 #include "support/redis_server.hpp"
 
 namespace contract {
@@ -29,6 +31,13 @@ class OnRedis {
     return std::make_shared<Node>(url(), channel_, options, tuning());
   }
   [[nodiscard]] std::shared_ptr<Node> peer_of(const std::shared_ptr<Node>&) { return node(); }
+
+  [[nodiscard]] syncbus::TimePoint now() const { return std::chrono::steady_clock::now(); }
+  void let_pass(syncbus::Duration duration) const { contract::let_pass(duration); }
+  template <class Condition>
+  [[nodiscard]] bool in_time(const Condition& condition) const {
+    return support::eventually(condition);
+  }
 
   void kill_broker() { server().kill(); }
   void restart_broker() { server().start(); }

@@ -188,6 +188,64 @@ TEST_CASE("a sink may broadcast and send inside its calls", "[redis]") {
   transport.close();
 }
 
+TEST_CASE("a session that is reopened is interrupted with its reason, and the next one works", "[redis]") {
+  const RedisServer server;
+  auto settings = settings_of(1);
+  settings.publish_only = GENERATE(false, true);
+  RedisNode a{server.url(), settings}, b{server.url(), 2};
+  a.transport.reopen(1);
+  REQUIRE(a.recorder.will_be_ready(2));
+  CHECK(a.recorder.interruptions() == 1);
+  REQUIRE(eventually([&] { return a.recorder.problems().size() == 1; }));
+  CHECK(a.recorder.problems().front().sentence.find("reopened because this node's own heartbeat did not come back "
+                                                    "within the peer timeout") != std::string::npos);
+  CHECK(a.recorder.will_confirm(a.broadcast("again", 1)));
+  CHECK(b.recorder.will_hear("again"));
+  if (!settings.publish_only) CHECK(a.recorder.will_hear("again"));
+  CHECK(b.recorder.interruptions() == 0);
+  CHECK(a.recorder.in_order());
+}
+
+TEST_CASE("a session that is not the current one is not reopened", "[redis]") {
+  const RedisServer server;
+  RedisNode a{server.url(), 1};
+  for (const std::uint64_t other : {0U, 2U, 3U}) a.transport.reopen(other);
+  CHECK(a.recorder.will_confirm(a.broadcast("in session 1", 1)));
+  a.transport.reopen(1);
+  for (const std::uint64_t other : {3U, 1U}) a.transport.reopen(other);  // neither takes it back, nor is left for later
+  REQUIRE(a.recorder.will_be_ready(2));
+  a.transport.reopen(1);
+  CHECK(a.recorder.will_confirm(a.broadcast("in session 2", 2)));
+  CHECK(a.recorder.interruptions() == 1);
+}
+
+TEST_CASE("sessions that are reopened again and again follow each other without growing pauses", "[redis]") {
+  const RedisServer server;
+  Recorder recorder;
+  RedisTransport transport{server.url(), "channel", {.min_backoff = 5ms, .max_backoff = 1h}};
+  transport.open(recorder, settings_of(1));
+  for (std::uint64_t session = 1; session <= 16; ++session) {  // doubled as often, 5 ms are minutes
+    transport.reopen(session);
+    REQUIRE(recorder.will_be_ready(session + 1));
+  }
+  CHECK(recorder.in_order());
+}
+
+TEST_CASE("broadcasts that share a number, or have none, are all confirmed by it", "[redis]") {
+  const RedisServer server;
+  RedisNode a{server.url(), 1};
+  std::vector<std::string> sent;
+  for (const std::uint64_t number : {0U, 0U, 1U, 1U, 1U, 2U, 2U}) {
+    sent.push_back("frame " + std::to_string(sent.size()));
+    const BroadcastToken token = a.broadcast(sent.back(), number);
+    REQUIRE(a.recorder.will_confirm(token));
+    REQUIRE(a.recorder.will_hear(sent.back()));
+  }
+  CHECK(a.recorder.frames() == sent);
+  CHECK(a.recorder.interruptions() == 0);
+  CHECK(a.recorder.problems().empty());
+}
+
 TEST_CASE("nothing listening and an unknown host are not_connected, in a sentence with the address", "[redis]") {
   std::string sentence;
   CHECK(refusal("redis://127.0.0.1:1", sentence) == Errc::not_connected);

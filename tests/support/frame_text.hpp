@@ -50,6 +50,8 @@ inline std::string text_of(const core::HeartbeatView& view) {
                      number(view.oldest_sequence) + ", next in " + std::to_string(view.interval.count()) +
                      " us, name " + quoted(view.name) + ", zone " + quoted(view.zone) + ", newest " +
                      number(view.newest_number) + " of " + to_string(view.newest_origin);
+  if (view.ahead == core::ahead_unknown) text += " ahead unknown";
+  if (view.ahead != 0 && view.ahead != core::ahead_unknown) text += " ahead " + number(view.ahead);
   if (view.answer_me) text += " answer_me";
   if (view.goodbye) text += " goodbye";
   if (view.publish_only) text += " publish_only";

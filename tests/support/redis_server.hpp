@@ -11,10 +11,12 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -52,7 +54,7 @@ class RedisServer {
   void start() {
     process_ = ::fork();
     if (process_ < 0) throw std::runtime_error{"fork failed"};
-    if (process_ == 0) run();
+    if (process_ == 0) become_server();
     const bool up = eventually([this] { return ended() || answers(); });
     if (ended()) {
       process_ = -1;
@@ -69,18 +71,31 @@ class RedisServer {
   /// Runs one command on a connection of its own; an integer's value, 0 for other answers. Throws what the server refuses.
   long long command(const std::vector<std::string>& words) const {
     const Context context = connect();
-    if (!context || context->err != 0) throw std::runtime_error{"no connection to the test's redis-server"};
-    std::vector<const char*> pieces;
-    std::vector<std::size_t> sizes;
-    for (const std::string& word : words) {
-      pieces.push_back(word.data());
-      sizes.push_back(word.size());
-    }
-    const Reply reply{static_cast<redisReply*>(
-        redisCommandArgv(context.get(), static_cast<int>(pieces.size()), pieces.data(), sizes.data()))};
-    if (!reply) throw std::runtime_error{context->errstr};
-    if (reply->type == REDIS_REPLY_ERROR) throw std::runtime_error{reply->str};
+    const Reply reply = run(context, words);
     return reply->type == REDIS_REPLY_INTEGER ? reply->integer : 0;
+  }
+
+  /// CONFIG SET, until the next start.
+  void set(const std::string& parameter, const std::string& value) const {
+    command({"CONFIG", "SET", parameter, value});
+  }
+
+  /// CLIENT KILL of all connections of a user, or of those of one type: "normal" or "pubsub". How many there were.
+  long long throw_out(const std::string& user, const std::string& type = {}) const {
+    std::vector<std::string> words{"CLIENT", "KILL", "USER", user};
+    if (!type.empty()) words.insert(words.end(), {"TYPE", type});
+    return command(words);
+  }
+
+  /// How many connections of one type a user has.
+  [[nodiscard]] std::size_t connections(const std::string& user, const std::string& type) const {
+    const Context context = connect();
+    const Reply reply = run(context, {"CLIENT", "LIST", "TYPE", type});
+    const std::string_view list{reply->str, reply->len};
+    const std::string of_user = " user=" + user + " ";
+    std::size_t count = 0;
+    for (auto at = list.find(of_user); at != list.npos; at = list.find(of_user, at + 1)) ++count;
+    return count;
   }
 
  private:
@@ -111,6 +126,21 @@ class RedisServer {
     return Context{redisConnectWithTimeout("127.0.0.1", port_, limit)};
   }
 
+  [[nodiscard]] static Reply run(const Context& context, const std::vector<std::string>& words) {
+    if (!context || context->err != 0) throw std::runtime_error{"no connection to the test's redis-server"};
+    std::vector<const char*> pieces;
+    std::vector<std::size_t> sizes;
+    for (const std::string& word : words) {
+      pieces.push_back(word.data());
+      sizes.push_back(word.size());
+    }
+    Reply reply{static_cast<redisReply*>(
+        redisCommandArgv(context.get(), static_cast<int>(pieces.size()), pieces.data(), sizes.data()))};
+    if (!reply) throw std::runtime_error{context->errstr};
+    if (reply->type == REDIS_REPLY_ERROR) throw std::runtime_error{reply->str};
+    return reply;
+  }
+
   [[nodiscard]] bool answers() const {
     const Context context = connect();
     if (!context || context->err != 0) return false;
@@ -123,7 +153,7 @@ class RedisServer {
     return ::waitid(P_PID, static_cast<id_t>(process_), &state, WEXITED | WNOHANG | WNOWAIT) != 0 || state.si_pid != 0;
   }
 
-  [[noreturn]] void run() const {
+  [[noreturn]] void become_server() const {
     const int silence = ::open("/dev/null", O_RDWR);
     for (const int fd : {0, 1, 2}) ::dup2(silence, fd);
     const std::string port = std::to_string(port_);

@@ -9,6 +9,7 @@
 #include <memory>
 #include <set>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -48,6 +49,12 @@ class RecordingBus : public BusFacade<RecordingBus> {
   std::vector<Submitted> submissions;
   std::error_code answer;
 
+  // Awaits: the latest, and whether they end at once, with one replica, or only when they are canceled.
+  Quorum quorum{1};
+  Duration timeout{};
+  bool ends_awaits = true;
+  int cancels = 0;
+
  private:
   friend class BusFacade<RecordingBus>;
 
@@ -56,10 +63,30 @@ class RecordingBus : public BusFacade<RecordingBus> {
         {submission.type, submission.version, submission.scope, Lines(submission.keys.begin(), submission.keys.end())});
     return answer;
   }
+  std::error_code submit(const Submission& submission, Quorum asked_for, const AwaitOptions& options,
+                         const std::shared_ptr<detail::AwaitCall>& call) {
+    quorum = asked_for;
+    timeout = options.timeout;
+    if (const auto error = submit(submission)) return error;
+    open_ = call;  // as a bus does, until it has ended
+    if (ends_awaits) end(*call, {{}, {NodeId{7}}});
+    return {};
+  }
+  void wait(detail::AwaitCall& call) { call.wait(); }
+  void cancel(detail::AwaitCall& call) {
+    ++cancels;
+    if (!call.ended()) end(call, {Errc::canceled, {}});
+  }
+  static void end(detail::AwaitCall& call, AwaitOutcome outcome) {
+    call.end(std::move(outcome));
+    if (call.has_completion()) call.complete();
+  }
   const std::shared_ptr<detail::LocalDispatch>& dispatch(Scope) const { return local_.subscribers(); }
   std::size_t max_key_bytes() const noexcept { return 100; }
+  std::shared_ptr<detail::Waiting> waiting() const noexcept { return nullptr; }
 
   detail::LocalBus local_{BusOptions{}};
+  std::shared_ptr<detail::AwaitCall> open_;
 };
 
 RecordingBus::Submitted keys(Lines expected) { return {EventType::invalidate, 0, Scope::all, std::move(expected)}; }
@@ -67,6 +94,16 @@ RecordingBus::Submitted keys(Lines expected) { return {EventType::invalidate, 0,
 template <class Keys>
 concept Publishable = requires(RecordingBus& bus, Keys&& keys) {
   bus.publish(std::forward<Keys>(keys));
+};
+
+template <class Keys, class Count>
+concept Awaitable = requires(RecordingBus& bus, Keys&& keys, Count count) {
+  { bus.publish_and_await(std::forward<Keys>(keys), count) } -> std::same_as<AwaitOutcome>;
+};
+
+template <class Completion>
+concept Completable = requires(RecordingBus& bus, Completion completion) {
+  bus.async_publish_and_await("k", 1, {}, completion);
 };
 
 }  // namespace
@@ -87,6 +124,15 @@ static_assert(noexcept(std::declval<InMemoryBus&>().revoke_lease("l")));
 static_assert(Publishable<const char*> && Publishable<std::string> && Publishable<std::string_view>);
 static_assert(Publishable<std::vector<std::string>> && Publishable<const std::set<std::string>&>);
 static_assert(!Publishable<std::nullptr_t> && !Publishable<int> && !Publishable<std::vector<int>>);
+
+// What can be awaited, from how many, and who can be told.
+static_assert(Awaitable<const char*, int> && Awaitable<std::string, std::size_t>);
+static_assert(Awaitable<std::string_view, Quorum>);
+static_assert(Awaitable<std::vector<std::string>, int> && Awaitable<const std::set<std::string>&, int>);
+static_assert(!Awaitable<std::nullptr_t, int> && !Awaitable<int, int> && !Awaitable<std::vector<int>, int>);
+static_assert(!Awaitable<const char*, bool> && !Awaitable<const char*, double> && !Awaitable<const char*, const char*>);
+static_assert(Completable<void (*)(AwaitOutcome)> && Completable<std::function<void(const AwaitOutcome&)>>);
+static_assert(!Completable<void (*)()> && !Completable<void (*)(std::error_code)> && !Completable<std::nullptr_t>);
 
 TEST_CASE("a string in any form is one key") {
   RecordingBus bus;
@@ -192,6 +238,102 @@ TEST_CASE("revoke_lease is an event of the leases, of whose options the type doe
   RecordingBus bus;
   CHECK_FALSE(bus.revoke_lease("l", {.type = EventType::set, .version = 3, .scope = Scope::remote}));
   CHECK(bus.one() == RecordingBus::Submitted{EventType::lease_revoked, 3, Scope::remote, {"l"}});
+}
+
+TEST_CASE("an await is one submission, of one key or of many, whatever their number") {
+  RecordingBus bus;
+  const auto replicas = std::vector{NodeId{7}};
+  CHECK(bus.publish_and_await("k", 2).replicas == replicas);
+  CHECK(bus.one() == keys({"k"}));
+  CHECK(bus.quorum == Quorum{2});
+  CHECK(bus.timeout == AwaitOptions{}.timeout);
+  CHECK_FALSE(bus.publish_and_await(std::string{"k"}, Quorum::everyone(), {.timeout = Duration{5}}).error);
+  CHECK(bus.one() == keys({"k"}));
+  CHECK(bus.quorum == Quorum::everyone());
+  CHECK(bus.timeout == Duration{5});
+  CHECK_FALSE(bus.publish_and_await({"a", "b"}, Quorum::zones(3)).error);
+  CHECK(bus.one() == keys({"a", "b"}));
+  CHECK(bus.quorum == Quorum::zones(3));
+  const std::array<std::string_view, 2> views{"c", "d"};
+  CHECK_FALSE(bus.publish_and_await(views, 1).error);
+  CHECK(bus.one() == keys({"c", "d"}));
+  CHECK_FALSE(bus.publish_and_await(std::span{views}, 1).error);
+  CHECK(bus.one() == keys({"c", "d"}));
+  CHECK_FALSE(bus.publish_and_await(std::set<std::string>{"f", "e"}, 1).error);
+  CHECK(bus.one() == keys({"e", "f"}));
+  std::list<std::string> range;
+  for (int i = 0; i != 300; ++i) range.push_back(std::to_string(i));
+  CHECK_FALSE(bus.publish_and_await(range, 1).error);
+  CHECK(bus.one() == keys(Lines(range.begin(), range.end())));
+}
+
+TEST_CASE("the publish options of an await travel, and types that are only received are refused") {
+  RecordingBus bus;
+  AwaitOptions options{.publish = {.type = EventType::set, .version = 4, .scope = Scope::remote}};
+  CHECK_FALSE(bus.publish_and_await("k", 1, options).error);
+  CHECK(bus.one() == RecordingBus::Submitted{EventType::set, 4, Scope::remote, {"k"}});
+  CHECK_FALSE(bus.revoke_lease_and_await("l", 1, options).error);
+  CHECK(bus.one() == RecordingBus::Submitted{EventType::lease_revoked, 4, Scope::remote, {"l"}});
+  for (const EventType type : {EventType::resync, EventType::lease_revoked}) {
+    options.publish.type = type;
+    CHECK(bus.publish_and_await("k", 1, options).error == Errc::invalid_argument);
+    CHECK(bus.publish_and_await({"k", "l"}, 1, options).error == Errc::invalid_argument);
+    std::error_code told;
+    bus.async_publish_and_await("k", 1, options, [&](const AwaitOutcome& outcome) { told = outcome.error; });
+    CHECK(told == Errc::invalid_argument);
+  }
+  CHECK(bus.submissions.empty());
+}
+
+TEST_CASE("an await that the bus refuses ends with that error, told once") {
+  RecordingBus bus;
+  bus.answer = Errc::too_many_awaits;
+  CHECK(bus.publish_and_await("k", 1).error == Errc::too_many_awaits);
+  int calls = 0;
+  bus.async_publish_and_await("k", 1, {}, [&](const AwaitOutcome& outcome) {
+    calls += outcome.error == Errc::too_many_awaits ? 1 : 100;
+  });
+  CHECK(calls == 1);
+}
+
+TEST_CASE("a completion may be any callable, is called once, and never when it is null") {
+  RecordingBus bus;
+  int calls = 0;
+  bus.async_publish_and_await("k", 1, {}, [&calls, owned = std::make_unique<int>(1)](AwaitOutcome outcome) mutable {
+    calls += outcome.replicas.size() == 1 ? *owned : 100;
+  });
+  bus.async_publish_and_await({"a", "b"}, 1, {}, [&](auto&&) { ++calls; });
+  const std::array<std::string_view, 1> views{"c"};
+  bus.async_publish_and_await(std::span{views}, 1, {}, std::function<void(const AwaitOutcome&)>{[&](auto&&) {
+    ++calls;
+  }});
+  CHECK(calls == 3);
+  bus.submissions.clear();
+  const std::function<void(AwaitOutcome)> null;
+  CHECK_THROWS_AS(bus.async_publish_and_await("k", 1, {}, null), std::system_error);
+  CHECK(bus.submissions.empty());
+}
+
+TEST_CASE("a stop cancels the await that is open, and leaves one alone that has ended") {
+  RecordingBus bus;
+  bus.ends_awaits = false;
+  std::stop_source stop;
+  std::vector<std::error_code> told;
+  const auto note = [&](const AwaitOutcome& outcome) { told.push_back(outcome.error); };
+  bus.async_publish_and_await("k", 1, {.stop_token = stop.get_token()}, note);
+  CHECK(told.empty());
+  stop.request_stop();
+  CHECK(told == std::vector{make_error_code(Errc::canceled)});
+  CHECK(bus.cancels == 1);
+
+  CHECK(bus.publish_and_await("k", 1, {.stop_token = stop.get_token()}).error == Errc::canceled);
+  CHECK(bus.cancels == 2);  // what a bus checks before it takes anything is its own business
+
+  bus.ends_awaits = true;
+  std::stop_source later;
+  CHECK_FALSE(bus.publish_and_await("k", 1, {.stop_token = later.get_token()}).error);
+  later.request_stop();
+  CHECK(bus.cancels == 2);
 }
 
 TEST_CASE("braces without a handler are a mailbox") {

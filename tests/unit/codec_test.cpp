@@ -204,6 +204,31 @@ TEST_CASE("an event can be marked as awaited after it was encoded", "[codec]") {
   CHECK(decoded[1] == events[1]);
 }
 
+TEST_CASE("a decoded frame tells whether any of its events is awaited, wherever that stands", "[codec]") {
+  std::array<core::WireEvent, 4> events{{{.key = "a"},
+                                         {.type = EventType::set, .key = "b", .version = 9},
+                                         {.type = EventType::resync},
+                                         {.type = EventType::lease_revoked, .key = "l"}}};
+  CHECK_FALSE(view_of(events_frame({})).has_awaited());
+  CHECK_FALSE(view_of(events_frame(events)).has_awaited());
+  CHECK_FALSE(core::EventsView{}.has_awaited());
+  for (core::WireEvent& event : events) {
+    event.awaited = true;
+    CHECK(view_of(events_frame(events)).has_awaited());
+    event.awaited = false;
+  }
+}
+
+TEST_CASE("a view that has been read to its end still tells that the frame has an awaited event", "[codec]") {
+  const std::array<core::WireEvent, 2> events{{{.key = "a", .awaited = true}, {.key = "b"}}};
+  const Frame frame = events_frame(events);
+  core::EventsView view = view_of(frame);
+  core::WireEvent event;
+  while (view.next(event)) {
+  }
+  CHECK(view.has_awaited());
+}
+
 TEST_CASE("sealing again with another sequence changes nothing but sequence and checksum", "[codec]") {
   const std::array<core::WireEvent, 1> events{{{.key = "a"}}};
   Frame frame = events_frame(events, 1);

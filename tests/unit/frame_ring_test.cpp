@@ -86,13 +86,12 @@ std::vector<std::byte> copy(Bytes bytes) { return {bytes.begin(), bytes.end()}; 
 bool equal(Bytes a, Bytes b) { return std::ranges::equal(a, b); }
 
 /// A ring beside its model. Every operation is made on both, then everything that can be seen is compared.
-class Checked {
+class Checked : private FrameKeeper {
  public:
   Checked(std::size_t history_bytes, std::size_t frame_bytes)
-      : ring{self, history_bytes, frame_bytes}, history_bytes_{history_bytes}, frame_bytes_{frame_bytes} {}
+      : ring{self, history_bytes, frame_bytes, this}, history_bytes_{history_bytes}, frame_bytes_{frame_bytes} {}
 
   Append append(const WireEvent& event) {
-    const bool has_room = ring.has_room(event);
     const bool fits = ring.fits(event);
     const std::uint64_t oldest = ring.oldest_sequence();
     const std::size_t held = ring.bytes();
@@ -106,7 +105,6 @@ class Checked {
     if (result == Append::merged) {
       merge(event);
     } else {
-      require((result == Append::no_room) == (fits && !has_room), "has_room tells what append does");
       require((result == Append::too_large) == !fits, "fits tells what append does");
     }
     if (result == Append::no_room) {
@@ -114,6 +112,7 @@ class Checked {
               "room is refused only for want of it");
     }
     if (result == Append::appended) append_to_model(event, need);
+    if (result == Append::appended || result == Append::merged) check_place(event);
     require(ring.oldest_sequence() == oldest || result == Append::appended, "only an event costs history");
     require(ring.oldest_sequence() == oldest || block_full || frames_.size() - oldest >= most_frames(),
             "history is forgotten only for want of room");
@@ -169,6 +168,21 @@ class Checked {
     return sum;
   }
 
+  void before_overwriting(std::uint64_t sequence, Bytes bytes) noexcept override {
+    const bool in_order = sequence == ++kept_;
+    kept_whole_ = kept_whole_ && in_order && sequence <= confirmed_ && equal(bytes, frames_[sequence - 1].bytes);
+  }
+
+  void check_place(const WireEvent& event) const {
+    const EventPlace place = ring.place_of_last();
+    require(place.sequence == frames_.size(), "the last event lies in the open frame");
+    const auto& events = frames_.back().events;
+    require(place.index < events.size() && events[place.index].says(event), "the last event lies at its place");
+    require(std::none_of(events.begin() + place.index + 1, events.end(),
+                         [&](const OwnedWire& e) { return e.same_key(event); }),
+            "nothing of its key lies behind it");
+  }
+
   void append_to_model(const WireEvent& event, std::size_t need) {
     const std::uint64_t sequence = ring.last_accepted_sequence();
     const bool opens = sequence == frames_.size() + 1;
@@ -217,12 +231,15 @@ class Checked {
     require(ring.unconfirmed_bytes() == in_flight, "unconfirmed bytes are counted");
     require(ring.has_sealed() == (sent_ + (open_ ? 1 : 0) < frames_.size()), "sealed frames are seen");
     require(ring.has_open_events() == open_, "the open frame is seen");
+    require(ring.handed_over() == sent_, "what was handed over in this session is known");
     require(ring.last_sequence() == bound_, "the last sequence is the one bound last");
     require(ring.confirmed_sequence() == confirmed_, "confirmations count");
     require(ring.last_accepted_sequence() == frames_.size(), "the latest event's frame is known");
 
     const std::uint64_t oldest = ring.oldest_sequence();
     require(oldest <= confirmed_ + 1, "an unconfirmed frame is kept");
+    require(oldest == kept_ + 1, "the keeper is told of every frame that is forgotten");
+    require(kept_whole_, "the keeper sees frames in order, whole");
     require(!ring.find(oldest - 1) && !ring.find(bound_ + 1), "nothing else is found");
     std::size_t held = (frames_.size() + 1 - oldest) * 8;
     for (std::size_t i = oldest - 1; i != frames_.size(); ++i) held += size_of(frames_[i]);
@@ -245,6 +262,8 @@ class Checked {
   std::size_t confirmed_ = 0;
   std::size_t sent_ = 0;
   std::size_t bound_ = 0;
+  std::uint64_t kept_ = 0;  // the keeper was told of last
+  bool kept_whole_ = true;
 };
 
 /// A random event over few keys; some are longer than a frame of the tests wants to be.
@@ -365,6 +384,69 @@ TEST_CASE("an event equal to the latest of its key in the open frame is merged")
   SECTION("whatever cause a caller left in an event that has none") {
     CHECK(checked.ring.append({EventType::set, "a", 1, ResyncCause::overflow, false}) == Append::merged);
   }
+}
+
+TEST_CASE("the place of the last event is known, whether it was appended or merged") {
+  Checked checked{4096, 1024};
+  const auto place_of = [&](const WireEvent& event, Append expected) {
+    CHECK(checked.append(event) == expected);
+    return checked.ring.place_of_last();
+  };
+  CHECK(place_of(set_to("a", 1), Append::appended) == EventPlace{1, 0});
+  CHECK(place_of(set_to("a", 1), Append::merged) == EventPlace{1, 0});
+  CHECK(place_of(top(ResyncCause::requested), Append::appended) == EventPlace{1, 1});
+  CHECK(place_of(invalidate(std::string(300, 'k')), Append::appended) == EventPlace{1, 2});
+  CHECK(place_of(set_to("b", 1), Append::appended) == EventPlace{1, 3});
+  CHECK(place_of(invalidate(std::string(300, 'k')), Append::merged) == EventPlace{1, 2});
+  CHECK(place_of(set_to("b", 1), Append::merged) == EventPlace{1, 3});
+  CHECK(place_of(set_to("c", 1), Append::appended) == EventPlace{1, 4});
+  CHECK(checked.next(true) == 1);
+  CHECK(place_of(set_to("a", 1), Append::appended) == EventPlace{2, 0});
+  CHECK(place_of(invalidate(key_for_frame(1024)), Append::appended) == EventPlace{3, 0});
+  CHECK(place_of(invalidate("small"), Append::appended) == EventPlace{4, 0});
+}
+
+TEST_CASE("what was handed over counts anew in a session") {
+  Checked checked{4096, 64};
+  CHECK(checked.ring.handed_over() == 0);
+  for (std::uint64_t i = 1; i != 4; ++i) {
+    REQUIRE(checked.append(set_to("key", i)) == Append::appended);
+    REQUIRE(checked.next(true) == i);
+    CHECK(checked.ring.handed_over() == i);
+  }
+  checked.confirm(1);
+  checked.rewind();
+  CHECK(checked.ring.handed_over() == 1);
+  CHECK(checked.next(true) == 2);
+  CHECK(checked.ring.handed_over() == 2);
+}
+
+TEST_CASE("a keeper sees each frame whole before it is overwritten, whether the block or the table is full") {
+  struct Case {
+    std::size_t history_bytes;
+    std::size_t key_bytes;
+  };
+  const auto [history, key] = GENERATE(Case{512, 100}, Case{512, 1}, Case{4'096, 1});
+  struct Keeper final : FrameKeeper {
+    void before_overwriting(std::uint64_t sequence, Bytes frame) noexcept override {
+      told = sequence;
+      bytes = copy(frame);
+    }
+    std::uint64_t told = 0;
+    std::vector<std::byte> bytes{};
+  } keeper;
+  FrameRing ring{self, history, 64, &keeper};
+  for (std::uint64_t sequence = 1; sequence != 2'000; ++sequence) {
+    REQUIRE(ring.append(set_to(std::string(key, 'k'), sequence)) == Append::appended);
+    REQUIRE(ring.next(true)->sequence == sequence);
+    ring.confirm(sequence);
+    REQUIRE(keeper.told + 1 == ring.oldest_sequence());
+    if (keeper.told == 0) continue;
+    const auto events = read_events(keeper.bytes, keeper.told);
+    REQUIRE(events.size() == 1);
+    REQUIRE(events[0].version == keeper.told);
+  }
+  CHECK(keeper.told > 1'900);
 }
 
 TEST_CASE("the few hot keys of a frame merge whatever their length") {

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -13,6 +14,7 @@
 #include <string_view>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <syncbus/in_memory_bus.hpp>
@@ -239,4 +241,59 @@ TEST_CASE("alone, a bus sends nothing and counts what it delivers") {
   CHECK(metrics.delivered == 1);
   CHECK(metrics.frames_sent == 0);
   CHECK(metrics.history_bytes == 0);
+}
+
+TEST_CASE("on a hub without time a publish is one frame, and heartbeats come with time only") {
+  InMemoryHub hub;
+  InMemoryBus a{hub}, b{hub};
+  const auto before = a.metrics(), before_there = b.metrics();
+  for (int i = 0; i != 10; ++i) CHECK_FALSE(a.publish("k"));
+  CHECK_FALSE(a.publish({"k1", "k2", "k3"}));
+  CHECK(a.metrics().frames_sent - before.frames_sent == 11);
+  CHECK(a.metrics().frames_received - before.frames_received == 11);  // its own come back
+  CHECK(b.metrics().frames_received - before_there.frames_received == 11);
+  CHECK(b.metrics().bytes_received - before_there.bytes_received == a.metrics().bytes_sent - before.bytes_sent);
+  CHECK(b.metrics().frames_sent == before_there.frames_sent);
+  hub.advance(25ms);
+  CHECK(a.metrics().frames_sent - before.frames_sent == 12);
+}
+
+TEST_CASE("an executor that is cranked by hand lets its node be made, and time stands still while a task waits") {
+  InMemoryHub hub;
+  std::vector<std::function<void()>> tasks;
+  InMemoryBus publisher{hub};
+  InMemoryBus listener{hub, {.executor = [&](std::function<void()> task) { tasks.push_back(std::move(task)); }}};
+  CHECK(tasks.empty());
+  int calls = 0;
+  const auto subscription = listener.subscribe("k", [&](const Event&) { ++calls; });
+  std::optional<AwaitOutcome> outcome;
+  publisher.async_publish_and_await("k", 1, {.timeout = 1s}, [&](AwaitOutcome ended) { outcome = std::move(ended); });
+  CHECK(tasks.size() == 1);
+  CHECK(calls == 0);
+  CHECK_FALSE(outcome);
+  std::exchange(tasks, {}).front()();
+  CHECK(calls == 1);
+  REQUIRE(outcome);
+  CHECK_FALSE(outcome->error);
+  CHECK(outcome->replicas == std::vector{listener.id()});
+}
+
+TEST_CASE("awaits of many threads on one hub each end when they are satisfied or at their own deadline") {
+  InMemoryHub hub;
+  InMemoryBus publisher{hub}, listener{hub};
+  const auto subscription = listener.subscribe("heard", [](const Event&) {});
+  std::atomic<int> wrong = 0;
+  {
+    std::vector<std::jthread> threads;
+    for (int i = 0; i != 8; ++i) {
+      threads.emplace_back([&, i] {
+        for (int round = 0; round != 20; ++round) {
+          const bool heard = (i + round) % 2 == 0;
+          const auto outcome = publisher.publish_and_await(heard ? "heard" : "unheard", 1, {.timeout = 1h});
+          wrong += (heard ? std::error_code{} : make_error_code(Errc::quorum_not_satisfied)) == outcome.error ? 0 : 1;
+        }
+      });
+    }
+  }
+  CHECK(wrong == 0);
 }

@@ -735,6 +735,113 @@ TEST_CASE("a mailbox is counted by what it says became of the event") {
   CHECK(metrics(bus).resyncs_by(ResyncCause::overflow) == 1);
 }
 
+TEST_CASE("a tally tells how many subscribers an event was given to, and how many of them threw") {
+  const Bus bus = make_bus();
+  int heard = 0;
+  const auto tally_of = [&](const Event& event, bool own = false) {
+    const detail::DispatchTally tally = bus->dispatch_counted(event, own);
+    return std::array{tally.matched, tally.failed};
+  };
+  using Tally = std::array<std::uint32_t, 2>;
+  CHECK(tally_of({.key = "key"}) == Tally{0, 0});
+  const auto key = subscribe(bus, "key", [&](const Event&) { ++heard; });
+  const auto lease = bus->attach(Space::lease, "key", Subscriber{[&](const Event&) { ++heard; }}, Scope::all);
+  CHECK(tally_of({.key = "key"}) == Tally{1, 0});
+  CHECK(tally_of({.type = EventType::lease_revoked, .key = "key"}) == Tally{1, 0});
+  CHECK(tally_of({.key = "other"}) == Tally{0, 0});
+  const auto prefix = subscribe_prefix(bus, "k", [&](const Event&) { throw 7; });
+  const auto all = subscribe_prefix(bus, "", [&](const Event&) { throw std::runtime_error{"no luck"}; });
+  const auto local = subscribe(bus, "key", [&](const Event&) { ++heard; }, Scope::local);
+  CHECK(tally_of({.key = "key"}) == Tally{3, 2});
+  CHECK(tally_of({.key = "key"}, true) == Tally{4, 2});
+  CHECK(tally_of({.key = "other"}) == Tally{1, 1});
+  CHECK(heard == 5);
+  CHECK(metrics(bus).delivered == 5);
+  CHECK(metrics(bus).handler_errors == 5);
+}
+
+TEST_CASE("a mailbox counts as given to unless it is closed") {
+  const Bus bus = make_bus();
+  const auto box = std::make_shared<Box>();
+  const auto subscription =
+      bus->attach(Space::key, "k", Subscriber{std::shared_ptr<detail::MailboxSink>{box}}, Scope::all);
+  CHECK(bus->dispatch_counted({.key = "k"}, false).matched == 1);
+  box->answer = {.stored = true, .overflowed = true, .joined = 3};
+  CHECK(bus->dispatch_counted({.key = "k"}, false).matched == 1);
+  box->answer = {.stored = false};
+  CHECK(bus->dispatch_counted({.key = "k"}, false).matched == 0);
+}
+
+TEST_CASE("a counted publish tells its tally when its handlers have returned") {
+  const Bus bus = make_bus();
+  std::string heard;
+  const auto first = subscribe(bus, "k", [&](const Event& event) {
+    CHECK(event.version == 7);
+    heard += 'a';
+  });
+  const auto second = subscribe(bus, "k", [&](const Event&) {
+    heard += 'b';
+    throw 1;
+  });
+  const auto remote = subscribe(bus, "k", [&](const Event&) { heard += 'r'; }, Scope::remote);
+  bus->publish_counted({.key = "k", .version = 7, .origin = self}, [&](detail::DispatchTally tally) {
+    CHECK_FALSE(detail::in_handler());
+    heard += std::to_string(tally.matched) + std::to_string(tally.failed);
+  });
+  CHECK(heard == "ab21");
+  CHECK(metrics(bus).published == 0);
+}
+
+TEST_CASE("a counted publish inside a handler is heard and told when the outer event has been heard by all") {
+  const Bus bus = make_bus();
+  std::string heard;
+  const auto first = subscribe(bus, "a", [&](const Event&) {
+    const std::string key = "b";  // need not outlive the call
+    bus->publish_counted({EventType::set, key, 5, self}, [&](detail::DispatchTally tally) {
+      heard += std::to_string(tally.matched) + ' ';
+      CHECK_FALSE(detail::in_handler());
+    });
+    publish(bus, "c");
+    heard += "a1 ";
+  });
+  const auto all = subscribe_prefix(bus, "", [&](const Event& event) { heard += std::string{event.key} + ' '; });
+  const auto set = subscribe(bus, "b", [&](const Event& event) {
+    CHECK(event.type == EventType::set);
+    CHECK(event.version == 5);
+    CHECK(event.origin == self);
+  });
+  publish(bus, "a");
+  CHECK(heard == "a1 a b 2 c ");
+}
+
+TEST_CASE("a counted dispatch inside a handler counts its own subscribers only") {
+  const Bus bus = make_bus();
+  std::uint32_t inside = 0;
+  const auto inner = subscribe(bus, "inner", [](const Event&) { throw 1; });
+  const auto outer = subscribe(bus, "outer", [&](const Event&) {
+    const detail::DispatchTally tally = bus->dispatch_counted({.key = "inner"}, false);
+    inside = 10 * tally.matched + tally.failed;
+  });
+  const detail::DispatchTally tally = bus->dispatch_counted({.key = "outer"}, false);
+  CHECK(inside == 11);
+  CHECK(tally.matched == 1);
+  CHECK(tally.failed == 0);
+}
+
+TEST_CASE("it is known whether any subscriber hears other nodes") {
+  const Bus bus = make_bus();
+  CHECK_FALSE(bus->hears_remote());
+  const auto local = subscribe(bus, "k", [](const Event&) {}, Scope::local);
+  CHECK_FALSE(bus->hears_remote());
+  auto all = subscribe(bus, "k", [](const Event&) {}, Scope::all);
+  CHECK(bus->hears_remote());
+  auto remote = subscribe(bus, "k", [](const Event&) {}, Scope::remote);
+  all.unsubscribe();
+  CHECK(bus->hears_remote());
+  remote.request_unsubscribe();
+  CHECK_FALSE(bus->hears_remote());
+}
+
 TEST_CASE("counts are exact, also with more threads than counters have stripes") {
   const Bus bus = make_bus();
   constexpr std::size_t count = 80;

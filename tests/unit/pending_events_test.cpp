@@ -16,6 +16,7 @@
 #include "support/catch.hpp"
 
 using namespace syncbus;
+using core::EventPlace;
 using core::PendingEvents;
 using core::WireEvent;
 
@@ -45,7 +46,7 @@ struct Held {
   NodeId origin;
   EventType type = EventType::invalidate;
   std::uint64_t version = 0;
-  bool awaited = false;
+  std::vector<EventPlace> awaited{};
 
   friend bool operator==(const Held&, const Held&) = default;
   [[nodiscard]] bool same_identity(const Held& other) const {
@@ -71,7 +72,9 @@ State drain(PendingEvents& set) {
 void pour(const State& state, PendingEvents& set) {
   if (state.top) set.put_resync(*state.top);
   for (const Held& held : state.events) {
-    set.put({.type = held.type, .key = held.key, .version = held.version, .awaited = held.awaited}, held.origin);
+    const WireEvent wire{.type = held.type, .key = held.key, .version = held.version};
+    if (held.awaited.empty()) set.put(wire, held.origin);
+    for (const EventPlace& place : held.awaited) set.put(wire, held.origin, place);
   }
 }
 
@@ -82,8 +85,23 @@ State join_of(const State& a, const State& b, std::size_t max_events = 1'000) {
   return drain(set);
 }
 
-/// The same up to what a join may choose: the order of events, and which of them wait behind a resync that covers all.
+bool before(const EventPlace& a, const EventPlace& b) {
+  return std::tie(a.sequence, a.index) < std::tie(b.sequence, b.index);
+}
+
+/// Places as a set: what joins twice has its places twice.
+State with_distinct_places(State state) {
+  for (Held& held : state.events) {
+    std::sort(held.awaited.begin(), held.awaited.end(), before);
+    held.awaited.erase(std::unique(held.awaited.begin(), held.awaited.end()), held.awaited.end());
+  }
+  return state;
+}
+
+/// The same up to what a join may choose: the order of events and places, and which of them wait behind a resync that
+/// covers all.
 State normal(State state) {
+  state = with_distinct_places(std::move(state));
   if (state.top) state.events.clear();
   std::sort(state.events.begin(), state.events.end(), [](const Held& a, const Held& b) {
     return std::tie(a.key, a.origin, a.type) < std::tie(b.key, b.origin, b.type);
@@ -95,7 +113,10 @@ bool covers(const State& state, const Held& wanted) {
   return state.top || std::any_of(state.events.begin(), state.events.end(), [&](const Held& held) {
            return held.same_identity(wanted) &&
                   (held.version == 0 || (wanted.version != 0 && held.version >= wanted.version)) &&
-                  (held.type == wanted.type || held.type == EventType::invalidate) && held.awaited >= wanted.awaited;
+                  (held.type == wanted.type || held.type == EventType::invalidate) &&
+                  std::all_of(wanted.awaited.begin(), wanted.awaited.end(), [&](const EventPlace& place) {
+                    return std::find(held.awaited.begin(), held.awaited.end(), place) != held.awaited.end();
+                  });
          });
 }
 
@@ -114,7 +135,11 @@ class Random {
 
   Held held() {
     return {std::string(1 + below(2) * 40, static_cast<char>('a' + below(3))), NodeId{1 + below(2)},
-            all_types[below(all_types.size())], below(4), one_in(4)};
+            all_types[below(all_types.size())], below(4), places()};
+  }
+  std::vector<EventPlace> places() {
+    if (!one_in(4)) return {};
+    return {{1 + below(1'000), static_cast<std::uint32_t>(below(1'000))}};
   }
   Resync resync() { return {static_cast<ResyncCause>(below(resync_cause_count)), NodeId{below(3)}}; }
 
@@ -140,7 +165,7 @@ class Reference {
     if (old != state.events.end()) {
       if (old->type != held.type) held.type = EventType::invalidate;
       held.version = old->version == 0 || held.version == 0 ? 0 : (std::max)(old->version, held.version);
-      held.awaited = old->awaited || held.awaited;
+      held.awaited.insert(held.awaited.begin(), old->awaited.begin(), old->awaited.end());
       state.events.erase(old);
       state.events.push_back(held);
       return 1;
@@ -202,13 +227,14 @@ TEST_CASE("what joins keeps a common type, the larger version unless one has non
   set.put(event("none", EventType::set, 5), alice);
   set.put(event("none", EventType::set, 0), alice);
   set.put(event("none", EventType::set, 9), alice);
-  set.put({.type = EventType::set, .key = "awaited", .version = 1, .awaited = true}, alice);
+  set.put(event("awaited", EventType::set, 1), alice, EventPlace{4, 7});
   set.put(event("awaited", EventType::set, 2), alice);
+  set.put(event("awaited", EventType::set, 3), alice, EventPlace{5, 0});
   CHECK(drain(set) == State{std::nullopt,
                             {{"same", alice, EventType::set, 7},
                              {"other", alice, EventType::invalidate, 7},
                              {"none", alice, EventType::set, 0},
-                             {"awaited", alice, EventType::set, 2, true}}});
+                             {"awaited", alice, EventType::set, 3, {{4, 7}, {5, 0}}}}});
 }
 
 TEST_CASE("one event too many joins everything to a resync, behind which later events wait") {
@@ -260,11 +286,11 @@ TEST_CASE("an event of type resync is put as a resync about its origin") {
 TEST_CASE("the front shows what is taken first, the resync as an event without a key") {
   PendingEvents set{10, plenty};
   set.put_resync({ResyncCause::unrepairable, bob});
-  set.put({.type = EventType::set, .key = "a", .version = 3, .awaited = true}, alice);
+  set.put(event("a", EventType::set, 3), alice, EventPlace{1, 1});
   set.put(event("b"), alice);
   CHECK(set.front() == top(ResyncCause::unrepairable));
   set.drop_front();
-  CHECK(set.front() == WireEvent{.type = EventType::set, .key = "a", .version = 3, .awaited = true});
+  CHECK(set.front() == event("a", EventType::set, 3));
   set.drop_front();
   CHECK(set.front() == event("b"));
   set.drop_front();
@@ -309,7 +335,7 @@ TEST_CASE("whole sets join commutatively, associatively, idempotently, and never
   const State both = join_of(a, b);
   REQUIRE(normal(both) == normal(join_of(b, a)));
   REQUIRE(normal(join_of(both, c)) == normal(join_of(a, join_of(b, c))));
-  REQUIRE(join_of(a, a) == a);
+  REQUIRE(with_distinct_places(join_of(a, a)) == with_distinct_places(a));
   REQUIRE(normal(join_of(both, a)) == normal(both));
   REQUIRE(covers(both, a));
   REQUIRE(covers(both, b));
@@ -331,10 +357,11 @@ TEST_CASE("any sequence of calls does what the plain reference does") {
     const std::size_t what = random.below(10);
     if (what < 6) {
       const Held held = random.held();
-      const WireEvent wire{.type = held.type, .key = held.key, .version = held.version, .awaited = held.awaited};
+      const WireEvent wire{.type = held.type, .key = held.key, .version = held.version};
+      const auto awaited = held.awaited.empty() ? std::nullopt : std::optional{held.awaited.front()};
       const std::size_t waiting = reference.state.events.size();
       const std::size_t absorbed = reference.put(held);
-      const auto put = set.put(wire, held.origin);
+      const auto put = set.put(wire, held.origin, awaited);
       REQUIRE(put.absorbed == absorbed);
       REQUIRE(put.overflowed == (waiting == max_events && reference.state.events.empty()));
     } else if (what == 6 && random.one_in(3)) {
@@ -437,4 +464,124 @@ TEST_CASE("memory kept for reuse is no reason to overflow") {
   CHECK(set.held_bytes() > max_bytes / 2);
   CHECK_FALSE(set.put(event(std::string(14'000, 'x')), alice).overflowed);
   CHECK(set.held_bytes() <= max_bytes);
+}
+
+// --- awaited events
+
+TEST_CASE("an event carries the places of all awaited ones that joined into it, in their order") {
+  PendingEvents set{10, plenty};
+  std::vector<EventPlace> odd;
+  std::vector<EventPlace> even;
+  for (std::uint64_t i = 0; i != 1'000; ++i) {
+    const EventPlace place{1 + i / 3, static_cast<std::uint32_t>(i % 3)};
+    set.put(event(i % 2 != 0 ? "odd" : "even"), alice, place);
+    (i % 2 != 0 ? odd : even).push_back(place);
+  }
+  set.put(event("none"), alice);
+  CHECK(drain(set) == State{std::nullopt,
+                            {{"even", alice, EventType::invalidate, 0, even},
+                             {"odd", alice, EventType::invalidate, 0, odd},
+                             {"none", alice}}});
+}
+
+TEST_CASE("an event that is put again after it was taken has lost its places") {
+  PendingEvents set{10, plenty};
+  set.put(event("a"), alice, EventPlace{1, 0});
+  set.put(event("b"), alice, EventPlace{1, 1});
+  set.drop_front();
+  set.put(event("a"), alice);
+  CHECK(drain(set) == State{std::nullopt, {{"b", alice, EventType::invalidate, 0, {{1, 1}}}, {"a", alice}}});
+}
+
+TEST_CASE("a resync forgets the places of what it absorbs") {
+  PendingEvents set{2, plenty};
+  set.put(event("a"), alice, EventPlace{1, 0});
+  set.put(event("b"), alice, EventPlace{1, 1});
+  SECTION("when it is put") { set.put_resync({}); }
+  SECTION("when the set overflows") { CHECK(set.put(event("c"), alice, EventPlace{1, 2}).overflowed); }
+  CHECK(set.bytes() == 0);
+  set.put(event("a"), alice);
+  CHECK(set.take_resync());
+  CHECK(drain(set) == State{std::nullopt, {{"a", alice}}});
+}
+
+TEST_CASE("a taken event uses the memory of its places again") {
+  PendingEvents set{10, plenty};
+  core::PendingEvent out;
+  out.awaited.reserve(4);
+  const EventPlace* const memory = out.awaited.data();
+  for (std::uint32_t i = 0; i != 4; ++i) set.put(event("a"), alice, EventPlace{1, i});
+  set.put(event("b"), alice);
+  REQUIRE(set.pop_front(out));
+  CHECK(out.awaited.size() == 4);
+  CHECK(out.awaited.data() == memory);
+  REQUIRE(set.pop_front(out));
+  CHECK(out.awaited.empty());
+}
+
+TEST_CASE("places beyond the room are forgotten without an overflow, and those remembered are right") {
+  const auto max_bytes = static_cast<std::size_t>(GENERATE(512, 1'024, 10'000, 100'000));
+  PendingEvents set{10, max_bytes};
+  for (std::uint32_t i = 0; i != 10'000; ++i) {
+    REQUIRE_FALSE(set.put(event("hot"), alice, EventPlace{1, i}).overflowed);
+    REQUIRE(set.held_bytes() <= max_bytes);
+    REQUIRE(set.bytes() <= set.held_bytes());
+  }
+  const State state = drain(set);
+  REQUIRE(state.events.size() == 1);
+  const auto& places = state.events[0].awaited;
+  CHECK(places.size() < 10'000);
+  CHECK((places.size() * sizeof(EventPlace) >= max_bytes / 4 || max_bytes < 1'000));
+  for (std::uint32_t i = 0; i != places.size(); ++i) REQUIRE(places[i] == EventPlace{1, i});
+}
+
+TEST_CASE("the memory of places that nobody uses makes room for events") {
+  constexpr std::size_t max_bytes = std::size_t{16} << 10U;
+  PendingEvents set{1'000, max_bytes};
+  for (std::uint32_t i = 0; i != 400; ++i) set.put(event("hot"), alice, EventPlace{1, i});
+  drain(set);
+  CHECK(set.held_bytes() > max_bytes / 2);
+  CHECK_FALSE(set.put(event(std::string(14'000, 'x')), alice).overflowed);
+  CHECK(set.held_bytes() <= max_bytes);
+}
+
+TEST_CASE("the memory of places is kept while it is small, and given back after a burst") {
+  PendingEvents set{10, plenty};
+  const auto burst = [&](std::uint32_t places) {
+    for (std::uint32_t i = 0; i != places; ++i) set.put(event("hot"), alice, EventPlace{1, i});
+    const std::size_t held = set.held_bytes();
+    CHECK(held >= places * sizeof(EventPlace));
+    drain(set);
+    return held;
+  };
+  const std::size_t held = burst(1'000);
+  CHECK(set.held_bytes() == held);
+  CHECK(burst(1'000) == held);
+  burst(100'000);
+  CHECK(set.held_bytes() <= PendingEvents::idle_bytes);
+}
+
+TEST_CASE("in little memory whatever is remembered is right, and the cap holds") {
+  const auto seed = GENERATE(range(0U, 300U));
+  CAPTURE(seed);
+  Random random{seed};
+  const std::size_t max_bytes = random.below(3'000);
+  PendingEvents set{8, max_bytes};
+  std::vector<std::string> key_of{""};  // by sequence: each event is a frame of its own
+  core::PendingEvent out;
+  for (int step = 0; step != 500; ++step) {
+    if (random.below(10) < 7) {
+      key_of.push_back(random.held().key);
+      const auto awaited = random.one_in(2) ? std::optional{EventPlace{key_of.size() - 1, 0}} : std::nullopt;
+      set.put(event(key_of.back()), alice, awaited);
+    } else if (random.one_in(2)) {
+      static_cast<void>(set.take_resync());
+    } else if (set.pop_front(out)) {
+      REQUIRE(std::is_sorted(out.awaited.begin(), out.awaited.end(), before));
+      for (const EventPlace& place : out.awaited) REQUIRE(key_of[place.sequence] == out.key);
+      for (const EventPlace& place : out.awaited) key_of[place.sequence].clear();  // none is told twice
+    }
+    REQUIRE(set.held_bytes() <= max_bytes);
+    REQUIRE((set.bytes() == 0) == (set.size() == 0));
+  }
 }

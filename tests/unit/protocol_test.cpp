@@ -1,139 +1,23 @@
-// The machine of one node, driven by hand: what goes in, and what comes out as actions. No thread, no clock, no broker.
+// The publisher's half of the machine, driven by hand: sending, confirmations, reconnects, room, flushes, control frames.
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
-#include <optional>
-#include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include <syncbus/core/protocol.hpp>
 
 #include "support/catch.hpp"
-#include "support/frames.hpp"
-#include "support/lines.hpp"
+#include "support/machine.hpp"
 
 using namespace std::chrono_literals;
 using namespace syncbus;
-using core::Action, core::Protocol, core::ProtocolOptions, core::ReceiveQueue, core::SendWindow, core::Submitted,
-    core::WireEvent;
-using support::altered, support::events_frame, support::Frame, support::Lines;
+using core::SendWindow, core::Submitted;
+using support::Frame, support::kib, support::Lines, support::lines_of, support::Node, support::roomy, support::Sent;
 
 namespace {
-
-constexpr NodeId self{1}, peer{2}, other{3};
-constexpr TimePoint start{1h};
-constexpr std::size_t kib = 1024;
-
-ProtocolOptions roomy() {
-  return {.self = self,
-          .heartbeat = 1s,
-          .history_bytes = 1024 * kib,
-          .queue_bytes = 256 * kib,
-          .pending_bytes = 256 * kib,
-          .max_peers = 16};
-}
-
-/// A frame that the machine handed over.
-struct Sent {
-  std::uint64_t session = 0;
-  std::uint64_t sequence = 0;
-  Frame bytes;
-};
-
-/// What a frame carries, as lines.
-Lines lines_of(Bytes frame) {
-  core::FrameHeader header;
-  core::EventsView events;
-  if (core::decode_header(frame, header) != core::FrameError::ok) return {"no frame"};
-  if (core::decode_events(header, events) != core::FrameError::ok) return {"no events"};
-  Lines lines;
-  WireEvent event;
-  while (events.next(event)) {
-    lines.push_back(event.type == EventType::resync
-                        ? support::line_of(Resync{event.cause, header.origin})
-                        : support::line_of(Event{event.type, event.key, event.version, header.origin}));
-  }
-  return lines;
-}
-
-/// The machine, and everything it wanted done.
-struct Node {
-  explicit Node(const ProtocolOptions& options = roomy(), bool ready = true) : machine{options} {
-    if (ready) on_ready(1);
-  }
-
-  void on_ready(std::uint64_t session) {
-    machine.on_ready(session, core::max_frame_bytes);
-    act();
-  }
-  void on_interrupted(TimePoint now = start) {
-    machine.on_interrupted(now);
-    act();
-  }
-  void on_confirmed(std::uint64_t sequence) {
-    machine.on_confirmed(sequence);
-    act();
-  }
-  void on_frame(Bytes frame, TimePoint now = start) {
-    machine.on_frame(frame, now);
-    act();
-  }
-  Submitted submit(const WireEvent& event, bool may_join = true) {
-    const auto result = machine.submit(event, may_join);
-    act();
-    return result;
-  }
-  Submitted publish(std::string_view key, std::uint64_t version = 0) {
-    return submit({.key = key, .version = version});
-  }
-
-  void act() {
-    for (auto action = machine.next_action(); action.kind != Action::Kind::none; action = machine.next_action()) {
-      if (action.kind == Action::Kind::send) {
-        sent.push_back({action.session, action.sequence, {action.bytes.begin(), action.bytes.end()}});
-      }
-      rooms += action.kind == Action::Kind::room ? 1 : 0;
-      dispatches += action.kind == Action::Kind::dispatch ? 1 : 0;
-      healths += action.kind == Action::Kind::health ? 1 : 0;
-    }
-  }
-
-  /// Takes everything that waits for subscribers.
-  Lines heard() {
-    Lines lines;
-    ReceiveQueue::Item item;
-    while (machine.take(item)) {
-      switch (item.kind) {
-        case ReceiveQueue::Item::Kind::frame: std::ranges::copy(lines_of(item.frame), std::back_inserter(lines)); break;
-        case ReceiveQueue::Item::Kind::resync: lines.push_back(support::line_of(item.resync)); break;
-        case ReceiveQueue::Item::Kind::event:
-          lines.push_back(
-              support::line_of(Event{item.event.type, item.event.key, item.event.version, item.event.origin}));
-          break;
-      }
-      machine.release();
-      act();
-    }
-    return lines;
-  }
-
-  Protocol machine;
-  std::vector<Sent> sent;
-  int rooms = 0, dispatches = 0, healths = 0;
-};
-
-/// All counters as numbers, so that states can be compared.
-std::vector<std::uint64_t> numbers(const Metrics& metrics) {
-  std::vector<std::uint64_t> all{
-      metrics.joined,     metrics.frames_sent, metrics.frames_received, metrics.bytes_sent,  metrics.bytes_received,
-      metrics.duplicates, metrics.gaps,        metrics.reconnects,      metrics.queue_bytes, metrics.history_bytes};
-  all.insert(all.end(), metrics.resyncs.begin(), metrics.resyncs.end());
-  return all;
-}
 
 std::string key_of_size(std::size_t size, int number) {
   std::string key = std::to_string(number);
@@ -216,14 +100,16 @@ TEST_CASE("full frames go while the window is open: 16 frames, and 512 KiB with 
 }
 
 TEST_CASE("frames above 32 KiB fill the window by their bytes") {
-  Node node;
+  auto options = roomy();
+  options.history_bytes = 2048 * kib;
+  Node node{options};
   for (int i = 0; i != 8; ++i) REQUIRE(node.submit({.key = key_of_size(100'000, i)}, false) == Submitted::accepted);
   CHECK(node.sent.size() == 6);  // the sixth took it above 512 KiB
 }
 
 TEST_CASE("a frame is never above what the broker takes") {
   Node node{roomy(), false};
-  node.machine.on_ready(1, 4 * kib);
+  node.on_ready(1, 4 * kib);
   for (int i = 0; i != 100; ++i) REQUIRE(node.publish(key_of_size(500, i)) == Submitted::accepted);
   for (std::uint64_t next = 1; next <= node.sent.size(); ++next) node.on_confirmed(next);
   CHECK(node.sent.size() >= 100 * 500 / (4 * kib));
@@ -398,8 +284,7 @@ TEST_CASE("what a smaller limit of frames no longer lets through is joined up to
   CHECK(node.publish("before") == Submitted::accepted);
   CHECK(node.publish(std::string(10 * kib, 'x')) == Submitted::accepted);
   CHECK(node.publish("covered") == Submitted::accepted);
-  node.machine.on_ready(2, 4 * kib);
-  node.act();
+  node.on_ready(2, 4 * kib);
   CHECK(node.publish("after") == Submitted::accepted);
   for (std::uint64_t next = 1; next <= 3; ++next) node.on_confirmed(next);
   Lines all;
@@ -411,8 +296,7 @@ TEST_CASE("under a limit below any frame nothing is sent, and nothing is lost") 
   Node node;
   node.on_interrupted();
   CHECK(node.publish("k") == Submitted::accepted);
-  node.machine.on_ready(2, 10);
-  node.act();
+  node.on_ready(2, 10);
   CHECK(node.sent.empty());
   CHECK_FALSE(node.machine.flush_point().has_value());
   node.on_interrupted();
@@ -442,268 +326,87 @@ TEST_CASE("the flush point is the sequence that the latest event has, or will ha
   CHECK(node.machine.flush_point() == 3);
 }
 
-// --- receiving
+// --- control frames
 
-TEST_CASE("events frames are heard in their order, by one dispatch") {
+TEST_CASE("control frames carry the session and the last events frame before them, and are not confirmed") {
   Node node;
-  node.on_frame(events_frame(peer, 1, {{.key = "a"}, {.type = EventType::set, .key = "b", .version = 2}}));
-  node.on_frame(events_frame(peer, 2, {{.type = EventType::lease_revoked, .key = "l"}}));
-  CHECK(node.dispatches == 2);
-  CHECK(node.machine.has_received());
-  CHECK(node.heard() == Lines{"invalidate a", "set b v2", "lease_revoked l"});
-  CHECK_FALSE(node.machine.has_received());
-  CHECK(node.machine.metrics().frames_received == 2);
+  REQUIRE(node.heartbeats().size() == 1);
+  CHECK(node.heartbeats()[0].session == 1);
+  CHECK(node.heartbeats()[0].sequence == 0);
+  CHECK(node.publish("k") == Submitted::accepted);
+  node.pass(20ms);
+  REQUIRE(node.heartbeats().size() == 2);
+  CHECK(node.heartbeats()[1].sequence == 1);
+  CHECK(support::heartbeat_of(node.heartbeats()[1]).last_sequence == 1);
+  CHECK(node.machine.confirmed() == 0);
 }
 
-TEST_CASE("own echoes and frames for others are not heard") {
-  Node node;
-  node.on_frame(events_frame(self, 1, {{.key = "echo"}}));
-  node.on_frame(altered(events_frame(peer, 1, {{.key = "k"}}), core::destination_offset, std::byte{9}));
-  CHECK(node.heard().empty());
-  CHECK(node.dispatches == 0);
-  node.on_frame(altered(events_frame(peer, 1, {{.key = "for us"}}), core::destination_offset, std::byte{1}));
-  CHECK(node.heard() == Lines{"invalidate for us"});
+TEST_CASE("a session begins with its hello, then what waited goes") {
+  Node node{roomy(), false};
+  CHECK(node.publish("early") == Submitted::accepted);
+  node.on_ready(1);
+  REQUIRE(node.wire.size() == 2);
+  CHECK(node.wire[0].type == core::FrameType::heartbeat);
+  CHECK(support::heartbeat_of(node.wire[0]).answer_me);
+  CHECK(node.wire[1].type == core::FrameType::events);
 }
 
-TEST_CASE("a frame that was seen is dropped and counted") {
+TEST_CASE("nothing is sent while disconnected, however much time passes") {
   Node node;
-  const Frame first = events_frame(peer, 1, {{.key = "a"}}), second = events_frame(peer, 2, {{.key = "b"}});
-  for (const Frame& frame : {first, first, second, first, second}) node.on_frame(frame);
-  CHECK(node.heard() == Lines{"invalidate a", "invalidate b"});
-  CHECK(node.machine.metrics().duplicates == 3);
-}
-
-TEST_CASE("each peer has its own sequences") {
-  Node node;
-  node.on_frame(events_frame(peer, 1, {{.key = "a"}}));
-  node.on_frame(events_frame(other, 1, {{.key = "b"}}));
-  node.on_frame(events_frame(peer, 2, {{.key = "c"}}));
-  CHECK(node.heard() == Lines{"invalidate a", "invalidate b", "invalidate c"});
-  CHECK(node.machine.metrics().duplicates == 0);
-}
-
-TEST_CASE("a missing sequence is a resync, unrepairable, before the frame that showed it") {
-  Node node;
-  node.on_frame(events_frame(peer, 1, {{.key = "one"}}));
-  node.on_frame(events_frame(peer, 4, {{.key = "four"}}));
-  CHECK(node.heard() == Lines{"invalidate one", "resync: unrepairable", "invalidate four"});
-  CHECK(node.machine.metrics().gaps == 2);
-  node.on_frame(events_frame(peer, 3, {{.key = "three"}}));  // the resync covered it
-  node.on_frame(events_frame(peer, 5, {{.key = "five"}}));
-  CHECK(node.heard() == Lines{"invalidate five"});
-  CHECK(node.machine.metrics().gaps == 2);
-  CHECK(node.machine.metrics().duplicates == 1);
-}
-
-TEST_CASE("an interruption is one resync, when the next session begins") {
-  Node node;
-  CHECK(node.heard().empty());  // the first session is none
+  node.join();
   node.on_interrupted();
-  CHECK(node.heard().empty());
-  node.on_ready(2);
-  CHECK(node.heard() == Lines{"resync: interrupted"});
-  CHECK(node.machine.metrics().reconnects == 1);
-  node.on_interrupted();
-  node.on_ready(3);
-  node.on_interrupted();
-  node.on_ready(4);
-  CHECK(node.heard() == Lines{"resync: interrupted"});  // nobody had heard the first: they joined
-  CHECK(node.machine.metrics().reconnects == 3);
+  const std::size_t before = node.wire.size();
+  CHECK(node.publish("k") == Submitted::accepted);
+  node.pass(1h);
+  CHECK(node.wire.size() == before);
 }
 
-TEST_CASE("what waits is heard before the resync of an interruption, what comes after is heard after") {
+TEST_CASE("a goodbye is said three times, and nothing after it") {
   Node node;
-  node.on_frame(events_frame(peer, 1, {{.key = "before"}}));
-  node.on_interrupted();
-  node.on_ready(2);
-  node.on_frame(events_frame(peer, 2, {{.key = "after"}}));
-  CHECK(node.heard() == Lines{"invalidate before", "resync: interrupted", "invalidate after"});
-}
-
-TEST_CASE("a publish_only node hears no resync of an interruption") {
-  auto options = roomy();
-  options.publish_only = true;
-  Node node{options};
-  node.on_interrupted();
-  node.on_ready(2);
-  CHECK(node.heard().empty());
-  CHECK(node.machine.health(start + 1h).connected);
-  CHECK(node.machine.health(start + 1h).staleness == 0s);
-}
-
-TEST_CASE("a first contact late in a peer's life is a loss only where messages get lost") {
-  auto options = roomy();
-  options.lossless_sessions = GENERATE(true, false);
-  Node node{options};
-  node.on_frame(events_frame(peer, 7, {{.key = "seven"}}));
-  node.on_frame(events_frame(other, 1, {{.key = "one"}}));
-  if (options.lossless_sessions) {
-    CHECK(node.heard() == Lines{"invalidate seven", "invalidate one"});
-  } else {
-    CHECK(node.heard() == Lines{"resync: joined", "invalidate seven", "invalidate one"});
-  }
-  CHECK(node.machine.metrics().gaps == 0);
-}
-
-TEST_CASE("the table of peers is bounded: the one heard longest ago is forgotten") {
-  auto options = roomy();
-  options.lossless_sessions = false;  // a forgotten peer that returns late is then a resync: it shows
-  options.max_peers = 2;
-  Node node{options};
-  node.on_frame(events_frame(NodeId{11}, 1, {{.key = "a"}}), start);
-  node.on_frame(events_frame(NodeId{12}, 1, {{.key = "b"}}), start + 1s);
-  node.on_frame(events_frame(NodeId{11}, 2, {{.key = "c"}}), start + 2s);
-  node.on_frame(events_frame(NodeId{13}, 1, {{.key = "d"}}), start + 3s);  // forgets 12
-  CHECK(node.heard() == Lines{"invalidate a", "invalidate b", "invalidate c", "invalidate d"});
-  node.on_frame(events_frame(NodeId{11}, 3, {{.key = "e"}}), start + 4s);
-  CHECK(node.heard() == Lines{"invalidate e"});
-  node.on_frame(events_frame(NodeId{12}, 2, {{.key = "f"}}), start + 5s);
-  CHECK(node.heard() == Lines{"resync: joined", "invalidate f"});
-}
-
-TEST_CASE("a frame of another version is a resync, at most once a heartbeat interval") {
-  Node node;
-  const Frame future = altered(events_frame(peer, 1, {{.key = "k"}}), core::version_offset, std::byte{2});
-  node.on_frame(future, start);
-  CHECK(node.heard() == Lines{"resync: incompatible"});
-  node.on_frame(future, start + 500ms);
-  node.on_frame(future, start + 999ms);
-  CHECK(node.heard().empty());
-  node.on_frame(future, start + 1s);
-  CHECK(node.heard() == Lines{"resync: incompatible"});
-  node.on_frame(future, start + 1'999ms);
-  CHECK(node.heard().empty());
-  CHECK(node.machine.metrics().invalid_frames == 5);
-}
-
-TEST_CASE("a frame of another version in our own name, or for another node, is nobody's resync") {
-  Node node;
-  const Frame future = altered(events_frame(peer, 1, {{.key = "k"}}), core::version_offset, std::byte{2});
-  node.on_frame(altered(future, core::destination_offset, std::byte{9}));
-  node.on_frame(altered(events_frame(self, 1, {{.key = "k"}}), core::version_offset, std::byte{2}));
-  CHECK(node.heard().empty());
-  node.on_frame(altered(future, core::destination_offset, std::byte{1}));
-  CHECK(node.heard() == Lines{"resync: incompatible"});
-}
-
-TEST_CASE("a receive queue that is full joins, and joins up to a resync, overflow") {
-  auto options = roomy();
-  options.queue_bytes = 8 * kib;
-  options.pending_bytes = 8 * kib;
-  Node node{options};
-  std::uint64_t sequence = 0;
-  for (int i = 0; i != 1'000; ++i) node.on_frame(events_frame(peer, ++sequence, {{.key = key_of_size(100, i)}}));
-  CHECK(node.machine.metrics().queue_bytes <= options.queue_bytes + options.pending_bytes);
-  CHECK(node.machine.metrics().joined > 0);
-  const Lines lines = node.heard();
-  const auto resync = std::ranges::find(lines, "resync: overflow");
-  REQUIRE(resync != lines.end());
-  CHECK(lines.front() == "invalidate " + key_of_size(100, 0));  // what had room is heard first, whole
-  int next = 999;
-  for (auto line = lines.rbegin(); *line != "resync: overflow"; ++line, --next) {
-    CHECK(*line == "invalidate " + key_of_size(100, next));  // and nothing after the resync is missing
-  }
-  CHECK(node.machine.metrics().queue_bytes == 0);
-}
-
-TEST_CASE("bytes that are no frame change a counter and nothing else") {
-  Node node;
-  node.on_frame(events_frame(peer, 1, {{.key = "a"}}));
-  const auto before = numbers(node.machine.metrics());
-  const Frame whole = events_frame(peer, 2, {{.key = "key"}, {.key = "other", .version = 300}});
-  const int dispatches = node.dispatches;
-  std::uint64_t sent = 0;
-  for (std::size_t size = 0; size != whole.size(); ++size, ++sent) node.on_frame(std::span{whole}.first(size));
-  for (std::size_t bit = 0; bit != whole.size() * 8; ++bit, ++sent) {
-    Frame flipped = whole;
-    flipped[bit / 8] ^= static_cast<std::byte>(1U << (bit % 8));
-    node.on_frame(flipped);
-  }
-  CHECK(node.machine.metrics().invalid_frames == sent);
-  CHECK(numbers(node.machine.metrics()) == before);
-  CHECK(node.dispatches == dispatches);
-  CHECK(node.heard() == Lines{"invalidate a"});
-  node.on_frame(whole);
-  CHECK(node.heard() == Lines{"invalidate key", "invalidate other v300"});
-}
-
-TEST_CASE("a body that does not parse is no frame, however right its checksum") {
-  Node node;
-  Frame frame = events_frame(peer, 1, {{.key = "first"}, {.key = "second"}});
-  frame[core::events_header_bytes + 1 + 1 + 5 + 1] = std::byte{100};  // the second key is longer than the frame
-  core::seal_frame(frame);
-  node.on_frame(frame);
-  node.on_frame(events_frame(peer, 1, {}));
-  CHECK(node.heard().empty());
-  CHECK(node.machine.metrics().invalid_frames == 1);
-  CHECK(node.machine.metrics().gaps == 0);
-}
-
-TEST_CASE("the largest sequence is a sequence") {
-  Node node;
-  constexpr auto last = ~std::uint64_t{0};
-  node.on_frame(events_frame(peer, last - 1, {{.key = "a"}}));
-  node.on_frame(events_frame(peer, last, {{.key = "b"}}));
-  node.on_frame(events_frame(peer, last, {{.key = "b"}}));
-  CHECK(node.heard() == Lines{"invalidate a", "invalidate b"});
-  CHECK(node.machine.metrics().duplicates == 1);
-  CHECK(node.machine.metrics().gaps == 0);
-}
-
-// --- health
-
-TEST_CASE("staleness counts from the interruption until its resync has been heard") {
-  Node node;
-  CHECK(node.machine.health(start).connected);
-  CHECK(node.machine.health(start).staleness == 0s);
-  const int healths = node.healths;
-
-  node.on_interrupted(start);
-  CHECK(node.healths == healths + 1);
-  CHECK_FALSE(node.machine.connected());
-  CHECK(node.machine.health(start + 3s).staleness == 3s);
-  node.on_ready(2);
-  CHECK(node.healths == healths + 2);
-  CHECK(node.machine.health(start + 4s).connected);
-  CHECK(node.machine.health(start + 4s).staleness == 4s);
-
-  ReceiveQueue::Item item;
-  REQUIRE(node.machine.take(item));
-  CHECK(node.machine.health(start + 5s).staleness == 5s);  // the handlers are still running
-  node.machine.release();
+  node.join();
+  const std::size_t before = node.others.size();
+  node.machine.say_goodbye();
   node.act();
-  CHECK(node.healths == healths + 3);
-  CHECK(node.machine.health(start + 6s).staleness == 0s);
+  const auto goodbyes = node.heartbeats(before);
+  REQUIRE(goodbyes.size() == 3);
+  for (std::size_t i = 0; i != 3; ++i) {
+    CHECK(support::heartbeat_of(goodbyes[i]).goodbye);
+    CHECK_FALSE(support::heartbeat_of(goodbyes[i]).answer_me);
+    CHECK(support::heartbeat_of(goodbyes[i]).number == support::heartbeat_of(goodbyes[0]).number + i);
+  }
+  node.pass(1h);
+  CHECK(node.heartbeats(before).size() == 3);
 }
 
-TEST_CASE("a second interruption before the first was heard of does not make the node younger") {
+TEST_CASE("a goodbye that could not be said is said in the next session, instead of a hello") {
   Node node;
-  node.on_interrupted(start);
+  node.on_interrupted();
+  node.machine.say_goodbye();
+  node.act();
+  const std::size_t before = node.others.size();
   node.on_ready(2);
-  node.on_interrupted(start + 5s);
-  CHECK(node.machine.health(start + 6s).staleness == 6s);
+  REQUIRE(node.heartbeats(before).size() == 3);
+  CHECK(support::heartbeat_of(node.heartbeats(before)[0]).goodbye);
 }
 
-TEST_CASE(
-    "what was received before the interruption does not end the staleness, before or after the next session begins") {
-  Node node;
-  ReceiveQueue::Item item;
-  for (std::uint64_t sequence = 1; sequence <= 2; ++sequence)
-    node.on_frame(events_frame(peer, sequence, {{.key = "k"}}));
-  node.on_interrupted(start);
-  REQUIRE(node.machine.take(item));
-  node.machine.release();
-  CHECK(node.machine.health(start + 1s).staleness == 1s);
-  REQUIRE(node.machine.take(item));
-  node.machine.release();  // nothing waits any more, but nothing can arrive either
-  CHECK(node.machine.health(start + 2s).staleness == 2s);
+TEST_CASE("the session is joined once the hello came back and answers had time: at least 20 ms") {
+  Node node{roomy(), false};
+  node.hears_itself = false;
+  CHECK_FALSE(node.machine.joined());
+  node.on_ready(1);
+  node.pass(10ms);
+  CHECK_FALSE(node.machine.joined());
+  node.on_frame(node.heartbeats()[0].bytes);  // after 10 ms: four round trips are 40 ms
+  node.pass(39ms);
+  CHECK_FALSE(node.machine.joined());
+  node.pass(1ms);
+  CHECK(node.machine.joined());
 
-  node.on_frame(events_frame(peer, 3, {{.key = "k"}}));
-  node.on_ready(2);
-  REQUIRE(node.machine.take(item));
-  node.machine.release();  // the resync still waits
-  CHECK(node.machine.health(start + 3s).staleness == 3s);
-  REQUIRE(node.machine.take(item));
-  node.machine.release();
-  CHECK(node.machine.health(start + 4s).staleness == 0s);
+  Node quick;
+  quick.pass(19ms);
+  CHECK_FALSE(quick.machine.joined());
+  quick.pass(1ms);
+  CHECK(quick.machine.joined());
+  quick.on_interrupted();
+  CHECK_FALSE(quick.machine.joined());
 }

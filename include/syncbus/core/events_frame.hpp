@@ -24,6 +24,14 @@ struct WireEvent {
   friend constexpr bool operator==(const WireEvent&, const WireEvent&) = default;
 };
 
+/// Names one event of a publisher: the sequence of its frame, and its index in there.
+struct EventPlace {
+  std::uint64_t sequence = 0;
+  std::uint32_t index = 0;
+
+  friend constexpr bool operator==(const EventPlace&, const EventPlace&) = default;
+};
+
 /// Where the first event begins: behind the header, the sequence, and an empty block of optional fields.
 inline constexpr std::size_t events_header_bytes = header_bytes + 8 + 1;
 
@@ -142,6 +150,10 @@ class EventsView {
   [[nodiscard]] NodeId origin() const noexcept { return origin_; }
   [[nodiscard]] std::uint64_t sequence() const noexcept { return sequence_; }
 
+  /// Whether any event of the frame is awaited, wherever the reading stands. Only decode_events has looked: of a view
+  /// that reread_events made it is false and means nothing.
+  [[nodiscard]] bool has_awaited() const noexcept { return has_awaited_; }
+
   /// Yields the next event; false behind the last. The first call yields index 0: the indexes that acknowledgements
   /// name.
   [[nodiscard]] bool next(WireEvent& event) noexcept {
@@ -166,6 +178,7 @@ class EventsView {
   std::uint64_t sequence_ = 0;
   const std::byte* at_ = nullptr;
   const std::byte* end_ = nullptr;
+  bool has_awaited_ = false;
 };
 
 /// Makes the view of an events frame: `ok`, or `malformed` when any part of the body does not parse; `view` is then as
@@ -174,13 +187,16 @@ class EventsView {
 /// disagree.
 inline FrameError decode_events(const FrameHeader& header, EventsView& view) noexcept {
   if (header.type != FrameType::events) return FrameError::malformed;
-  const EventsView events{header.origin, WireReader{header.body}};
+  EventsView events{header.origin, WireReader{header.body}};
   if (events.sequence_ == 0) return FrameError::malformed;
+  bool any_awaited = false;
   WireEvent event;
   for (const std::byte* at = events.at_; at != events.end_;) {
     at = decode_event(at, events.end_, event);
     if (at == nullptr) return FrameError::malformed;
+    any_awaited |= event.awaited;
   }
+  events.has_awaited_ = any_awaited;
   view = events;
   return FrameError::ok;
 }

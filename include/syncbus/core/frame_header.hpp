@@ -77,6 +77,13 @@ inline FrameError decode_header(Bytes frame, FrameHeader& header) noexcept {
   return FrameError::ok;
 }
 
+/// Whether the bytes look like an events frame of `origin`, before anything is checked: enough for who has no use for it.
+[[nodiscard]] inline bool looks_like_events_of(NodeId origin, Bytes bytes) noexcept {
+  return bytes.size() >= header_bytes && load_le<std::uint64_t>(bytes.data() + origin_offset) == origin.value &&
+         bytes[type_offset] == static_cast<std::byte>(FrameType::events) &&
+         bytes[version_offset] == std::byte{protocol_version} && load_le<std::uint32_t>(bytes.data()) == frame_magic;
+}
+
 /// Writes a header without its checksum. `frame` has at least header_bytes.
 inline void encode_header(std::span<std::byte> frame, FrameType type, NodeId origin, NodeId destination) noexcept {
   std::byte* const at = frame.data();

@@ -16,6 +16,17 @@
 
 namespace syncbus::inline v1::core {
 
+/// Whoever needs a frame longer than the ring has room for it.
+class FrameKeeper {
+ public:
+  /// The ring is about to forget this frame, the oldest it has. The bytes are those that were handed over; they may be
+  /// overwritten as soon as this returns. Calls nothing of the ring.
+  virtual void before_overwriting(std::uint64_t sequence, Bytes frame) noexcept = 0;
+
+ protected:
+  ~FrameKeeper() = default;
+};
+
 /// What a node published, as frames, oldest first. Nothing is copied: frames stay where they are while the borders of
 /// the parts move over them.
 ///
@@ -44,12 +55,14 @@ class FrameRing {
     std::uint64_t sequence = 0;
   };
 
-  /// A frame is full when the next event would take it above `frame_bytes`. No more than 4 GiB of history are used.
-  FrameRing(NodeId origin, std::size_t history_bytes, std::size_t frame_bytes)
+  /// A frame is full when the next event would take it above `frame_bytes`. No more than 4 GiB of history are used. A
+  /// `keeper` outlives the ring.
+  FrameRing(NodeId origin, std::size_t history_bytes, std::size_t frame_bytes, FrameKeeper* keeper = nullptr)
       : slots_{(std::max)(min_slots, std::bit_floor(history_bytes / slots_share / sizeof(Slot)))},
         capacity_{block_bytes(history_bytes, slots_ * sizeof(Slot))},
         full_frame_{frame_bytes},
         origin_{origin},
+        keeper_{keeper},
         table_{std::make_unique_for_overwrite<Slot[]>(slots_)},
         block_{std::make_unique_for_overwrite<std::byte[]>(capacity_)} {}
 
@@ -65,18 +78,16 @@ class FrameRing {
   /// Whether append can ever take the event; otherwise it is too_large.
   [[nodiscard]] bool fits(const WireEvent& event) const noexcept { return fits(encoded_size(event)); }
 
-  /// Whether append would find room, should the event not merge; also when it is too large for any.
-  [[nodiscard]] bool has_room(const WireEvent& event) const noexcept {
-    return plan(encoded_size(event)).verdict != Append::no_room;
-  }
-
   /// Takes one event, for which encode_event's preconditions hold. Awaited and merged, it makes the earlier one
   /// awaited.
   [[nodiscard]] Append append(const WireEvent& event) noexcept {
     const std::uint64_t hash = hash_of(event.key);
     Recent& recent = recent_[hash >> (64 - recent_bits)];
     const auto tag = static_cast<std::uint32_t>(hash);
-    if (recent.frame == open_ && recent.tag == tag && absorbs(recent.offset, event)) return Append::merged;
+    if (recent.frame == open_ && recent.tag == tag && absorbs(recent.offset, event)) {
+      last_merge_ = {events_, recent.offset};
+      return Append::merged;
+    }
     const std::size_t size = encoded_size(event);
     if (size > room_ - end_) [[unlikely]] {
       if (const Append verdict = make_room(size); verdict != Append::appended) return verdict;
@@ -84,7 +95,15 @@ class FrameRing {
     encode_event(block_.get() + end_, event);
     recent = {open_, tag, static_cast<std::uint32_t>(end_)};
     end_ += size;
+    ++events_;
     return Append::appended;
+  }
+
+  /// The event that the last append appended or merged into. Precondition: it returned one of these, and its frame has
+  /// not been sealed since. O(1), or after a merge O(events of the frame).
+  [[nodiscard]] EventPlace place_of_last() const noexcept {
+    const bool merged = last_merge_.events == events_;
+    return {open_, merged ? index_at(last_merge_.offset) : static_cast<std::uint32_t>(events_ - sealed_events_ - 1)};
   }
 
   /// The next frame for the transport: one to be resent, else a sealed one, else, if a partial one may go, the open
@@ -135,6 +154,8 @@ class FrameRing {
   /// The sequence bound last; 0: none yet.
   [[nodiscard]] std::uint64_t last_sequence() const noexcept { return bound_; }
   [[nodiscard]] std::uint64_t confirmed_sequence() const noexcept { return confirmed_; }
+  /// The last sequence handed over in this session; the one confirmed last while none was.
+  [[nodiscard]] std::uint64_t handed_over() const noexcept { return sent_; }
   /// The sequence that the frame of the latest event has, or will have once it is bound; 0: there is no event yet.
   [[nodiscard]] std::uint64_t last_accepted_sequence() const noexcept { return has_open_events() ? open_ : open_ - 1; }
 
@@ -157,6 +178,12 @@ class FrameRing {
     std::uint64_t frame = 0;
     std::uint32_t tag = 0;
     std::uint32_t offset = 0;
+  };
+
+  /// A merge that no event was appended after has the ring's present count of events.
+  struct Merge {
+    std::uint64_t events = 0;
+    std::size_t offset = 0;
   };
 
   struct Plan {
@@ -211,6 +238,18 @@ class FrameRing {
                        (event.type != EventType::resync || earlier.cause == event.cause);
     if (equal && event.awaited) mark_awaited(*at);
     return equal;
+  }
+
+  /// The index of the event that begins at `offset` of the open frame.
+  [[nodiscard]] std::uint32_t index_at(std::size_t offset) const noexcept {
+    std::uint32_t index = 0;
+    WireEvent event;
+    const std::byte* const end = block_.get() + end_;
+    for (auto at = static_cast<const std::byte*>(block_.get()) + begin_ + events_header_bytes;
+         at != block_.get() + offset; ++index) {
+      at = decode_event(at, end, event);
+    }
+    return index;
   }
 
   [[nodiscard]] Slot& slot(std::uint64_t sequence) const noexcept { return table_[sequence & (slots_ - 1)]; }
@@ -272,6 +311,7 @@ class FrameRing {
   void seal() noexcept {
     slot(open_) = {static_cast<std::uint32_t>(begin_), static_cast<std::uint32_t>(end_ - begin_)};
     sealed_bytes_ += end_ - begin_;
+    sealed_events_ = events_;
     begin_ = room_ = end_;
     ++open_;
   }
@@ -281,7 +321,10 @@ class FrameRing {
     while (oldest_ <= confirmed_ && slot(oldest_).offset >= first && slot(oldest_).offset < last) evict();
   }
 
-  void evict() noexcept { sealed_bytes_ -= slot(oldest_++).size; }
+  void evict() noexcept {
+    if (keeper_ != nullptr) keeper_->before_overwriting(oldest_, frame(oldest_));
+    sealed_bytes_ -= slot(oldest_++).size;
+  }
 
   // Sequences. oldest_ - 1 <= confirmed_ <= sent_ <= bound_ < open_.
   std::uint64_t oldest_ = 1;
@@ -295,6 +338,11 @@ class FrameRing {
   std::size_t end_ = 0;
   std::size_t room_ = 0;
 
+  // Events in frames of every state, ever.
+  std::uint64_t events_ = 0;
+  std::uint64_t sealed_events_ = 0;
+  Merge last_merge_;
+
   std::size_t slots_;
   std::size_t capacity_;
   std::size_t full_frame_;
@@ -302,6 +350,7 @@ class FrameRing {
   std::size_t sealed_bytes_ = 0;
   std::size_t unconfirmed_bytes_ = 0;
   NodeId origin_;
+  FrameKeeper* keeper_;
   std::unique_ptr<Slot[]> table_;
   std::unique_ptr<std::byte[]> block_;
   std::unique_ptr<Recent[]> recent_ = std::make_unique<Recent[]>(std::size_t{1} << recent_bits);

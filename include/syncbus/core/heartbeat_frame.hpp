@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <string_view>
 
@@ -27,6 +28,7 @@ struct HeartbeatView {
   bool publish_only = false;             ///< the sender receives nothing and acknowledges nothing
   std::uint64_t number = 0;              ///< of this heartbeat, 1, 2, 3 …
   std::uint64_t last_sequence = 0;       ///< of the sender's newest events frame; 0: it sent none
+  std::uint64_t ahead = 0;               ///< so many more hold events that were accepted; ahead_unknown: nobody knows
   std::uint64_t oldest_sequence = 0;     ///< the oldest that it can still repair; last + 1: none
   std::chrono::microseconds interval{};  ///< until its next heartbeat, at the latest
   std::string_view name{};
@@ -37,13 +39,25 @@ struct HeartbeatView {
   friend bool operator==(const HeartbeatView&, const HeartbeatView&) = default;
 };
 
+/// What a heartbeat says about its sender's frames: see HeartbeatView.
+struct PublishedExtent {
+  std::uint64_t last = 0;
+  std::uint64_t ahead = 0;
+  std::uint64_t oldest = 0;
+};
+
 inline constexpr std::uint8_t heartbeat_answer_me = 1U;
 inline constexpr std::uint8_t heartbeat_goodbye = 2U;
 inline constexpr std::uint8_t heartbeat_publish_only = 4U;
 
+/// Of HeartbeatView::ahead: events wait for room and have no sequence yet.
+inline constexpr std::uint64_t ahead_unknown = (std::numeric_limits<std::uint64_t>::max)();
+
+inline constexpr std::uint8_t heartbeat_field_ahead = 1;
+
 /// A buffer of so many bytes holds every heartbeat.
 inline constexpr std::size_t max_heartbeat_bytes =
-    header_bytes + 1 + 5 * max_varint_bytes + 2 * (1 + max_name_bytes) + 9;
+    header_bytes + 1 + 6 * max_varint_bytes + 2 * (1 + max_name_bytes) + 11;
 
 /// Writes a heartbeat to `destination` (0: everybody) and returns its size in bytes; 0 when `out` is too small or a
 /// name is too long.
@@ -62,7 +76,15 @@ inline constexpr std::size_t max_heartbeat_bytes =
   body.short_string(heartbeat.zone);
   body.u64(heartbeat.newest_origin.value);
   body.varint(heartbeat.newest_number);
-  body.varint(0);  // no optional fields
+  if (heartbeat.ahead == 0) {
+    body.varint(0);  // no optional fields
+  } else {
+    const std::size_t size = varint_bytes(heartbeat.ahead);
+    body.varint(2 + size);
+    body.u8(heartbeat_field_ahead);
+    body.varint(size);
+    body.varint(heartbeat.ahead);
+  }
   return finish_control_frame(out, body, FrameType::heartbeat, origin, destination);
 }
 
@@ -84,7 +106,11 @@ inline FrameError decode_heartbeat(const FrameHeader& header, HeartbeatView& vie
   read.zone = body.short_string();
   read.newest_origin = NodeId{body.u64()};
   read.newest_number = body.varint();
-  body.skip_fields();
+  body.fields([&read](std::uint8_t tag, WireReader& field) {
+    if (tag != heartbeat_field_ahead) return;
+    read.ahead = field.varint();
+    if (!field.at_end()) field.fail();
+  });
   if (body.failed() || !body.at_end()) return FrameError::malformed;
   view = read;
   return FrameError::ok;

@@ -12,8 +12,10 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <syncbus/core/events_frame.hpp>
+#include <syncbus/core/place_lists.hpp>
 #include <syncbus/event.hpp>
 
 namespace syncbus::inline v1::core {
@@ -32,13 +34,13 @@ namespace syncbus::inline v1::core {
   return {(std::min)(a.cause, b.cause), a.peer == b.peer ? a.peer : NodeId{}};
 }
 
-/// An event that was taken out of a set. Used again and again, its key's memory is reused.
+/// An event that was taken out of a set. Used again and again, the memory of its key and places is reused.
 struct PendingEvent {
   EventType type = EventType::invalidate;
   std::string key;
   std::uint64_t version = 0;
   NodeId origin;
-  bool awaited = false;
+  std::vector<EventPlace> awaited;  ///< of all awaited events that joined into it, in their order
 };
 
 /// What became of an event that was put.
@@ -51,6 +53,11 @@ struct Put {
 /// the place of the last. At most `max_events` of them and `max_bytes` of memory, counted with all overhead; one more,
 /// or no memory for it, joins the whole set to its top, a resync. A resync absorbs what waits when it is put; what is
 /// put later waits behind it. An emptied set holds idle_bytes at most, and in a steady state nothing is allocated.
+///
+/// An event remembers the places of the awaited ones that joined into it, so that all can be acknowledged when it has
+/// been heard. A resync remembers none: the keys are gone, and whether a subscriber matches them cannot be known any
+/// more. These events are acknowledged when their publisher asks again, after a repair. A place for which there is no
+/// room is forgotten likewise: that is a lost answer, never a false one.
 ///
 /// Thread safety: none, the owner locks.
 class PendingEvents {
@@ -68,15 +75,16 @@ class PendingEvents {
     while (free_ != nullptr) release_free_node();
   }
 
-  /// Puts an event of `origin`; a resync is put as put_resync would, with the origin as its peer.
-  Put put(const WireEvent& event, NodeId origin) noexcept {
+  /// Puts an event of `origin`; a resync is put as put_resync would, with the origin as its peer. `awaited`: the place
+  /// of an awaited event.
+  Put put(const WireEvent& event, NodeId origin, std::optional<EventPlace> awaited = {}) noexcept {
     if (event.type == EventType::resync) return {.absorbed = put_resync({event.cause, origin})};
     const Identity id{event.key, origin, event.type == EventType::lease_revoked};
     const std::uint32_t hash = hash_of(id);
     if (Node* const node = find(id, hash)) {
       node->type = join(node->type, event.type);
       node->version = join_versions(node->version, event.version);
-      node->awaited = node->awaited || event.awaited;
+      if (awaited) remember(*node, *awaited);
       unlink(node);
       link_last(node);
       return {.absorbed = 1};
@@ -87,7 +95,7 @@ class PendingEvents {
     node->version = event.version;
     node->hash = hash;
     node->type = event.type;
-    node->awaited = event.awaited;
+    if (awaited) remember(*node, *awaited);
     node->key_size = static_cast<std::uint32_t>(event.key.size());
     if (!event.key.empty()) std::memcpy(key_of(node), event.key.data(), event.key.size());
     link_last(node);
@@ -102,11 +110,11 @@ class PendingEvents {
     return tops + put_top(resync);
   }
 
-  /// What is to be taken first: the resync (as an event without a key) if there is one. Valid until the next call of a
-  /// member that is not const. Precondition: not empty.
+  /// What is to be taken first: the resync (as an event without a key) if there is one; who awaits it, it does not say.
+  /// Valid until the next call of a member that is not const. Precondition: not empty.
   [[nodiscard]] WireEvent front() const noexcept {
     if (top_) return {.type = EventType::resync, .key = {}, .cause = top_->cause};
-    return {.type = first_->type, .key = key_view(first_), .version = first_->version, .awaited = first_->awaited};
+    return {.type = first_->type, .key = key_view(first_), .version = first_->version};
   }
 
   /// Takes what front() shows.
@@ -114,21 +122,21 @@ class PendingEvents {
     if (std::exchange(top_, std::nullopt)) return;
     unlink_chain(first_);
     remove(first_);
-    if (count_ == 0) trim_index();
+    if (count_ == 0) trim();
   }
 
   /// Takes the resync that stands before the events, if there is one.
   [[nodiscard]] std::optional<Resync> take_resync() noexcept { return std::exchange(top_, std::nullopt); }
 
   /// Takes the first event; false when none waits or a resync is to be taken before it. Throws bad_alloc when there is
-  /// no memory for a longer key than `out` has held; the event still waits then.
+  /// no memory for a longer key or more places than `out` has held; the event still waits then.
   [[nodiscard]] bool pop_front(PendingEvent& out) {
     if (top_ || first_ == nullptr) return false;
     out.key.assign(key_view(first_));
     out.type = first_->type;
     out.version = first_->version;
     out.origin = first_->origin;
-    out.awaited = first_->awaited;
+    places_.copy(first_->awaited, out.awaited);
     drop_front();
     return true;
   }
@@ -137,9 +145,9 @@ class PendingEvents {
   /// Events that wait, the resync not counted.
   [[nodiscard]] std::size_t size() const noexcept { return count_; }
   /// Bytes of the events that wait, their overhead included; 0 when none does.
-  [[nodiscard]] std::size_t bytes() const noexcept { return held_bytes_ - free_bytes_ - index_bytes(); }
-  /// Bytes of all memory held for events, the index and reuse; never above max_bytes.
-  [[nodiscard]] std::size_t held_bytes() const noexcept { return held_bytes_; }
+  [[nodiscard]] std::size_t bytes() const noexcept { return node_bytes_ - free_bytes_ + places_.used_bytes(); }
+  /// Bytes of all memory held for events, the index, places and reuse; never above max_bytes.
+  [[nodiscard]] std::size_t held_bytes() const noexcept { return node_bytes_ + index_bytes() + places_.bytes(); }
 
  private:
   /// Its key's bytes follow it in the same allocation.
@@ -152,8 +160,8 @@ class PendingEvents {
     std::uint32_t hash;
     std::uint32_t key_size;
     std::uint32_t key_capacity;
+    PlaceLists::List awaited = PlaceLists::empty;
     EventType type;
-    bool awaited;
   };
 
   struct Identity {
@@ -210,7 +218,7 @@ class PendingEvents {
     if (!make_room(cost)) return nullptr;
     void* memory = ::operator new(sizeof(Node) + capacity, std::nothrow);
     if (memory == nullptr) return nullptr;
-    held_bytes_ += cost;
+    node_bytes_ += cost;
     Node* node = ::new (memory) Node{};
     node->key_capacity = static_cast<std::uint32_t>(capacity);
     return node;
@@ -218,15 +226,21 @@ class PendingEvents {
 
   /// Whether `bytes` more may be held; what is kept for reuse goes first.
   bool make_room(std::size_t bytes) noexcept {
-    while (max_bytes_ - held_bytes_ < bytes && free_ != nullptr) release_free_node();
-    return max_bytes_ - held_bytes_ >= bytes;
+    while (max_bytes_ - held_bytes() < bytes && free_ != nullptr) release_free_node();
+    if (max_bytes_ - held_bytes() < bytes && places_.used_bytes() == 0) places_.reset();
+    return max_bytes_ - held_bytes() >= bytes;
+  }
+
+  void remember(Node& node, const EventPlace& place) noexcept {
+    if (places_.full() && !(make_room(places_.grown_bytes()) && places_.grow())) return;
+    places_.append(node.awaited, place);
   }
 
   void release_free_node() noexcept {
     Node* node = free_;
     free_ = node->next;
     free_bytes_ -= cost_of(node);
-    held_bytes_ -= cost_of(node);
+    node_bytes_ -= cost_of(node);
     ::operator delete(node);
   }
 
@@ -237,16 +251,16 @@ class PendingEvents {
     if (!make_room(wanted * sizeof(Node*))) return bucket_count_ != 0;
     std::unique_ptr<Node* []> fresh { new (std::nothrow) Node* [wanted] {} };
     if (!fresh) return bucket_count_ != 0;
-    held_bytes_ += (wanted - bucket_count_) * sizeof(Node*);
     buckets_ = std::move(fresh);
     bucket_count_ = wanted;
     for (Node* node = first_; node != nullptr; node = node->next) link_chain(node);
     return true;
   }
 
-  void trim_index() noexcept {
-    if (index_bytes() <= idle_bytes / 2) return;
-    held_bytes_ -= index_bytes();
+  /// For an emptied set: gives back what is not worth keeping.
+  void trim() noexcept {
+    if (places_.bytes() > idle_bytes / 4) places_.reset();
+    if (index_bytes() <= idle_bytes / 4) return;
     buckets_.reset();
     bucket_count_ = 0;
   }
@@ -278,6 +292,7 @@ class PendingEvents {
   /// Out of the order; kept for reuse while few are.
   void remove(Node* node) noexcept {
     unlink(node);
+    places_.clear(node->awaited);
     --count_;
     node->next = free_;
     free_ = node;
@@ -289,7 +304,7 @@ class PendingEvents {
     if (first_ == nullptr) return;
     while (first_ != nullptr) remove(first_);
     std::fill_n(buckets_.get(), bucket_count_, nullptr);
-    trim_index();
+    trim();
   }
 
   /// Joins everything to the top; returns how many events that absorbed.
@@ -310,7 +325,8 @@ class PendingEvents {
   std::size_t bucket_count_ = 0;  // a power of two, or 0
   Node* free_ = nullptr;
   std::size_t free_bytes_ = 0;
-  std::size_t held_bytes_ = 0;
+  std::size_t node_bytes_ = 0;  // of all nodes, the free ones included
+  PlaceLists places_;
 };
 
 }  // namespace syncbus::inline v1::core

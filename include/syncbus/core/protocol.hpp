@@ -4,318 +4,385 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <optional>
-#include <unordered_map>
+#include <span>
+#include <string_view>
 #include <utility>
+#include <vector>
 
+#include <syncbus/core/actions.hpp>
 #include <syncbus/core/codec.hpp>
-#include <syncbus/core/frame_ring.hpp>
-#include <syncbus/core/pending_events.hpp>
-#include <syncbus/core/receive_queue.hpp>
-#include <syncbus/core/sequence_tracker.hpp>
+#include <syncbus/core/hearing.hpp>
+#include <syncbus/core/publishing.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/metrics.hpp>
 #include <syncbus/options.hpp>
 
 namespace syncbus::inline v1::core {
 
-/// What the machine may use, and what it may believe.
-struct ProtocolOptions {
-  NodeId self;
-  bool publish_only = false;
-  bool lossless_sessions = true;  ///< the transport's trait: a first contact late in a peer's life is then no loss
-  Duration heartbeat{};
-  std::size_t history_bytes = 0;
-  std::size_t queue_bytes = 0;
-  std::size_t pending_bytes = 0;
-  std::size_t max_peers = 0;
-};
-
-/// What the shell is to do. Actions are derived from the state when asked for, never queued, so they cannot pile up.
-struct Action {
-  enum class Kind : std::uint8_t {
-    none,      ///< nothing more
-    send,      ///< broadcast `bytes` under (`session`, `sequence`); they stay unchanged until that is confirmed
-    dispatch,  ///< something waits for the dispatcher: have it call take()
-    room,      ///< publishers that were told no_room may try again, and flushes may look again
-    health,    ///< `connected` or the staleness changed
-  };
-
-  Kind kind = Kind::none;
-  Bytes bytes{};
-  std::uint64_t session = 0;
-  std::uint64_t sequence = 0;
-};
-
-/// What became of a submitted event.
-enum class Submitted : std::uint8_t {
-  accepted,   ///< it will be sent, or joined into something that covers it
-  no_room,    ///< the ring is full and the broker is confirming: wait for `room`, then submit again
-  too_large,  ///< it can never be sent: no frame of this broker holds it
-};
-
-/// Nagle's rule (RFC 896) over frames. Full frames go while the window is open; a partial one only when nothing is
-/// unconfirmed, and then at once: batches form from what arrives meanwhile, never from waiting.
-struct SendWindow {
-  static constexpr std::size_t frame_bytes = std::size_t{32} << 10U;  ///< about so much is a full frame
-  static constexpr std::size_t max_frames = 16;
-  static constexpr std::size_t max_bytes = max_frames * frame_bytes;
-
-  [[nodiscard]] static constexpr bool open(std::size_t unconfirmed_frames, std::size_t unconfirmed_bytes) noexcept {
-    return unconfirmed_frames < max_frames && unconfirmed_bytes < max_bytes;
-  }
-  [[nodiscard]] static constexpr bool takes_partial(std::size_t unconfirmed_frames) noexcept {
-    return unconfirmed_frames == 0;
-  }
-};
-
-/// The machine. The owner calls everything under one lock; bytes that a send action or a taken frame shows may be read
-/// outside it. After each input it asks next_action() until none comes.
+/// The machine. The owner calls everything under one lock; bytes that an action or a taken item shows may be read outside
+/// it. After each input it asks next_action() until none comes.
 ///
-/// Until repair exists, whatever cannot be proved to have arrived is a resync with its cause: every interruption
-/// (interrupted), every missing sequence (unrepairable), a first contact over a lossy transport (joined), an unknown
-/// version (incompatible), a full queue (overflow).
+/// Two halves, each with its own file: Publishing (our events, until everybody has them) and Hearing (theirs, until our
+/// handlers have returned, or a resync stands for them). Between them the machine carries frames in and out, judges awaits
+/// by who is there, and watches whether this node hears itself.
 class Protocol {
  public:
   explicit Protocol(const ProtocolOptions& options)
-      : options_{options},
-        ring_{options.self, options.history_bytes, SendWindow::frame_bytes},
-        outbox_{(std::numeric_limits<std::size_t>::max)(), options.pending_bytes},
-        inbox_{options.queue_bytes, options.pending_bytes} {}
+      : options_{options}, publishing_{options_, metrics_}, hearing_{options_, metrics_}, questions_{options.max_awaits} {}
+
+  Protocol(const Protocol&) = delete;
+  Protocol& operator=(const Protocol&) = delete;
 
   // --- publishing
 
   /// Whether one frame of the broker can hold the event.
-  [[nodiscard]] bool fits(const WireEvent& event) const noexcept { return ring_.fits(event); }
+  [[nodiscard]] bool fits(const WireEvent& event) const noexcept { return publishing_.fits(event); }
 
   /// Takes an event for sending. With `may_join` it is never refused for want of room: it joins what is pending.
-  /// Disconnected, it always may.
-  [[nodiscard]] Submitted submit(const WireEvent& event, bool may_join) noexcept {
-    if (connected_ && outbox_.empty()) {
-      switch (ring_.append(event)) {
-        case FrameRing::Append::appended: return Submitted::accepted;
-        case FrameRing::Append::merged: ++metrics_.joined; return Submitted::accepted;
-        case FrameRing::Append::too_large: return Submitted::too_large;
-        case FrameRing::Append::no_room: break;
-      }
-    }
-    if (!ring_.fits(event)) return Submitted::too_large;
-    if (connected_ && !may_join) return Submitted::no_room;
-    metrics_.joined += outbox_.put(event, options_.self).absorbed;
-    return Submitted::accepted;
+  /// Disconnected, it always may. `awaited`: which event of which open await it is.
+  [[nodiscard]] Submitted submit(const WireEvent& event, bool may_join,
+                                 std::optional<Awaited> awaited = std::nullopt) noexcept {
+    return publishing_.submit(event, connected_, may_join, awaited);
   }
 
-  /// Everything accepted before this call is confirmed once confirmed() reaches the result; none while events wait for
-  /// room in the ring, whose sequence nobody knows yet.
-  [[nodiscard]] std::optional<std::uint64_t> flush_point() const noexcept {
-    if (!outbox_.empty()) return std::nullopt;
-    return ring_.last_accepted_sequence();
+  /// See Publishing.
+  [[nodiscard]] std::optional<std::uint64_t> flush_point() const noexcept { return publishing_.flush_point(); }
+  [[nodiscard]] std::uint64_t confirmed() const noexcept { return publishing_.confirmed_sequence(); }
+
+  /// Whether next_action() would broadcast events now: all that a submit can have brought about.
+  [[nodiscard]] bool has_frame_to_send() const noexcept { return connected_ && publishing_.has_next(); }
+
+  // --- awaits: open one, submit each of its events, say that this was all; say what this node's own handlers did; take the
+  // completion
+
+  /// None: too many are open.
+  [[nodiscard]] std::optional<Ticket> open_await(const AwaitRequest& request, TimePoint now) {
+    return awaits().open(request, now);
   }
-  [[nodiscard]] std::uint64_t confirmed() const noexcept { return ring_.confirmed_sequence(); }
+  void submitted(Ticket ticket) { awaits().submitted(ticket, electorate()); }
+  void heard_here(Ticket ticket, std::uint32_t event, AcknowledgementStatus status) {
+    awaits().heard_here(ticket, event, status, electorate());
+  }
+  void cancel_await(Ticket ticket, Errc why) { awaits().cancel(ticket, why); }
+  void cancel_awaits(Errc why) { awaits().cancel_all(why); }
+  [[nodiscard]] std::optional<AwaitCompletion> take_completion() { return awaits().take_completion(); }
 
   // --- the transport's word
 
-  void on_ready(std::uint64_t session, std::size_t frame_limit) noexcept {
+  void on_ready(std::uint64_t session, std::size_t frame_limit, TimePoint now) noexcept {
     session_ = session;
     connected_ = true;
-    ring_.limit_frame(frame_limit);
-    ring_.rewind();
-    if (session > 1) {
-      ++metrics_.reconnects;
-      if (options_.publish_only) {
-        stale_since_.reset();
-      } else {
-        raise({ResyncCause::interrupted, {}});
-      }
-    }
-    refill();
+    deaf_ = false;
+    if (session > 1) ++metrics_.reconnects;
+    frame_limit_ = frame_limit;
+    publishing_.begin_session(frame_limit);
+    awaits().begin_session();
+    hearing_.begin_session(session, now);
     health_changed_ = true;
   }
 
   void on_interrupted(TimePoint now) noexcept {
     connected_ = false;
-    if (!stale_since_) stale_since_ = now;
+    hearing_.cut_off(now);
     health_changed_ = true;
     room_changed_ = true;  // a publish no longer waits for room: disconnected it may join
   }
 
   void on_confirmed(std::uint64_t sequence) noexcept {
-    ring_.confirm(sequence);
-    refill();
+    publishing_.confirmed(sequence, connected_);
     room_changed_ = true;
   }
 
-  /// A message arrived. Bytes that are no frame change a counter and nothing else.
-  void on_frame(Bytes bytes, TimePoint now) noexcept {
+  /// A message arrived. Bytes that are no frame change a counter and nothing else. `listening`: whether anybody on this
+  /// node hears other nodes; without one nothing can be lost.
+  void on_frame(Bytes bytes, bool listening, TimePoint now) noexcept {
+    if (looks_like_events_of(options_.self, bytes)) {  // half of all bytes, and no news: not worth a checksum
+      ++metrics_.frames_received;
+      metrics_.bytes_received += bytes.size();
+      return;
+    }
+    hearing_.listening(listening);
     FrameHeader header;
-    switch (decode_header(bytes, header)) {
-      case FrameError::malformed: ++metrics_.invalid_frames; return;
-      case FrameError::other_version: on_other_version(header, now); return;
-      case FrameError::ok: break;
+    const FrameError error = decode_header(bytes, header);
+    if (error == FrameError::malformed) {
+      ++metrics_.invalid_frames;
+      return;
+    }
+    const bool directed = header.destination != NodeId{};
+    const bool ours = !directed || header.destination == options_.self;
+    if (error == FrameError::other_version) {
+      ++metrics_.invalid_frames;
+      if (ours && header.origin != options_.self) hearing_.on_other_version(now);
+      return;
     }
     ++metrics_.frames_received;
     metrics_.bytes_received += bytes.size();
-    if (header.origin == options_.self || !for_us(header) || header.type != FrameType::events) return;
-    on_events(header, bytes, now);
+    if (!ours) return;
+    const bool understood =
+        header.origin == options_.self ? on_echo(header, now) : on_body(header, bytes, directed, now);
+    if (!understood) ++metrics_.invalid_frames;
+    if (hearing_.electorate_changed()) awaits().electorate_changed(electorate());
   }
+
+  // --- time
+
+  void tick(TimePoint now) noexcept {
+    if (!deaf_ && connected_ && hearing_.membership().deaf(now)) {
+      deaf_ = true;
+      hearing_.cut_off(now);
+      reopen_due_ = health_changed_ = true;
+    }
+    hearing_.tick(now, connected_);
+    awaits().tick(now, conditions(), electorate(), questions_);
+    watch_staleness(now);
+    told_wake_ = (TimePoint::max)();
+  }
+
+  /// The node ends: it says so, several times, for any of these may be lost. Nothing else is said after.
+  void say_goodbye() noexcept { goodbyes_left_ = goodbyes; }
 
   // --- dispatching
 
   /// The next thing to be heard by subscribers; what it shows is valid until release(). One at a time.
-  [[nodiscard]] bool take(ReceiveQueue::Item& item) noexcept { return inbox_.take(item); }
+  [[nodiscard]] bool take(ReceiveQueue::Item& item) noexcept { return hearing_.receiving().inbox().take(item); }
 
-  /// Every handler has returned from the item taken last.
-  void release() noexcept {
-    inbox_.release();
-    if (connected_ && stale_since_ && inbox_.empty()) {
-      stale_since_.reset();
-      health_changed_ = true;
-    }
+  /// Every handler has returned from the item taken last; `answers` says what became of the awaited events in it.
+  void release(std::span<const Acknowledgement> answers, TimePoint now) noexcept {
+    hearing_.receiving().inbox().release();
+    for (const Acknowledgement& answer : answers) hearing_.receiving().answered(answer, now);
+    if (stale_) watch_staleness(now);
   }
+
+  /// Whether take() has something.
+  [[nodiscard]] bool has_received() const noexcept { return !hearing_.receiving().inbox().empty(); }
 
   // --- what to do, what can be seen
 
-  [[nodiscard]] Action next_action() noexcept {
+  [[nodiscard]] Action next_action(TimePoint now) noexcept {
     if (connected_) {
-      if (auto send = next_send(); send.kind == Action::Kind::send) return send;
+      if (!gone_ && hearing_.membership().hello_due()) return heartbeat({}, now);
+      if (const auto frame = publishing_.next()) return broadcast_events(*frame, now);
     }
+    if (hearing_.receiving().grew()) return {.kind = Action::Kind::dispatch};
+    if (awaits().grew()) return {.kind = Action::Kind::complete};
     if (std::exchange(room_changed_, false)) return {.kind = Action::Kind::room};
-    if (std::exchange(inbox_grew_, false)) return {.kind = Action::Kind::dispatch};
-    if (std::exchange(health_changed_, false)) return {.kind = Action::Kind::health};
-    return {};
+    if (speaks()) {
+      if (const auto control = next_control(now); control.kind != Action::Kind::none) return control;
+    }
+    if (std::exchange(reopen_due_, false)) return {.kind = Action::Kind::reopen, .session = session_};
+    const bool settled = joined() || !connected();  // a session that is not joined yet is no news
+    if (settled && std::exchange(health_changed_, false)) return {.kind = Action::Kind::health};
+    return next_wake();
   }
 
-  [[nodiscard]] bool connected() const noexcept { return connected_; }
+  /// The transport has a session, and this node hears itself in it.
+  [[nodiscard]] bool connected() const noexcept { return connected_ && !deaf_; }
 
-  /// Whether take() has something.
-  [[nodiscard]] bool has_received() const noexcept { return !inbox_.empty(); }
+  /// The hello of this session has come back, and whoever is there had time to answer it.
+  [[nodiscard]] bool joined() const noexcept { return connected_ && !hearing_.membership().window_open(); }
 
-  [[nodiscard]] Health health(TimePoint now) const noexcept {
-    return {.connected = connected_, .staleness = stale_since_ ? now - *stale_since_ : Duration::zero()};
+  /// How far behind this node may be. Not const: what waited for proof may have it by now.
+  [[nodiscard]] Health health(TimePoint now) noexcept {
+    return {.connected = connected(), .staleness = hearing_.staleness(now)};
   }
+
+  [[nodiscard]] std::vector<Peer> peers(TimePoint now) const { return hearing_.membership().peers().list(now); }
 
   [[nodiscard]] Metrics metrics() const noexcept {
     Metrics metrics = metrics_;
-    metrics.queue_bytes = inbox_.bytes();
-    metrics.history_bytes = ring_.bytes();
+    metrics.queue_bytes = hearing_.receiving().inbox().bytes();
+    metrics.history_bytes = publishing_.history_bytes();
     return metrics;
   }
 
  private:
-  struct PeerState {
-    SequenceTracker tracker;
-    TimePoint last_heard;
-    std::uint64_t session;  ///< of ours, in which it was heard last
+  static constexpr int goodbyes = 3;
+
+  /// The nodes whose answers an await may count on, and their zones.
+  struct Electorate {
+    const Membership& membership;
+    NodeId self;
+
+    template <class Visit>
+    void for_each(const Visit& visit) const {
+      membership.peers().for_each([&](NodeId id, const PeerState& peer) {
+        if (peer.answers()) visit(id);
+      });
+    }
+    [[nodiscard]] std::string_view zone_of(NodeId node) const {
+      if (node == self) return membership.zone();
+      const PeerState* const peer = membership.peers().find(node);
+      return peer == nullptr ? std::string_view{} : std::string_view{peer->zone};
+    }
   };
 
-  [[nodiscard]] Action next_send() noexcept {
-    const std::size_t unconfirmed = ring_.unconfirmed_frames();
-    if (!SendWindow::open(unconfirmed, ring_.unconfirmed_bytes())) return {};
-    const auto frame = ring_.next(SendWindow::takes_partial(unconfirmed));
-    if (!frame) return {};
-    ++metrics_.frames_sent;
-    metrics_.bytes_sent += frame->bytes.size();
-    return {.kind = Action::Kind::send, .bytes = frame->bytes, .session = session_, .sequence = frame->sequence};
+  /// Whether control frames may go out: not after the last goodbye.
+  [[nodiscard]] bool speaks() const noexcept { return connected_ && (!gone_ || goodbyes_left_ != 0); }
+
+  [[nodiscard]] AwaitTable& awaits() noexcept { return publishing_.awaits(); }
+  [[nodiscard]] Electorate electorate() const noexcept { return {hearing_.membership(), options_.self}; }
+  [[nodiscard]] AwaitConditions conditions() const noexcept {
+    return {.reachable = connected() && joined(), .answer_time = hearing_.membership().own().answer_time()};
   }
 
-  /// Moves what waited for room into the ring, in order. What a smaller limit of frames no longer lets through is joined up
-  /// to a resync, which always fits.
-  void refill() noexcept {
-    while (connected_ && !outbox_.empty()) {
-      const WireEvent next = outbox_.front();
-      const auto appended = ring_.append(next);
-      if (appended == FrameRing::Append::no_room) return;
-      if (appended != FrameRing::Append::too_large) {
-        outbox_.drop_front();
-      } else if (next.type != EventType::resync) {
-        metrics_.joined += outbox_.put_resync({ResyncCause::overflow, {}});
-      } else {
-        return;  // a limit below any frame: nothing can be sent until the next session brings a better one
+  // --- frames in
+
+  /// A frame of our own came back. Only heartbeats prove something.
+  bool on_echo(const FrameHeader& header, TimePoint now) {
+    if (header.type != FrameType::heartbeat) return true;
+    HeartbeatView heartbeat;
+    if (decode_heartbeat(header, heartbeat) != FrameError::ok) return false;
+    hearing_.on_own_heartbeat(heartbeat.number, now);
+    if (deaf_ && !hearing_.membership().deaf(now)) {  // an old one may come late, and those behind it not at all
+      deaf_ = false;
+      health_changed_ = true;
+    }
+    return true;
+  }
+
+  /// False: the body is no valid one.
+  bool on_body(const FrameHeader& header, Bytes bytes, bool directed, TimePoint now) {
+    switch (header.type) {
+      case FrameType::events: {
+        EventsView events;
+        if (decode_events(header, events) != FrameError::ok) return false;
+        hearing_.on_events(events, bytes, false, now);
+        return true;
+      }
+      case FrameType::repair: {
+        RepairView repair;
+        if (decode_repair(header, repair) != FrameError::ok) return false;
+        if (repair.events.origin() != options_.self) hearing_.on_events(repair.events, repair.frame, true, now);
+        return true;
+      }
+      case FrameType::heartbeat: {
+        HeartbeatView heartbeat;
+        if (decode_heartbeat(header, heartbeat) != FrameError::ok) return false;
+        hearing_.on_heartbeat(header.origin, heartbeat, directed, now);
+        return true;
+      }
+      case FrameType::acknowledgement: return on_acknowledgement(header, now);
+      case FrameType::repair_request: return on_repair_request(header, now);
+    }
+    return false;
+  }
+
+  bool on_acknowledgement(const FrameHeader& header, TimePoint now) {
+    AcknowledgementView view;
+    if (decode_acknowledgement(header, view) != FrameError::ok) return false;
+    hearing_.heard_from(header.origin, now);
+    Acknowledgement entry;
+    while (view.next(entry)) {
+      if (entry.status == AcknowledgementStatus::requested) {
+        if (entry.publisher == header.origin) hearing_.receiving().asked(header.origin, entry, now);
+      } else if (entry.publisher == options_.self) {
+        ++metrics_.acknowledgements_received;
+        awaits().acknowledged(header.origin, entry, now, electorate());
       }
     }
+    return true;
   }
 
-  [[nodiscard]] bool for_us(const FrameHeader& header) const noexcept {
-    return header.destination == NodeId{} || header.destination == options_.self;
+  bool on_repair_request(const FrameHeader& header, TimePoint now) {
+    RepairRequestView view;
+    if (decode_repair_request(header, view) != FrameError::ok) return false;
+    hearing_.heard_from(header.origin, now);
+    if (view.publisher() != options_.self) return true;
+    SequenceRange range;
+    while (view.next(range)) publishing_.requested(header.origin, range, now);
+    return true;
   }
 
-  void on_events(const FrameHeader& header, Bytes bytes, TimePoint now) noexcept {
-    EventsView events;
-    if (decode_events(header, events) != FrameError::ok) {
-      ++metrics_.invalid_frames;
-      return;
+  // --- actions
+
+  [[nodiscard]] Action broadcast_events(const FrameRing::Outgoing& frame, TimePoint now) {
+    awaits().handed_over(frame.sequence, now, hearing_.membership().own().answer_time());
+    hearing_.membership().frame_sent(now);
+    return {.kind = Action::Kind::broadcast, .bytes = frame.bytes, .session = session_, .sequence = frame.sequence};
+  }
+
+  /// What is to be said besides events, the most urgent first.
+  [[nodiscard]] Action next_control(TimePoint now) {
+    Membership& membership = hearing_.membership();
+    make_room_for_control();
+    if (const auto answers = hearing_.receiving().answers().next(options_.self, buffer_, now)) {
+      metrics_.acknowledgements_sent += answers->entries;
+      return control(answers->destination, answers->bytes);
     }
-    PeerState& peer = heard(header.origin, events.sequence(), now);
-    const auto seen = peer.tracker.observe(events.sequence());
-    if (!seen.fresh) {
-      ++metrics_.duplicates;
-      return;
+    if (const auto asker = membership.next_answer()) return heartbeat(*asker, now);
+    if (const auto repair = publishing_.next_repair()) {
+      ++metrics_.repairs_sent;
+      buffer_.resize(repair->frame.size() + repair_overhead_bytes);
+      return control(repair->destination, encode_repair(buffer_, options_.self, repair->destination, repair->frame));
     }
-    if (seen.gap && !covered_by_interruption(peer)) {
-      metrics_.gaps += seen.gap->last - seen.gap->first + 1;
-      raise({ResyncCause::unrepairable, header.origin});
+    if (const auto request = hearing_.next_request(buffer_, now)) return control(request->publisher, request->bytes);
+    if (const auto questions = questions_.next(options_.self, buffer_, now)) {
+      return control(questions->destination, questions->bytes);
     }
-    peer.tracker.abandon();  // nothing can repair it yet; what arrives of it all the same is covered
-    peer.session = session_;
-    metrics_.joined += inbox_.push_frame(bytes, seen.late).absorbed;
-    inbox_grew_ = true;
+    if (goodbyes_left_ != 0 || (now >= membership.heartbeat_due() && !gone_)) return heartbeat({}, now);
+    return {};
   }
 
-  /// Whether what is missing of a peer was lost while we were cut off: it is not heard in this session yet, and a session
-  /// of this transport loses nothing. The resync of the interruption stands for that already.
-  [[nodiscard]] bool covered_by_interruption(const PeerState& peer) const noexcept {
-    return options_.lossless_sessions && peer.session != session_;
+  /// For any control frame but a repair: as much as the broker takes, but enough for those of a fixed size.
+  void make_room_for_control() {
+    buffer_.resize((std::max)((std::min)(AcknowledgementOutbox::frame_bytes, frame_limit_), max_repair_request_bytes));
   }
 
-  /// What we keep about a peer, made at first contact. What it published before that is no loss when it was published
-  /// before we were connected, which a transport of lossless sessions guarantees.
-  [[nodiscard]] PeerState& heard(NodeId origin, std::uint64_t sequence, TimePoint now) {
-    const auto known = peers_.find(origin);
-    if (known != peers_.end()) {
-      known->second.last_heard = now;
-      return known->second;
+  [[nodiscard]] Action heartbeat(NodeId destination, TimePoint now) {
+    make_room_for_control();
+    gone_ = gone_ || goodbyes_left_ != 0;
+    if (goodbyes_left_ != 0 && destination == NodeId{}) --goodbyes_left_;
+    return control(destination,
+                   hearing_.membership().write_heartbeat(buffer_, destination, gone_, publishing_.extent(), now));
+  }
+
+  [[nodiscard]] Action control(NodeId destination, std::size_t size) noexcept {
+    ++metrics_.frames_sent;
+    metrics_.bytes_sent += size;
+    return {.kind = destination == NodeId{} ? Action::Kind::broadcast : Action::Kind::send,
+            .bytes = Bytes{buffer_}.first(size),
+            .session = session_,
+            .sequence = publishing_.handed_over(),
+            .destination = destination};
+  }
+
+  /// Asks to be woken earlier than was asked for last; later, the early call finds nothing to do and asks again.
+  [[nodiscard]] Action next_wake() noexcept {
+    TimePoint at = (std::min)(awaits().due(), hearing_.due(speaks()));
+    if (connected()) at = (std::min)(at, hearing_.membership().deaf_at());
+    if (speaks()) {
+      const TimePoint heartbeat = gone_ ? (TimePoint::max)() : hearing_.membership().heartbeat_due();
+      at = (std::min)({at, heartbeat, questions_.due(), hearing_.receiving().answers().due()});
     }
-    if (peers_.size() >= options_.max_peers) forget_oldest_peer();
-    if (sequence > 1 && !options_.lossless_sessions) raise({ResyncCause::joined, origin});
-    return peers_.try_emplace(origin, PeerState{SequenceTracker{sequence - 1}, now, session_}).first->second;
+    if (at >= told_wake_) return {};
+    told_wake_ = at;
+    return {.kind = Action::Kind::wake, .at = at};
   }
 
-  void forget_oldest_peer() noexcept {
-    const auto oldest = std::min_element(peers_.begin(), peers_.end(), [](const auto& a, const auto& b) {
-      return a.second.last_heard < b.second.last_heard;
-    });
-    if (oldest != peers_.end()) peers_.erase(oldest);
-  }
-
-  /// A valid frame of a version from the future may say anything. At most one resync a heartbeat interval, since each such
-  /// frame says the same.
-  void on_other_version(const FrameHeader& header, TimePoint now) noexcept {
-    ++metrics_.invalid_frames;
-    if (header.origin == options_.self || !for_us(header)) return;
-    if (incompatible_since_ && now - *incompatible_since_ < options_.heartbeat) return;
-    incompatible_since_ = now;
-    raise({ResyncCause::incompatible, {}});
-  }
-
-  void raise(const Resync& resync) noexcept {
-    metrics_.joined += inbox_.push_resync(resync);
-    inbox_grew_ = true;
+  /// Health is told when staleness passes the peer timeout, up or down.
+  void watch_staleness(TimePoint now) noexcept {
+    const bool stale = hearing_.staleness(now) > options_.peer_timeout;
+    if (std::exchange(stale_, stale) != stale) health_changed_ = true;
   }
 
   const ProtocolOptions options_;
-  FrameRing ring_;
-  PendingEvents outbox_;  ///< accepted while disconnected or out of room; goes before anything newer
-  ReceiveQueue inbox_;
-  std::unordered_map<NodeId, PeerState> peers_;
   Metrics metrics_;
+  Publishing publishing_;
+  Hearing hearing_;
+  AcknowledgementOutbox questions_;  ///< about our own awaits
+  std::vector<std::byte> buffer_;    ///< of the control frame that the last action shows
   std::uint64_t session_ = 0;
+  std::size_t frame_limit_ = 0;
   bool connected_ = false;
-  bool inbox_grew_ = false;
+  bool deaf_ = false;  ///< connected, but nothing of our own comes back
+  bool gone_ = false;
+  int goodbyes_left_ = 0;
+  bool stale_ = false;
+  bool reopen_due_ = false;
   bool room_changed_ = false;
   bool health_changed_ = false;
-  std::optional<TimePoint> stale_since_;         ///< the interruption that handlers have not heard of yet
-  std::optional<TimePoint> incompatible_since_;  ///< when the last resync for an unknown version was raised
+  TimePoint told_wake_ = (TimePoint::max)();
 };
 
 }  // namespace syncbus::inline v1::core

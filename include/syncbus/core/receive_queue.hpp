@@ -7,7 +7,9 @@
 #include <limits>
 #include <memory>
 #include <new>
+#include <optional>
 #include <type_traits>
+#include <utility>
 
 #include <syncbus/core/events_frame.hpp>
 #include <syncbus/core/pending_events.hpp>
@@ -21,6 +23,9 @@ namespace syncbus::inline v1::core {
 /// and joins in a PendingEvents of `pending_bytes`, and so does everything after it until the dispatcher has taken all
 /// of that: order is kept. Nothing is allocated while the ring has room.
 ///
+/// Pushes are numbered, so that it can be asked whether all up to one have been heard. What is in the ring settles one
+/// by one; events that joined have no single number any more, and settle together, when the last of them is released.
+///
 /// Thread safety: none, the owner locks; only the bytes of the taken frame may be read without its lock, until
 /// release().
 class ReceiveQueue {
@@ -30,7 +35,7 @@ class ReceiveQueue {
     enum class Kind : std::uint8_t {
       frame,   ///< `frame`, an events frame as it came, valid until release(); `late` as it was pushed
       resync,  ///< `resync`
-      event,   ///< `event`, which has joined all it could; a late one's type is invalidate already
+      event,   ///< `event`, which has joined all it could, with their places; a late one's type is invalidate already
     };
 
     Kind kind = Kind::frame;
@@ -49,7 +54,9 @@ class ReceiveQueue {
   /// Puts an events frame that decode_header and decode_events have accepted; the bytes are copied. Returns what was
   /// absorbed if its events had to join.
   Put push_frame(Bytes frame, bool late) noexcept {
-    if (pending_.empty() && append({.size = frame.size(), .late = late}, frame)) {
+    count_push();
+    const auto size = static_cast<std::uint32_t>(frame.size());  // below max_frame_bytes
+    if (pending_.empty() && append({.position = pushed_, .size = size, .late = late}, frame)) {
       last_resync_ = none;
       return {};
     }
@@ -58,14 +65,16 @@ class ReceiveQueue {
 
   /// Puts a resync. One that directly follows another joins it: returns how many were absorbed.
   std::size_t push_resync(const Resync& resync) noexcept {
-    if (!pending_.empty()) return pending_.put_resync(resync);
+    count_push();
+    if (!pending_.empty()) return join_resync(resync);
     if (last_resync_ != none) {
       Record record = load(last_resync_);
+      record.position = pushed_;
       record.resync = join(record.resync, resync);
       store(last_resync_, record);
       return 1;
     }
-    if (!append({.is_resync = true, .resync = resync}, {})) return pending_.put_resync(resync);
+    if (!append({.position = pushed_, .is_resync = true, .resync = resync}, {})) return join_resync(resync);
     last_resync_ = tail_ - sizeof(Record);
     return 0;
   }
@@ -83,15 +92,22 @@ class ReceiveQueue {
     return true;
   }
 
-  /// Frees the place of the frame taken last; without one it does nothing.
+  /// The item taken last has been heard: frees the place of its frame. Without one it does nothing.
   void release() noexcept {
-    if (!frame_taken_) return;
-    frame_taken_ = false;
-    drop_head();
+    if (!taken_) return;
+    settled_ = *taken_;
+    taken_.reset();
+    if (std::exchange(frame_taken_, false)) drop_head();
   }
 
   /// Whether nothing is left to take.
   [[nodiscard]] bool empty() const noexcept { return records_ == (frame_taken_ ? 1U : 0U) && pending_.empty(); }
+
+  /// How many frames and resyncs were pushed: the number of the latest.
+  [[nodiscard]] std::uint64_t pushed() const noexcept { return pushed_; }
+
+  /// All pushes up to this number have been taken and released, or absorbed into something that has.
+  [[nodiscard]] std::uint64_t settled() const noexcept { return empty() && !taken_ ? pushed_ : settled_; }
 
   /// Bytes of what waits, a frame that is taken and not released included; never above queue_bytes + pending_bytes.
   [[nodiscard]] std::size_t bytes() const noexcept { return ring_bytes_ + pending_.bytes(); }
@@ -99,7 +115,8 @@ class ReceiveQueue {
  private:
   /// Stands before each frame in the ring; a resync has no frame.
   struct Record {
-    std::size_t size = 0;
+    std::uint64_t position = 0;  ///< the number of the push, the latest of joined resyncs
+    std::uint32_t size = 0;
     bool late = false;
     bool is_resync = false;
     Resync resync{};
@@ -116,6 +133,11 @@ class ReceiveQueue {
   void store(std::size_t at, const Record& record) noexcept { std::memcpy(ring_.get() + at, &record, sizeof record); }
 
   [[nodiscard]] bool ring_empty() const noexcept { return records_ == 0; }
+
+  void count_push() noexcept {
+    settled_ = settled();  // also past what left nothing to take, as a frame without events
+    ++pushed_;
+  }
 
   /// False, and nothing done, when there is no room in one piece.
   bool append(const Record& record, Bytes frame) noexcept {
@@ -149,6 +171,7 @@ class ReceiveQueue {
 
   void take_from_ring(Item& item) noexcept {
     const Record record = load(head_);
+    taken_ = record.position;
     if (record.is_resync) {
       item.kind = Item::Kind::resync;
       item.resync = record.resync;
@@ -163,24 +186,34 @@ class ReceiveQueue {
   }
 
   void take_from_pending(Item& item) noexcept {
-    try {
-      item.kind = Item::Kind::event;
-      if (pending_.pop_front(item.event)) return;
-    } catch (const std::bad_alloc&) {
-      // Without memory for a key, "anything may have changed" needs none.
-      pending_.put_resync({ResyncCause::overflow, {}});
-    }
-    item.kind = Item::Kind::resync;
-    item.resync = pending_.take_resync().value_or(Resync{});
+    const bool is_event = pop_pending_event(item.event);
+    item.kind = is_event ? Item::Kind::event : Item::Kind::resync;
+    if (!is_event) item.resync = pending_.take_resync().value_or(Resync{});
+    taken_ = pending_.empty() ? last_joined_ : settled_;
+  }
+
+  bool pop_pending_event(PendingEvent& event) noexcept try {
+    return pending_.pop_front(event);
+  } catch (const std::bad_alloc&) {
+    // Without memory for a key, "anything may have changed" needs none.
+    pending_.put_resync({ResyncCause::overflow, {}});
+    return false;
+  }
+
+  std::size_t join_resync(const Resync& resync) noexcept {
+    last_joined_ = pushed_;
+    return pending_.put_resync(resync);
   }
 
   Put join_frame(Bytes frame, bool late) noexcept {
+    last_joined_ = pushed_;
     EventsView events = reread_events(frame);
     Put total;
     WireEvent event;
-    while (events.next(event)) {
+    for (std::uint32_t index = 0; events.next(event); ++index) {
       if (late && (event.type == EventType::set || event.type == EventType::remove)) event.type = EventType::invalidate;
-      const Put put = pending_.put(event, events.origin());
+      const auto awaited = event.awaited ? std::optional{EventPlace{events.sequence(), index}} : std::nullopt;
+      const Put put = pending_.put(event, events.origin(), awaited);
       total.absorbed += put.absorbed;
       total.overflowed = total.overflowed || put.overflowed;
     }
@@ -198,6 +231,10 @@ class ReceiveQueue {
   std::size_t ring_bytes_ = 0;
   std::size_t last_resync_ = none;  // the youngest record if it is a resync that nobody has taken
   PendingEvents pending_;
+  std::uint64_t last_joined_ = 0;       // the latest push that went there
+  std::uint64_t pushed_ = 0;
+  std::uint64_t settled_ = 0;
+  std::optional<std::uint64_t> taken_;  // an item is; its release settles the pushes up to this
 };
 
 }  // namespace syncbus::inline v1::core

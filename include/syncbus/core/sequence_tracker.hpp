@@ -78,6 +78,18 @@ class SequenceTracker {
   /// Ascending, neither touching nor overlapping; valid until the next change.
   [[nodiscard]] std::span<const SequenceRange> missing() const noexcept { return missing_; }
 
+  /// Whether nothing up to `last` is still to come.
+  [[nodiscard]] bool complete_to(std::uint64_t last) const noexcept {
+    return last <= known_ && (missing_.empty() || missing_.front().first > last);
+  }
+
+  /// How many are missing.
+  [[nodiscard]] std::uint64_t missing_count() const noexcept {
+    std::uint64_t count = 0;
+    for (const SequenceRange& range : missing_) count += range.last - range.first + 1;
+    return count;
+  }
+
   /// The highest sequence that the peer is known to have sent.
   [[nodiscard]] std::uint64_t last_known() const noexcept { return known_; }
 

@@ -101,14 +101,21 @@ class WireReader {
     return {reinterpret_cast<const char*>(text.data()), text.size()};
   }
 
-  /// A block of optional fields: its length, then for each a tag byte, a length, so many bytes. No tag is known yet.
-  constexpr void skip_fields() noexcept {
+  /// A block of optional fields: its length, then for each a tag byte, a length, so many bytes. Calls `take(tag, reader)` for
+  /// each; whose reader it makes fail is malformed.
+  template <class Take>
+  constexpr void fields(const Take& take) noexcept {
     WireReader block{bytes(varint())};
     while (!block.at_end() && !block.failed()) {
-      block.u8();
-      block.bytes(block.varint());
+      const std::uint8_t tag = block.u8();
+      WireReader field{block.bytes(block.varint())};
+      take(tag, field);
+      if (field.failed()) block.fail();
     }
     if (block.failed()) fail();
+  }
+  constexpr void skip_fields() noexcept {
+    fields([](std::uint8_t, WireReader&) {});
   }
 
  private:

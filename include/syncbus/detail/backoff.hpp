@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include <syncbus/detail/split_mix64.hpp>
 #include <syncbus/options.hpp>
 
 namespace syncbus::inline v1::detail {
@@ -17,7 +18,7 @@ class Backoff {
   [[nodiscard]] Duration next() noexcept {
     const Duration half = delay_ / 2;
     const auto spread = static_cast<std::uint64_t>((delay_ - half).count());
-    const Duration delay = half + Duration{static_cast<Duration::rep>(scrambled() % (spread + 1))};
+    const Duration delay = half + Duration{static_cast<Duration::rep>(random_.next() % (spread + 1))};
     delay_ = delay_ > most_ / 2 ? most_ : delay_ * 2;
     return delay;
   }
@@ -26,19 +27,10 @@ class Backoff {
   void reset() noexcept { delay_ = least_; }
 
  private:
-  /// SplitMix64 (Steele, Lea, Flood, 2014).
-  std::uint64_t scrambled() noexcept {
-    random_ += 0x9e3779b97f4a7c15U;
-    std::uint64_t bits = random_;
-    bits = (bits ^ (bits >> 30U)) * 0xbf58476d1ce4e5b9U;
-    bits = (bits ^ (bits >> 27U)) * 0x94d049bb133111ebU;
-    return bits ^ (bits >> 31U);
-  }
-
   Duration least_;
   Duration most_;
   Duration delay_;
-  std::uint64_t random_;
+  SplitMix64 random_;
 };
 
 }  // namespace syncbus::inline v1::detail

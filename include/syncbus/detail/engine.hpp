@@ -1,103 +1,107 @@
-// The shell around the protocol machine: its lock, its clock, and the thread on which remote events are heard.
+// The shell around the protocol machine: its lock, and who does what the machine says.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string_view>
 #include <system_error>
-#include <thread>
 #include <utility>
+#include <vector>
 
 #include <syncbus/bus.hpp>
 #include <syncbus/core/protocol.hpp>
+#include <syncbus/detail/await_call.hpp>
+#include <syncbus/detail/await_calls.hpp>
 #include <syncbus/detail/bounded_log.hpp>
 #include <syncbus/detail/deadline.hpp>
 #include <syncbus/detail/deliver.hpp>
-#include <syncbus/detail/handler_scope.hpp>
+#include <syncbus/detail/dispatch_loop.hpp>
+#include <syncbus/detail/engine_port.hpp>
 #include <syncbus/detail/local_dispatch.hpp>
+#include <syncbus/detail/protocol_options.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/metrics.hpp>
 #include <syncbus/options.hpp>
+#include <syncbus/quorum.hpp>
 #include <syncbus/transport.hpp>
 
 namespace syncbus::inline v1::detail {
 
-/// The part of a transport that the engine drives, without the transport's type: one engine serves every broker.
-class TransportPort {
- public:
-  virtual void broadcast(Bytes bytes, BroadcastToken token) noexcept = 0;
-  virtual void close() noexcept = 0;
-
- protected:
-  ~TransportPort() = default;
-};
-
-/// Where remote events are dispatched.
-enum class Dispatching : std::uint8_t {
-  thread,    ///< on a thread of the engine's own
-  executor,  ///< as tasks of BusOptions::executor, one at a time
-  inline_,   ///< on the thread that brought the frame
-};
-
 /// Everything a node does beyond its own threads of publishers. The rules of its locking:
 ///
-///  * `mutex_` guards the machine and all state; it is held for the length of an input, never while a transport, a handler
-///    or a hook runs.
+///  * `mutex_` guards the machine and all state; it is held for the length of an input, never while a port, a handler or a
+///    hook runs.
 ///  * Actions run with the lock released, in order, by one thread at a time: whoever gives an input runs them, unless
 ///    another is at it already, who then runs these too.
-///  * The dispatch loop is run by one thread at a time likewise.
+///  * Handlers, hooks and completions run in the DispatchLoop, by one thread at a time likewise.
 ///
 /// Owned by shared_ptr: its thread and the executor's tasks keep it alive, so that close can leave a handler that does not
 /// return behind.
 class Engine final : public TransportSink, public std::enable_shared_from_this<Engine> {
  public:
   Engine(NodeId self, const BusOptions& options, bool lossless_sessions, bool inline_dispatch,
-         std::shared_ptr<LocalDispatch> subscribers)
-      : self_{self},
-        options_{options},
+         std::shared_ptr<LocalDispatch> subscribers, std::shared_ptr<EnginePort> port)
+      : options_{options},
         waits_for_room_{!inline_dispatch && options.send_wait > Duration::zero()},
-        dispatching_{options.executor ? Dispatching::executor
-                                      : (inline_dispatch ? Dispatching::inline_ : Dispatching::thread)},
         subscribers_{std::move(subscribers)},
-        protocol_{{.self = self,
-                   .publish_only = options.publish_only,
-                   .lossless_sessions = lossless_sessions,
-                   .heartbeat = options.heartbeat,
-                   .history_bytes = options.history_bytes,
-                   .queue_bytes = options.queue_bytes,
-                   .pending_bytes = options.pending_bytes,
-                   .max_peers = options.max_peers}} {}
+        port_{std::move(port)},
+        protocol_{protocol_options(self, options, lossless_sessions)},
+        dispatch_{options.executor ? Dispatching::executor
+                                   : (inline_dispatch ? Dispatching::inline_ : Dispatching::thread),
+                  port_->lendable(), *this, mutex_} {}
 
   /// Before the transport is opened.
-  void start(TransportPort& port) {
-    port_ = &port;
-    if (dispatching_ != Dispatching::thread) return;
-    dispatcher_alive_ = true;
-    dispatcher_ = std::thread{[self = shared_from_this()] { self->dispatch_until_stopped(); }};
-  }
+  void start() { dispatch_.start(shared_from_this()); }
+
+  /// Whether its threads do the transport's I/O.
+  [[nodiscard]] bool lends_threads() const noexcept { return dispatch_.lends_threads(); }
+
+  // --- publishing
 
   /// Takes all events or none. See BusFacade::publish for what it waits for.
   [[nodiscard]] std::error_code submit(const Submission& submission) noexcept {
     std::unique_lock lock{mutex_};
-    if (state_ != State::open) return Errc::closed;
-    core::WireEvent event{.type = submission.type, .version = submission.version};
-    for (const std::string_view key : submission.keys) {
-      event.key = key;
-      if (!protocol_.fits(event)) return Errc::frame_too_large;
-    }
-    std::optional<TimePoint> deadline;
-    if (submission.type == EventType::resync) submit_one({.type = EventType::resync}, deadline, lock);
-    for (const std::string_view key : submission.keys) {
-      event.key = key;
-      submit_one(event, deadline, lock);
-    }
-    run_actions(lock);
+    if (const auto error = check(submission)) return error;
+    submit_all(submission, std::nullopt, lock);
     return {};
+  }
+
+  /// The same, awaited. `call` ends by the deadline, on the engine's clock; that may be before this returns.
+  [[nodiscard]] std::error_code submit(const Submission& submission, Quorum quorum, Duration timeout,
+                                       const std::shared_ptr<AwaitCall>& call) {
+    std::unique_lock lock{mutex_};
+    if (const auto error = check(submission)) return error;
+    const TimePoint start = port_->now();
+    const auto ticket = protocol_.open_await({.quorum = quorum,
+                                              .events = static_cast<std::uint32_t>(submission.keys.size()),
+                                              .deadline = deadline_after(start, timeout),
+                                              .heard_here = submission.scope != Scope::remote,
+                                              .heard_elsewhere = submission.scope != Scope::local},
+                                             start);
+    if (!ticket) return Errc::too_many_awaits;
+    calls_.add(*ticket, call);
+    if (submission.scope != Scope::local) submit_all(submission, ticket, lock);
+    protocol_.submitted(*ticket);
+    settle(lock);
+    return {};
+  }
+
+  /// What tells the engine that this node's own handlers have returned from an awaited event: see LocalBus::deliver.
+  [[nodiscard]] auto answers_for(const AwaitCall& call) {
+    return [self = shared_from_this(), ticket = call.ticket](std::uint32_t event, core::AcknowledgementStatus status) {
+      self->input([&] { self->protocol_.heard_here(ticket, event, status); });
+    };
+  }
+
+  void cancel(std::uint64_t ticket) noexcept {
+    input([&] { protocol_.cancel_await(ticket, Errc::canceled); });
   }
 
   /// Waits until the broker has confirmed everything accepted so far.
@@ -113,7 +117,22 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
     return state_ == State::closed || reached(point);
   }
 
-  /// Flush, stop sending, close the transport, stop dispatching. A second call waits for the first.
+  // --- its life
+
+  /// Whether this node has joined: see core::Protocol. Does not wait.
+  [[nodiscard]] bool joined() const noexcept {
+    const std::lock_guard lock{mutex_};
+    return protocol_.joined();
+  }
+  [[nodiscard]] bool wait_joined(TimePoint deadline) noexcept {
+    std::unique_lock lock{mutex_};
+    ++waiting_;
+    const bool joined = changed_.wait_until(lock, deadline, [&] { return protocol_.joined(); });
+    --waiting_;
+    return joined;
+  }
+
+  /// Flush, goodbye, stop sending, close the transport, stop dispatching. A second call waits for the first.
   [[nodiscard]] std::error_code close(TimePoint deadline) noexcept {
     std::unique_lock lock{mutex_};
     if (state_ != State::open) {
@@ -122,82 +141,108 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
     }
     state_ = State::closing;
     changed_.notify_all();  // who waits for room joins instead
+    protocol_.cancel_awaits(Errc::closed);
     const auto error = flush_until(deadline, lock);
+    protocol_.say_goodbye();
+    run_actions(lock);
     changed_.wait(lock, [&] { return !running_; });
     sending_ = false;
     lock.unlock();
     port_->close();
     lock.lock();
-    const auto stopped = stop_dispatching(deadline, lock);
-    state_ = State::closed;
-    changed_.notify_all();
-    return error ? error : stopped;
+    const bool stopped = end_dispatch(deadline, lock);
+    return error || stopped ? error : make_error_code(Errc::timed_out);
   }
 
   /// For a bus whose transport could not be opened.
   void abandon() noexcept {
     std::unique_lock lock{mutex_};
-    state_ = State::closed;
     sending_ = false;
-    static_cast<void>(stop_dispatching((TimePoint::max)(), lock));
+    static_cast<void>(end_dispatch((TimePoint::max)(), lock));
   }
+
+  // --- what people see
 
   [[nodiscard]] Metrics metrics() const {
     const std::lock_guard lock{mutex_};
     return protocol_.metrics();
   }
-
-  [[nodiscard]] bool connected() const noexcept {
+  [[nodiscard]] Health health() noexcept {
     const std::lock_guard lock{mutex_};
-    return state_ == State::open && protocol_.connected();
+    Health health = protocol_.health(port_->now());
+    health.connected = health.connected && state_ == State::open;
+    return health;
+  }
+  [[nodiscard]] std::vector<Peer> peers() const {
+    const std::lock_guard lock{mutex_};
+    return protocol_.peers(port_->now());
   }
 
   // --- TransportSink
 
   void on_frame(Bytes bytes) noexcept override {
-    std::unique_lock lock{mutex_};
-    protocol_.on_frame(bytes, now());
-    settle(lock);
+    const bool listening = subscribers_->hears_remote();
+    input([&] { protocol_.on_frame(bytes, listening, port_->now()); });
   }
-
   void on_confirmed(BroadcastToken token) noexcept override {
-    std::unique_lock lock{mutex_};
-    protocol_.on_confirmed(token.frame);
-    settle(lock);
+    input([&] { protocol_.on_confirmed(token.frame); });
   }
-
   void on_interrupted() noexcept override {
-    std::unique_lock lock{mutex_};
-    protocol_.on_interrupted(now());
-    settle(lock);
+    input([&] { protocol_.on_interrupted(port_->now()); });
   }
-
   void on_ready(std::uint64_t session, std::size_t max_frame_bytes) noexcept override {
-    std::unique_lock lock{mutex_};
-    protocol_.on_ready(session, max_frame_bytes);
-    settle(lock);
+    input([&] { protocol_.on_ready(session, max_frame_bytes, port_->now()); });
   }
-
+  void on_wake() noexcept override {
+    input([&] {
+      protocol_.tick(port_->now());
+      if (waiting_ != 0) changed_.notify_all();  // it may have joined
+    });
+  }
   void on_problem(std::error_code, std::string_view sentence) noexcept override {
     if (!options_.on_log) return;
     std::unique_lock lock{mutex_};
     log_.add(sentence);
-    wake_dispatcher(lock);
+    dispatch_.wake(lock);
     settle(lock);
   }
 
  private:
+  friend class DispatchLoop<Engine>;
   enum class State : std::uint8_t { open, closing, closed };
 
-  [[nodiscard]] static TimePoint now() noexcept { return std::chrono::steady_clock::now(); }
+  // --- publishing
+
+  [[nodiscard]] std::error_code check(const Submission& submission) const noexcept {
+    if (state_ != State::open) return Errc::closed;
+    core::WireEvent event{.type = submission.type, .version = submission.version};
+    for (const std::string_view key : submission.keys) {
+      event.key = key;
+      if (!protocol_.fits(event)) return Errc::frame_too_large;
+    }
+    return {};
+  }
+
+  void submit_all(const Submission& submission, std::optional<core::Ticket> ticket,
+                  std::unique_lock<std::mutex>& lock) noexcept {
+    std::optional<TimePoint> deadline;
+    core::WireEvent event{.type = submission.type, .version = submission.version};
+    if (submission.type == EventType::resync) submit_one(event, std::nullopt, deadline, lock);
+    std::uint32_t index = 0;
+    for (const std::string_view key : submission.keys) {
+      event.key = key;
+      submit_one(event, ticket ? std::optional{core::Awaited{*ticket, index++}} : std::nullopt, deadline, lock);
+    }
+    if (protocol_.has_frame_to_send()) run_actions(lock);
+  }
 
   /// Waits for room up to `deadline`, which the first wait of a call sets; then joins.
-  void submit_one(const core::WireEvent& event, std::optional<TimePoint>& deadline,
+  void submit_one(const core::WireEvent& event, std::optional<core::Awaited> awaited, std::optional<TimePoint>& deadline,
                   std::unique_lock<std::mutex>& lock) noexcept {
     bool may_join = !waits_for_room_;
-    while (protocol_.submit(event, may_join) == core::Submitted::no_room) {
+    while (protocol_.submit(event, may_join, awaited) == core::Submitted::no_room) {
       run_actions(lock);
-      if (!deadline) deadline = deadline_after(now(), options_.send_wait);
+      if (!deadline) deadline = deadline_after(options_.send_wait);
       const bool late = wait(*deadline, lock) == std::cv_status::timeout;
       may_join = late || state_ != State::open;
     }
@@ -227,16 +272,25 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
 
   // --- actions
 
+  /// Tells the machine something, and does what it says.
+  template <class Tell>
+  void input(const Tell& tell) noexcept {
+    std::unique_lock lock{mutex_};
+    tell();
+    settle(lock);
+  }
+
   void settle(std::unique_lock<std::mutex>& lock) noexcept {
     run_actions(lock);
-    if (dispatching_ == Dispatching::inline_) dispatch_all(lock);
+    dispatch_.run_inline(lock);
   }
 
   void run_actions(std::unique_lock<std::mutex>& lock) noexcept {
     if (running_ || !sending_) return;
     running_ = true;
-    for (auto action = protocol_.next_action(); action.kind != core::Action::Kind::none;
-         action = protocol_.next_action()) {
+    const TimePoint now = port_->now();
+    for (auto action = protocol_.next_action(now); action.kind != core::Action::Kind::none;
+         action = protocol_.next_action(now)) {
       run(action, lock);
     }
     running_ = false;
@@ -244,134 +298,115 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
   }
 
   void run(const core::Action& action, std::unique_lock<std::mutex>& lock) noexcept {
+    using Kind = core::Action::Kind;
     switch (action.kind) {
-      case core::Action::Kind::send:
-        lock.unlock();
-        port_->broadcast(action.bytes, {action.session, action.sequence});
-        lock.lock();
-        return;
-      case core::Action::Kind::room:
+      case Kind::broadcast:
+        return unlocked(lock, [&] { port_->broadcast(action.bytes, {action.session, action.sequence}); });
+      case Kind::send: return unlocked(lock, [&] { port_->send(action.destination, action.bytes); });
+      case Kind::reopen: return unlocked(lock, [&] { port_->reopen(action.session); });
+      case Kind::wake: return unlocked(lock, [&] { port_->wake_at(action.at); });
+      case Kind::room:
         if (waiting_ != 0) changed_.notify_all();
         return;
-      case core::Action::Kind::health: health_due_ = true; [[fallthrough]];
-      case core::Action::Kind::dispatch: wake_dispatcher(lock); return;
-      case core::Action::Kind::none: return;
+      case Kind::complete: return end_calls(lock);
+      case Kind::health:
+        health_due_ = static_cast<bool>(options_.on_health);
+        if (!health_due_) return;
+        [[fallthrough]];
+      case Kind::dispatch: return dispatch_.wake(lock);
+      case Kind::none: return;
     }
+  }
+
+  template <class Call>
+  void unlocked(std::unique_lock<std::mutex>& lock, const Call& call) noexcept {
+    lock.unlock();
+    call();
+    lock.lock();
+  }
+
+  void end_calls(std::unique_lock<std::mutex>& lock) noexcept {
+    bool completions = false;
+    while (auto completion = protocol_.take_completion()) completions |= calls_.end(std::move(*completion));
+    if (completions) dispatch_.wake(lock);
   }
 
   // --- dispatching
 
-  void wake_dispatcher(std::unique_lock<std::mutex>& lock) noexcept {
-    if (dispatching_ == Dispatching::thread && dispatcher_idle_) {
-      work_.notify_one();
-    } else if (dispatching_ == Dispatching::executor && !std::exchange(task_posted_, true)) {
-      lock.unlock();
-      const bool posted = post_task();
-      lock.lock();
-      if (!posted) task_posted_ = false;
-    }
-  }
-
-  [[nodiscard]] bool post_task() noexcept try {
-    options_.executor([self = shared_from_this()] { self->run_task(); });
+  [[nodiscard]] bool post(std::function<void()> task) noexcept try {
+    port_->task_began();
+    options_.executor([self = shared_from_this(), task = std::move(task)] {
+      task();
+      self->port_->task_ended();
+    });
     return true;
   } catch (...) {
+    port_->task_ended();
     subscribers_->report("the executor threw; its task is posted again with the next frame");
     return false;
   }
 
-  void run_task() noexcept {
-    std::unique_lock lock{mutex_};
-    dispatch_all(lock);
-    task_posted_ = false;
-  }
-
-  void dispatch_until_stopped() noexcept {
-    std::unique_lock lock{mutex_};
-    while (!stopping_) {
-      dispatch_all(lock);
-      dispatcher_idle_ = true;
-      work_.wait(lock, [&] { return stopping_ || has_work(); });
-      dispatcher_idle_ = false;
-    }
-    dispatcher_alive_ = false;
-    changed_.notify_all();
-  }
+  [[nodiscard]] bool serve(const std::atomic<bool>& leave) noexcept { return port_->serve(leave); }
 
   [[nodiscard]] bool has_work() const noexcept {
-    return protocol_.has_received() || health_due_ || !log_.empty();
+    return protocol_.has_received() || health_due_ || !log_.empty() || calls_.has_completions();
   }
 
-  void dispatch_all(std::unique_lock<std::mutex>& lock) noexcept {
-    if (std::exchange(dispatching_now_, true)) return;
-    while (!stopping_ && dispatch_one(lock)) {
+  bool do_one(std::unique_lock<std::mutex>& lock) noexcept {
+    if (calls_.has_completions()) {
+      complete_one(lock);
+    } else if (std::exchange(health_due_, false)) {
+      const Health health = protocol_.health(port_->now());
+      unlocked(lock, [&] { subscribers_->run_hook([&] { options_.on_health(health); }); });
+    } else if (const auto line = log_.take()) {
+      unlocked(lock, [&] { subscribers_->report(*line); });
+    } else if (protocol_.take(item_)) {
+      answers_.clear();
+      unlocked(lock, [&] { deliver(item_, *subscribers_, answers_); });
+      protocol_.release(answers_, port_->now());
+      run_actions(lock);
+    } else {
+      return false;
     }
-    dispatching_now_ = false;
-    if (stopping_) changed_.notify_all();
-  }
-
-  bool dispatch_one(std::unique_lock<std::mutex>& lock) noexcept {
-    if (std::exchange(health_due_, false)) {
-      const Health health = protocol_.health(now());
-      lock.unlock();
-      if (options_.on_health) subscribers_->run_hook([&] { options_.on_health(health); });
-      lock.lock();
-      return true;
-    }
-    if (const auto line = log_.take()) {
-      lock.unlock();
-      subscribers_->report(*line);
-      lock.lock();
-      return true;
-    }
-    if (!protocol_.take(item_)) return false;
-    lock.unlock();
-    deliver(item_, *subscribers_);
-    lock.lock();
-    protocol_.release();
-    run_actions(lock);
     return true;
   }
 
-  /// Ends the dispatch loop; a handler that does not return by the deadline is left behind, with all it needs.
-  [[nodiscard]] std::error_code stop_dispatching(TimePoint deadline, std::unique_lock<std::mutex>& lock) noexcept {
-    stopping_ = true;
-    work_.notify_all();
-    const bool ended =
-        changed_.wait_until(lock, deadline, [&] { return !dispatcher_alive_ && !dispatching_now_; });
-    if (dispatcher_.joinable()) {
-      lock.unlock();
-      ended ? dispatcher_.join() : dispatcher_.detach();
-      lock.lock();
-    }
-    return ended ? std::error_code{} : make_error_code(Errc::timed_out);
+  void complete_one(std::unique_lock<std::mutex>& lock) noexcept {
+    auto call = calls_.next_completion();
+    unlocked(lock, [&] {
+      subscribers_->run_hook([&] { call->complete(); });
+      call.reset();
+    });
   }
 
-  const NodeId self_;
+  /// Nobody is called after it; but what has completed is always told.
+  [[nodiscard]] bool end_dispatch(TimePoint deadline, std::unique_lock<std::mutex>& lock) noexcept {
+    const bool ended = dispatch_.stop(deadline, lock);
+    while (calls_.has_completions()) complete_one(lock);
+    state_ = State::closed;
+    changed_.notify_all();
+    return ended;
+  }
+
   const BusOptions options_;
   const bool waits_for_room_;  ///< not where the publishers themselves would make the room
-  const Dispatching dispatching_;
   const std::shared_ptr<LocalDispatch> subscribers_;
-  TransportPort* port_ = nullptr;
+  const std::shared_ptr<EnginePort> port_;
 
   mutable std::mutex mutex_;
   core::Protocol protocol_;
   BoundedLog log_;
   State state_ = State::open;
-  bool sending_ = true;           ///< until close has ended the last broadcast
-  bool running_ = false;          ///< somebody runs actions
-  std::size_t waiting_ = 0;       ///< threads that wait for room or a flush
-  std::condition_variable changed_;
-
-  core::ReceiveQueue::Item item_;  ///< of the dispatch loop; used without the lock
+  bool sending_ = true;        ///< until close has ended the last broadcast
+  bool running_ = false;       ///< somebody runs actions
   bool health_due_ = false;
-  bool dispatching_now_ = false;   ///< somebody runs the dispatch loop
-  bool dispatcher_idle_ = false;   ///< our thread waits for work
-  bool dispatcher_alive_ = false;
-  bool task_posted_ = false;
-  bool stopping_ = false;
-  std::condition_variable work_;
-  std::thread dispatcher_;
+  std::size_t waiting_ = 0;    ///< threads that wait for room, a flush, or to have joined
+  std::condition_variable changed_;
+  AwaitCalls calls_;
+
+  core::ReceiveQueue::Item item_;                 ///< of the dispatch loop; used without the lock
+  std::vector<core::Acknowledgement> answers_;    ///< likewise
+  DispatchLoop<Engine> dispatch_;
 };
 
 }  // namespace syncbus::inline v1::detail

@@ -1,36 +1,46 @@
 // A transport and the engine that drives it, tied together for one bus.
 #pragma once
 
-#include <chrono>
 #include <memory>
 #include <system_error>
 #include <utility>
 
 #include <syncbus/detail/deadline.hpp>
 #include <syncbus/detail/engine.hpp>
+#include <syncbus/detail/engine_port.hpp>
+#include <syncbus/detail/handler_scope.hpp>
 #include <syncbus/detail/local_bus.hpp>
+#include <syncbus/error.hpp>
 #include <syncbus/transport.hpp>
 
 namespace syncbus::inline v1::detail {
 
 template <Transport T>
-class EngineLink final : private TransportPort {
+class EngineLink {
  public:
-  /// Opens the transport; throws what it throws. `inline_dispatch`: remote events are heard on the thread that brings them.
+  /// Opens the transport and waits until the node has joined; throws what the transport throws, or not_connected.
+  /// `inline_dispatch`: remote events are heard on the thread that brings them.
   template <class... Args>
   EngineLink(const LocalBus& local, bool inline_dispatch, Args&&... transport)
-      : transport_(std::forward<Args>(transport)...),
+      : port_{std::make_shared<PortOf<T>>(std::in_place, std::forward<Args>(transport)...)},
         engine_{std::make_shared<Engine>(local.id(), local.options(), T::lossless_sessions, inline_dispatch,
-                                         local.subscribers())} {
-    engine_->start(*this);
+                                         local.subscribers(), port_)} {
+    const BusOptions& options = local.options();
+    engine_->start();
     try {
-      const BusOptions& options = local.options();
-      transport_.open(*engine_, {.self = local.id(),
-                                 .publish_only = options.publish_only,
-                                 .connect_timeout = options.connect_timeout,
-                                 .peer_timeout = options.peer_timeout});
+      const TimePoint deadline = deadline_after(port_->now(), options.connect_timeout);
+      port_->open(*engine_, {.self = local.id(),
+                             .publish_only = options.publish_only,
+                             .connect_timeout = options.connect_timeout,
+                             .peer_timeout = options.peer_timeout,
+                             .lends_threads = engine_->lends_threads()});
+      if (!wait_joined(deadline)) {
+        throw std::system_error{Errc::not_connected,
+                                "the broker takes what this node broadcasts but does not bring it back within "
+                                "connect_timeout: check what the user may subscribe to, or raise connect_timeout"};
+      }
     } catch (...) {
-      transport_.close();
+      port_->close();
       engine_->abandon();
       throw;
     }
@@ -43,10 +53,16 @@ class EngineLink final : private TransportPort {
   [[nodiscard]] Engine& engine() const noexcept { return *engine_; }
 
  private:
-  void broadcast(Bytes bytes, BroadcastToken token) noexcept override { transport_.broadcast(bytes, token); }
-  void close() noexcept override { transport_.close(); }
+  [[nodiscard]] bool wait_joined(TimePoint deadline) {
+    if constexpr (TimedTransport<T>) {
+      // Inside a handler time stands still: a node that is made there joins later.
+      return port_->transport().wait_until(deadline, [this] { return engine_->joined(); }) || in_handler();
+    } else {
+      return engine_->wait_joined(deadline);
+    }
+  }
 
-  T transport_;
+  std::shared_ptr<PortOf<T>> port_;
   std::shared_ptr<Engine> engine_;
 };
 

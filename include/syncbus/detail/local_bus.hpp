@@ -3,18 +3,21 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <stop_token>
 #include <string_view>
 #include <system_error>
 #include <utility>
 
 #include <syncbus/bus.hpp>
-#include <syncbus/detail/handler_scope.hpp>
+#include <syncbus/detail/deliver.hpp>
 #include <syncbus/detail/local_dispatch.hpp>
 #include <syncbus/detail/random_node_id.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/options.hpp>
+#include <syncbus/quorum.hpp>
 
 namespace syncbus::inline v1::detail {
 
@@ -53,6 +56,30 @@ class LocalBus {
     if (submission.type == EventType::resync) return deliver_resync(heard);
     subscribers_->publish({.type = submission.type, .key = {}, .version = submission.version, .origin = id_},
                           submission.keys, heard);
+  }
+
+  /// What is wrong with an await, before any of it is taken; besides what check() finds.
+  [[nodiscard]] std::error_code check(const Submission& submission, Quorum quorum,
+                                      const std::stop_token& stop) const noexcept {
+    if (const auto error = check(submission)) return error;
+    if (submission.keys.empty() || !quorum.valid()) return Errc::invalid_argument;
+    if (options_.publish_only) return Errc::quorum_unsupported;
+    return stop.stop_requested() ? make_error_code(Errc::canceled) : std::error_code{};
+  }
+
+  /// As deliver, for an await: `on_answer(std::uint32_t, AcknowledgementStatus)` is called for each key, by its index, when
+  /// its handlers have returned; not at all if the scope leaves this node out.
+  template <class OnAnswer>
+  void deliver(const Submission& submission, const OnAnswer& on_answer) {
+    subscribers_->count_published(submission.keys.size());
+    if (submission.scope == Scope::remote) return;
+    std::uint32_t index = 0;
+    for (const std::string_view key : submission.keys) {
+      subscribers_->publish_counted(
+          {submission.type, key, submission.version, id_},
+          [on_answer, index](const DispatchTally& tally) { on_answer(index, status_of(tally)); });
+      ++index;
+    }
   }
 
   /// Where a subscriber is attached. Throws std::system_error: closed, or invalid_argument when a publish_only bus is

@@ -30,6 +30,12 @@
 
 namespace syncbus::inline v1::detail {
 
+/// What became of one event at this node's subscribers.
+struct DispatchTally {
+  std::uint32_t matched = 0;  ///< subscribers that it was given to; not closed mailboxes, which took nothing
+  std::uint32_t failed = 0;   ///< those of them that threw
+};
+
 /// Dispatching takes no lock, allocates nothing, and writes nothing that another dispatching thread writes: it marks
 /// its thread as walking, walks, and marks the subscriber whose handler it runs. Subscribing and unsubscribing take a
 /// mutex, never while user code runs; whoever unsubscribes reads the marks to know when the subscriber can be freed.
@@ -53,6 +59,7 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
       table_.make_room();
       if (space == core::Space::prefix) lengths_.add(key.size());
       members_in(space).fetch_add(1, std::memory_order_release);
+      if (from != Scope::local) remote_listeners_.fetch_add(1, std::memory_order_release);
       table_.insert(std::move(node));
     }
     collect();
@@ -66,6 +73,7 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
     {
       const std::lock_guard lock{mutex_};
       members_in(node->space).fetch_sub(1, std::memory_order_release);
+      if (node->from != Scope::local) remote_listeners_.fetch_sub(1, std::memory_order_release);
       table_.erase(*node);
       if (node->space == core::Space::prefix) lengths_.remove(node->name().size());
       if (!waits) retired_.add(*node);
@@ -94,6 +102,16 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   /// Has this node's own event heard: now, or inside a handler when that handler's dispatch has ended.
   void publish(const Event& event) noexcept { publish(event, ThreadMark::mine()); }
 
+  /// The same, and then calls `on_tally`, which must not throw, with what became of the event. Neither counts it as
+  /// published.
+  void publish_counted(const Event& event, std::function<void(DispatchTally)> on_tally) noexcept {
+    if (!HandlerScope::must_defer(ThreadMark::mine())) return on_tally(dispatch_counted(event, true));
+    HandlerScope::defer([self = shared_from_this(), key = std::string{event.key}, type = event.type,
+                         version = event.version, origin = event.origin, on_tally = std::move(on_tally)] {
+      on_tally(self->dispatch_counted({type, key, version, origin}, true));
+    });
+  }
+
   /// The same for many keys, which are counted as published; `heard` is whether anybody on this node may hear them.
   void publish(const Event& event, std::span<const std::string_view> keys, bool heard) noexcept {
     ThreadMark& mine = ThreadMark::mine();
@@ -110,12 +128,13 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
 
   /// Calls every matching subscriber. `own`: the event is of this node. Returns when they have returned, also inside a
   /// handler.
-  void dispatch(const Event& event, bool own) noexcept {
-    ThreadMark& mine = ThreadMark::mine();
-    if (mine.handlers == 0) [[likely]]
-      return dispatch(event, own, mine);
-    const ThreadMark::Second second;
-    dispatch(event, own, second.get());
+  void dispatch(const Event& event, bool own) noexcept { dispatch_here(event, own, Uncounted{}); }
+
+  /// The same, and tells what became of the event.
+  [[nodiscard]] DispatchTally dispatch_counted(const Event& event, bool own) noexcept {
+    DispatchTally tally;
+    dispatch_here(event, own, Counted{&tally});
+    return tally;
   }
 
   /// Calls every subscriber: of any key, prefix or lease.
@@ -127,13 +146,21 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
     dispatch_resync(resync, own, second.get());
   }
 
+  /// Whether there is any subscriber who hears other nodes.
+  [[nodiscard]] bool hears_remote() const noexcept { return remote_listeners_.load(std::memory_order_acquire) != 0; }
+
   // --- what people see
 
   void count_published(std::uint64_t keys) noexcept {
     counters_.add(ThreadMark::mine().slot(), &CounterStripe::published, keys);
   }
 
+  /// An await of a bus that is alone has ended.
+  void count_await(bool satisfied) noexcept { awaits_[satisfied ? 1 : 0].fetch_add(1, std::memory_order_relaxed); }
+
   void add_to(Metrics& metrics) const noexcept {
+    metrics.quorums_not_satisfied += awaits_[0].load(std::memory_order_relaxed);
+    metrics.quorums_satisfied += awaits_[1].load(std::memory_order_relaxed);
     metrics.published += counters_.sum(&CounterStripe::published);
     metrics.delivered += counters_.sum(&CounterStripe::delivered);
     metrics.joined += counters_.sum(&CounterStripe::joined);
@@ -165,6 +192,22 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   using Node = Table::Node;
   using Target = Table::Target;
 
+  /// Who dispatches without a tally pays for none: these calls are empty, and so is what is passed along.
+  struct Uncounted {
+    void called(const Stored&) const noexcept {}
+    void threw() const noexcept {}
+  };
+
+  struct Counted {
+    DispatchTally* tally;
+
+    void called(const Stored& stored) const noexcept { tally->matched += stored.stored ? 1U : 0U; }
+    void threw() const noexcept {
+      ++tally->matched;
+      ++tally->failed;
+    }
+  };
+
   /// The arguments travel in registers. Were the key copied from the caller's memory into an Event, compilers would load
   /// both its words at once, right behind the two stores that wrote them, and the processor would wait for these.
   [[gnu::noinline]] void publish_one(std::string_view key, EventType type, std::uint64_t version, NodeId origin) noexcept {
@@ -173,43 +216,56 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
 
   void publish(const Event& event, ThreadMark& mine) noexcept {
     if (!HandlerScope::must_defer(mine)) [[likely]]
-      return dispatch(event, true, mine);
+      return dispatch(event, true, mine, Uncounted{});
     HandlerScope::defer([self = shared_from_this(), key = std::string{event.key}, type = event.type,
                          version = event.version, origin = event.origin] {
       self->dispatch({type, key, version, origin}, true);
     });
   }
 
-  void dispatch(const Event& event, bool own, ThreadMark& mark) noexcept {
+  template <class Tally>
+  void dispatch_here(const Event& event, bool own, Tally tally) noexcept {
+    ThreadMark& mine = ThreadMark::mine();
+    if (mine.handlers == 0) [[likely]]
+      return dispatch(event, own, mine, tally);
+    const ThreadMark::Second second;
+    dispatch(event, own, second.get(), tally);
+  }
+
+  template <class Tally>
+  void dispatch(const Event& event, bool own, ThreadMark& mark, Tally tally) noexcept {
     {
       const HandlerScope scope{mark};
       const std::uint64_t last = table_.last_id();
       const bool lease = event.type == EventType::lease_revoked;
       const auto space = lease ? core::Space::lease : core::Space::key;
       if (members_in(space).load(std::memory_order_acquire) != 0) {
-        dispatch_to({space, event.key, last}, event, own, mark);
+        dispatch_to({space, event.key, last}, event, own, mark, tally);
       }
-      if (!lease && lengths_.first() != nullptr) dispatch_to_prefixes(event, own, last, mark);
+      if (!lease && lengths_.first() != nullptr) dispatch_to_prefixes(event, own, last, mark, tally);
     }
     collect();
   }
 
-  [[gnu::noinline]] void dispatch_to_prefixes(const Event& event, bool own, std::uint64_t last, ThreadMark& mark) noexcept {
+  template <class Tally>
+  [[gnu::noinline]] void dispatch_to_prefixes(const Event& event, bool own, std::uint64_t last, ThreadMark& mark,
+                                              Tally tally) noexcept {
     for (const auto* entry = lengths_.first(); entry != nullptr; entry = entry->next) {
       if (entry->length > event.key.size() || entry->prefixes.load(std::memory_order_acquire) == 0) continue;
-      dispatch_to({core::Space::prefix, event.key.substr(0, entry->length), last}, event, own, mark);
+      dispatch_to({core::Space::prefix, event.key.substr(0, entry->length), last}, event, own, mark, tally);
     }
   }
 
-  [[gnu::always_inline]] void dispatch_to(const Target& target, const Event& event, bool own,
-                                          ThreadMark& mark) noexcept {
+  template <class Tally>
+  [[gnu::always_inline]] void dispatch_to(const Target& target, const Event& event, bool own, ThreadMark& mark,
+                                          Tally tally) noexcept {
     mark.walk();
     Node* node = table_.find(target, 0);
     while (node != nullptr) {
       const std::uint64_t id = node->id;
       const bool more = node->followed.load();
       mark.hold(node);
-      if (hears(*node, own)) call(*node, mark, 1, [&] { return node->subscriber.event(event); });
+      if (hears(*node, own)) call(*node, mark, 1, tally, [&] { return node->subscriber.event(event); });
       if (!more) break;
       mark.walk();
       // Taken out meanwhile, it has lost its place: begin again, behind its id. It cannot be freed before this walk
@@ -229,7 +285,9 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
         const std::uint64_t order = node->order;
         const std::uint64_t id = node->id;
         mark.hold(node);
-        if (hears(*node, own)) call(*node, mark, 0, [&] { return node->subscriber.resync(resync, node->name()); });
+        if (hears(*node, own)) {
+          call(*node, mark, 0, Uncounted{}, [&] { return node->subscriber.resync(resync, node->name()); });
+        }
         mark.walk();
         node = node->alive.load() ? Table::next_living(*node, order, id, last) : table_.find_behind(order, id, last);
       }
@@ -249,17 +307,20 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
 
   /// Calls a subscriber and counts what came of it; `deliveries` is 1 for an event, 0 for a resync. A call that throws
   /// harms nobody else.
-  template <class Call>
-  [[gnu::always_inline]] void call(const Node& node, const ThreadMark& mark, std::uint64_t deliveries,
+  template <class Tally, class Call>
+  [[gnu::always_inline]] void call(const Node& node, const ThreadMark& mark, std::uint64_t deliveries, Tally tally,
                                    const Call& invoke) noexcept {
     try {
       const Stored stored = invoke();
+      tally.called(stored);
       counters_.add(mark.slot(), &CounterStripe::delivered, stored.stored ? deliveries : 0);
       if (stored.joined != 0) counters_.add(mark.slot(), &CounterStripe::joined, stored.joined);
       if (stored.overflowed) count_resync(ResyncCause::overflow);
     } catch (const std::exception& error) {
+      tally.threw();
       count_error(node, mark, error.what());
     } catch (...) {
+      tally.threw();
       count_error(node, mark, "something that is no std::exception");
     }
   }
@@ -311,6 +372,8 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   bool closed_ = false;
   StripedCounters counters_;
   std::array<std::atomic<std::uint64_t>, resync_cause_count> resyncs_{};
+  std::atomic<std::size_t> remote_listeners_{0};
+  std::array<std::atomic<std::uint64_t>, 2> awaits_{};  ///< not satisfied, satisfied
   const std::function<void(std::string_view)> on_log_;
 };
 

@@ -6,18 +6,22 @@
 #include <memory>
 #include <utility>
 
+#include <syncbus/detail/hub_state.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/in_memory_hub.hpp>
+#include <syncbus/options.hpp>
 #include <syncbus/transport.hpp>
 
 namespace syncbus::inline v1 {
 
-/// One session for life. Confirmed when every node has heard; whoever broadcasts must then settle the hub.
+/// A session lasts until reopen(). Calls only queue: whoever made some settles the hub then. A broadcast is confirmed
+/// when the hub has delivered it, or lost or delayed it as it was told to. Time is the hub's.
 class InMemoryTransport {
  public:
-  static constexpr bool lossless_sessions = true;
-  static constexpr std::size_t max_frame_bytes = std::size_t{64} << 20U;  // memory has no limit; the codec has this one
+  static constexpr bool lossless_sessions = false;  // a hub can be told to lose frames
+  static constexpr std::size_t max_frame_bytes = detail::HubState::max_frame_bytes;
 
+  explicit InMemoryTransport(const InMemoryHub& hub) noexcept : hub_{hub.state_} {}
   explicit InMemoryTransport(std::shared_ptr<detail::HubState> hub) noexcept : hub_{std::move(hub)} {}
 
   void open(TransportSink& sink, const TransportSettings& settings) {
@@ -26,17 +30,34 @@ class InMemoryTransport {
   }
 
   void broadcast(Bytes bytes, BroadcastToken token) noexcept { hub_->broadcast(node_, bytes, token); }
-  void send(NodeId node, Bytes bytes) noexcept { hub_->send(node, bytes); }
+  void send(NodeId node, Bytes bytes) noexcept { hub_->send(node_, node, bytes); }
+  void reopen(std::uint64_t session) noexcept { hub_->reopen(node_, session); }
 
   void close() noexcept {
     if (node_) hub_->leave(node_);
   }
 
+  [[nodiscard]] detail::HubState& hub() const noexcept { return *hub_; }
+
+  /// Takes no lock: may be called under any.
+  [[nodiscard]] TimePoint now() const noexcept { return hub_->now(); }
+
+  /// A time that has passed is now. TimePoint::max() asks for nothing.
+  void wake_at(TimePoint time) noexcept { hub_->wake_at(*node_, time); }
+
+  template <class Done>
+  [[nodiscard]] bool wait_until(TimePoint deadline, const Done& done) noexcept {
+    return hub_->settle_until(deadline, done);
+  }
+
+  void task_began() noexcept { hub_->task_began(); }
+  void task_ended() noexcept { hub_->task_ended(); }
+
  private:
   std::shared_ptr<detail::HubState> hub_;
-  std::shared_ptr<detail::HubState::Node> node_;
+  std::shared_ptr<detail::HubNode> node_;
 };
 
-static_assert(Transport<InMemoryTransport>);
+static_assert(Transport<InMemoryTransport> && TimedTransport<InMemoryTransport>);
 
 }  // namespace syncbus::inline v1

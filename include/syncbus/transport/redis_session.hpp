@@ -1,4 +1,4 @@
-// One session with a Redis server: how it is made, and the I/O thread's loop while it lasts.
+// One session with a Redis server: how it is made, and what is done with it while it lasts.
 #pragma once
 
 #include <poll.h>
@@ -56,10 +56,11 @@ struct RedisSurroundings {
   RedisPublisher& publisher;
   ProblemReporter& problems;
   WakeFd& wake;
+  std::atomic<std::uint64_t>& live_session;  ///< set to 0 by who wants it reopened
   const std::atomic<bool>& stop;
 };
 
-/// Both connections of a session. Everything here runs on the I/O thread; RedisPublisher alone is shared.
+/// Both connections of a session. Everything here runs on one thread at a time; RedisPublisher alone is shared.
 class RedisSession {
  public:
   /// Connects, authenticates, checks the permissions, subscribes. Throws RedisFailure, or what the connector throws.
@@ -79,22 +80,35 @@ class RedisSession {
     publish_watch_.heard(now());
     subscribe_watch_.heard(now());
     around_.publisher.start(*publish_, number);
+    around_.live_session.store(number);
     around_.sink.on_ready(number, redis_max_message);
   }
 
-  /// Delivers and confirms until a connection breaks or the stop is set. What arrived before a break is still
-  /// delivered.
-  void serve() {
+  /// Delivers and confirms what is there, or waits until something is, or until the wake signal. Not after it has ended.
+  void serve() noexcept {
     try {
-      if (subscribe_) deliver_received();  // what came right behind the confirmation
-      while (!end_ && !around_.stop.load()) step();
+      if (std::exchange(first_, false)) {
+        if (subscribe_) deliver_received();  // what came right behind the confirmation
+      } else {
+        step();
+      }
     } catch (const std::exception& error) {
       fail(error.what());
     }
+  }
+
+  /// Nothing is written any more, except what the kernel takes of what had been. What arrived before the session ended by
+  /// itself is still delivered.
+  void finish() noexcept {
+    around_.live_session.store(0);
     around_.publisher.stop();
-    if (around_.stop.load()) return;
-    for (int i = 0; i != last_reads && receive_messages();) ++i;
-    for (int i = 0; i != last_reads && receive_answers();) ++i;
+    if (!end_) return;
+    try {
+      for (int i = 0; i != last_reads && receive_messages();) ++i;
+      for (int i = 0; i != last_reads && receive_answers();) ++i;
+    } catch (const std::exception&) {
+      return;  // no memory for it: it is lost with the session
+    }
   }
 
   /// Why it ended, once it has by itself.
@@ -102,6 +116,9 @@ class RedisSession {
 
   /// Whether the server accepted a broadcast.
   [[nodiscard]] bool confirmed_any() const noexcept { return confirmed_any_; }
+
+  /// Whether it ended because the engine asked for a new one.
+  [[nodiscard]] bool reopened() const noexcept { return reopened_; }
 
  private:
   static constexpr std::size_t small_buffer = std::size_t{16} << 10U;   // for answers
@@ -136,11 +153,18 @@ class RedisSession {
     const TimePoint due = subscribe_ ? (std::min)(publish_watch_.due(), subscribe_watch_.due()) : publish_watch_.due();
     ::poll(polled.data(), polled.size(), more ? 0 : poll_timeout(due));
     if (polled[0].revents != 0) around_.wake.drain();
+    if (around_.live_session.load() != number_) return reopen();
     if (subscribe_ && (polled[2].revents != 0 || subscribe_->may_hold_more())) receive_messages();
     if (polled[1].revents != 0 || publish_->may_hold_more()) receive_answers();
     if ((polled[1].revents & POLLOUT) != 0 && !around_.publisher.flush()) fail("the publish connection broke");
     if ((polled[2].revents & POLLOUT) != 0 && !subscribe_->flush()) fail("the subscribe connection broke");
     watch();
+  }
+
+  void reopen() {
+    reopened_ = true;
+    end_ = RedisEnd{Errc::not_connected, "the session with the Redis server is reopened because this node's own "
+                                         "heartbeat did not come back within the peer timeout"};
   }
 
   void watch() {
@@ -237,8 +261,10 @@ class RedisSession {
   IdleWatch subscribe_watch_{around_.settings.peer_timeout, now()};
   std::uint64_t number_ = 0;
   std::optional<std::uint64_t> confirmed_;  // the last frame that was, of those not told yet
+  bool first_ = true;
   bool confirmed_any_ = false;
   bool refused_ = false;
+  bool reopened_ = false;
   std::optional<RedisEnd> end_;
 };
 

@@ -1,16 +1,10 @@
-// The transport over Redis pub/sub: an I/O thread that makes one session after the other.
+// The transport over Redis pub/sub: two connections, and the I/O on them by a thread of its own or lent ones.
 #pragma once
 
-#include <poll.h>
-#include <signal.h>
-
-#include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
-#include <exception>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -19,8 +13,7 @@
 #include <thread>
 #include <utility>
 
-#include <syncbus/detail/backoff.hpp>
-#include <syncbus/detail/deadline.hpp>
+#include <syncbus/detail/no_sigpipe.hpp>
 #include <syncbus/detail/problem_reporter.hpp>
 #include <syncbus/detail/redis_url.hpp>
 #include <syncbus/detail/resp.hpp>
@@ -30,20 +23,13 @@
 #include <syncbus/transport/redis_connection.hpp>
 #include <syncbus/transport/redis_publisher.hpp>
 #include <syncbus/transport/redis_session.hpp>
+#include <syncbus/transport/redis_sessions.hpp>
 
 namespace syncbus::inline v1 {
 
-/// How sessions are made again after an interruption.
-struct RedisTuning {
-  Duration min_backoff = std::chrono::milliseconds{50};  ///< longest pause before the first attempt
-  Duration max_backoff = std::chrono::seconds{2};        ///< the pause doubles up to this
-  /// Limit of one attempt by URL (and never above connect_timeout): so long close() may have to wait for it.
-  Duration attempt_timeout = std::chrono::seconds{1};
-};
-
 /// Broadcasts go to `channel`, directed frames to `channel`.direct.<16 hex digits of the node>; channel names may hold
-/// any bytes. Two connections, one to publish and one to subscribe; all sink calls come from one I/O thread. Thread
-/// safety: as the concept says.
+/// any bytes. Two connections, one to publish and one to subscribe; sink calls come from whichever thread does the I/O, one at
+/// a time. Thread safety: as the concept says.
 class RedisTransport {
  public:
   /// A subscriber loses a message only when its connection is cut, which it sees; a publisher gets an answer to each.
@@ -72,13 +58,29 @@ class RedisTransport {
     settings_ = settings;
     channels_.direct = direct_channel(settings.self);
     broadcast_prefix_ = detail::resp_publish_prefix(channels_.broadcast);
-    thread_ = std::thread{[this, &sink]() noexcept { run(sink); }};
+    sessions_.emplace(detail::RedisSurroundings{endpoint_, channels_, settings_, sink, publisher_, problems_, wake_,
+                                                live_session_, closing_},
+                      tuning_, [this](const detail::RedisEnd* failure) { end_opening(failure); });
+    if (!settings.lends_threads) {
+      thread_ = std::thread{[this]() noexcept { static_cast<void>(serve(never_)); }};
+    }
     std::unique_lock lock{opening_mutex_};
-    opening_ended_.wait(lock, [this] { return opening_.ended; });
-    if (!opening_.error) return;
-    lock.unlock();
-    thread_.join();
-    throw std::system_error{opening_.error, opening_.sentence};
+    opening_.begun = true;
+    opening_changed_.notify_all();
+    opening_changed_.wait(lock, [this] { return opening_.ended; });
+    if (opening_.error) throw std::system_error{opening_.error, opening_.sentence};
+  }
+
+  /// See LendableTransport.
+  [[nodiscard]] bool serve(const std::atomic<bool>& leave) noexcept {
+    wait_for_opening();
+    const std::lock_guard serving{serving_mutex_};
+    const detail::NoSigpipe no_sigpipe;
+    while (!closing_.load() && !leave.load(std::memory_order_relaxed)) {
+      sessions_->step();
+      if (sessions_->failed()) return false;
+    }
+    return !closing_.load();
   }
 
   /// Writes to the socket, as far as the kernel takes it, and leaves a copy of the rest to the I/O thread.
@@ -90,17 +92,31 @@ class RedisTransport {
     if (publisher_.send(detail::resp_publish_prefix(direct_channel(node)), bytes)) wake_.signal();
   }
 
-  /// Waits for the I/O thread: for a sink call that is running, or an attempt to connect (attempt_timeout, or however
+  /// Leaves it to the I/O thread. Attempts to connect begin with the shortest pause again: the engine asks once in a
+  /// peer_timeout at most.
+  void reopen(std::uint64_t session) noexcept {
+    if (live_session_.compare_exchange_strong(session, 0)) wake_.signal();
+  }
+
+  /// Waits for whoever does the I/O: for a sink call that is running, or an attempt to connect (attempt_timeout, or however
   /// long the caller's connector takes).
   void close() noexcept {
     closing_.store(true);
     wake_.signal();
+    {
+      const std::lock_guard lock{opening_mutex_};
+      opening_.begun = true;
+      opening_changed_.notify_all();
+    }
     if (thread_.joinable()) thread_.join();
+    const std::lock_guard serving{serving_mutex_};
+    if (sessions_) sessions_->close();
   }
 
  private:
   /// What open() waits for: how the first attempt went.
   struct Opening {
+    bool begun = false;
     bool ended = false;
     std::error_code error{};
     std::string sentence{};
@@ -117,68 +133,20 @@ class RedisTransport {
   [[nodiscard]] std::string direct_channel(NodeId node) const {
     return channels_.broadcast + ".direct." + to_string(node);
   }
-  [[nodiscard]] static TimePoint now() noexcept { return std::chrono::steady_clock::now(); }
-
-  // --- the I/O thread ---
-
-  void run(TransportSink& sink) noexcept {
-    block_sigpipe();
-    detail::ProblemReporter problems;
-    const detail::RedisSurroundings around{endpoint_,  channels_, settings_, sink,
-                                           publisher_, problems,  wake_,     closing_};
-    const auto seed = settings_.self.value ^ static_cast<std::uint64_t>(now().time_since_epoch().count());
-    detail::Backoff backoff{tuning_.min_backoff, tuning_.max_backoff, seed};
-    for (std::uint64_t sessions = 0; !closing_.load(); pause(backoff.next())) {
-      const Duration limit =
-          sessions == 0 ? settings_.connect_timeout : (std::min)(settings_.connect_timeout, tuning_.attempt_timeout);
-      const std::optional<detail::RedisEnd> failure = attempt(around, detail::deadline_after(limit), sessions, backoff);
-      if (!failure) continue;
-      if (sessions == 0) return end_opening({true, make_error_code(failure->code), failure->sentence});
-      if (!closing_.load()) problems.report(sink, make_error_code(failure->code), failure->sentence, now());
-    }
+  /// Lent threads may be here first.
+  void wait_for_opening() {
+    std::unique_lock lock{opening_mutex_};
+    opening_changed_.wait(lock, [this] { return opening_.begun; });
   }
 
-  /// Makes a session and holds it to its end. Returns what went wrong.
-  std::optional<detail::RedisEnd> attempt(const detail::RedisSurroundings& around, TimePoint deadline,
-                                          std::uint64_t& sessions, detail::Backoff& backoff) {
-    try {
-      detail::RedisSession session{around, deadline};
-      session.begin(++sessions);
-      if (sessions == 1) end_opening({true, {}, {}});
-      session.serve();
-      if (closing_.load()) return std::nullopt;
-      if (session.confirmed_any()) backoff.reset();
-      around.sink.on_interrupted();
-      return session.end();
-    } catch (const detail::RedisFailure& failure) {
-      return detail::RedisEnd{failure.code(), failure.what()};
-    } catch (const std::exception& error) {
-      return detail::RedisEnd{Errc::not_connected, std::string{"the RedisConnector threw: "} + error.what()};
-    } catch (...) {
-      return detail::RedisEnd{Errc::not_connected, "the RedisConnector threw"};
-    }
-  }
-
-  /// hiredis, and OpenSSL below it, write without MSG_NOSIGNAL: on this thread the signal then waits for ever.
-  static void block_sigpipe() noexcept {
-    sigset_t signals;
-    ::sigemptyset(&signals);
-    ::sigaddset(&signals, SIGPIPE);
-    ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  }
-
-  void pause(Duration delay) noexcept {
-    const TimePoint until = now() + delay;
-    while (!closing_.load() && now() < until) {
-      pollfd waited{wake_.fd(), POLLIN, 0};
-      if (::poll(&waited, 1, detail::poll_timeout(until)) > 0) wake_.drain();
-    }
-  }
-
-  void end_opening(Opening opening) {
+  void end_opening(const detail::RedisEnd* failure) {
     const std::lock_guard lock{opening_mutex_};
-    opening_ = std::move(opening);
-    opening_ended_.notify_one();
+    opening_.ended = true;
+    if (failure != nullptr) {
+      opening_.error = make_error_code(failure->code);
+      opening_.sentence = failure->sentence;
+    }
+    opening_changed_.notify_all();
   }
 
   detail::RedisEndpoint endpoint_;
@@ -188,13 +156,18 @@ class RedisTransport {
   std::string broadcast_prefix_;
   detail::RedisPublisher publisher_;
   detail::WakeFd wake_;
+  std::atomic<std::uint64_t> live_session_ = 0;  // 0: none, or the engine wants it reopened
   std::atomic<bool> closing_ = false;
   std::mutex opening_mutex_;
-  std::condition_variable opening_ended_;
+  std::condition_variable opening_changed_;
   Opening opening_;
+  detail::ProblemReporter problems_;
+  const std::atomic<bool> never_ = false;
+  std::mutex serving_mutex_;  ///< held by whoever does the I/O
+  std::optional<detail::RedisSessions> sessions_;
   std::thread thread_;  // uses all of the above
 };
 
-static_assert(Transport<RedisTransport>);
+static_assert(Transport<RedisTransport> && LendableTransport<RedisTransport>);
 
 }  // namespace syncbus::inline v1

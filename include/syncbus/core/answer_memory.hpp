@@ -1,0 +1,95 @@
+// What became of events that others await, as far as this node knows: so that a question has the same answer again.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include <syncbus/core/acknowledgement_frame.hpp>
+#include <syncbus/event.hpp>
+
+namespace syncbus::inline v1::core {
+
+/// An events frame, by its publisher and sequence.
+struct FrameName {
+  NodeId publisher;
+  std::uint64_t sequence = 0;
+
+  friend bool operator==(const FrameName&, const FrameName&) = default;
+};
+
+struct FrameNameHash {
+  [[nodiscard]] std::size_t operator()(const FrameName& name) const noexcept {
+    return static_cast<std::size_t>((name.publisher.value ^ name.sequence) * 0x9E3779B97F4A7C15U);
+  }
+};
+
+/// Remembers frames with awaited events: that they wait for the dispatcher, then what their handlers said. At most
+/// `max_answers` frames and runs; the oldest frame is forgotten first. Who asks about a forgotten one gets it dispatched
+/// and answered once more, which is safe.
+class AnswerMemory {
+ public:
+  explicit AnswerMemory(std::size_t max_answers) noexcept : max_answers_{(std::max)(max_answers, std::size_t{1})} {}
+
+  /// A frame was queued behind position `position` of the queue: until that is settled its events are pending.
+  void queued(FrameName name, std::uint64_t position) {
+    const auto [place, fresh] = frames_.try_emplace(name);
+    place->second.position = position;
+    if (fresh) order_.push_back(name);
+    make_room(1);
+  }
+
+  /// Handlers have returned from events of a frame. Not applied and applied once more: the later word counts.
+  void answered(const Acknowledgement& answer) {
+    const auto frame = frames_.find({answer.publisher, answer.sequence});
+    if (frame == frames_.end()) return;
+    frame->second.runs.push_back({answer.index, answer.count, answer.status});
+    ++runs_;
+    make_room(0);
+  }
+
+  /// What is known about one event; none: nothing, or that it went under in a resync.
+  [[nodiscard]] std::optional<AcknowledgementStatus> find(FrameName name, std::uint32_t index,
+                                                          std::uint64_t settled) const {
+    const auto frame = frames_.find(name);
+    if (frame == frames_.end()) return std::nullopt;
+    const auto& runs = frame->second.runs;
+    const auto run = std::find_if(runs.rbegin(), runs.rend(), [index](const Run& candidate) {
+      return index >= candidate.index && index - candidate.index < candidate.count;
+    });
+    if (run != runs.rend()) return run->status;
+    if (settled < frame->second.position) return AcknowledgementStatus::pending;
+    return std::nullopt;
+  }
+
+ private:
+  struct Run {
+    std::uint32_t index;
+    std::uint32_t count;
+    AcknowledgementStatus status;
+  };
+  struct Frame {
+    std::uint64_t position = 0;
+    std::vector<Run> runs;
+  };
+
+  void make_room(std::size_t kept) {
+    while (frames_.size() + runs_ > max_answers_ && order_.size() > kept) {
+      const auto oldest = frames_.find(order_.front());
+      runs_ -= oldest->second.runs.size();
+      frames_.erase(oldest);
+      order_.pop_front();
+    }
+  }
+
+  std::size_t max_answers_;
+  std::size_t runs_ = 0;
+  std::unordered_map<FrameName, Frame, FrameNameHash> frames_;
+  std::deque<FrameName> order_;
+};
+
+}  // namespace syncbus::inline v1::core

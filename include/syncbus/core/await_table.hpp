@@ -1,0 +1,396 @@
+// The awaits of one publisher: which events they are about, who answered, when to ask again, and how each ended.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <system_error>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include <syncbus/core/acknowledgement_outbox.hpp>
+#include <syncbus/core/frame_ring.hpp>
+#include <syncbus/core/quorum_tracker.hpp>
+#include <syncbus/error.hpp>
+#include <syncbus/event.hpp>
+#include <syncbus/metrics.hpp>
+#include <syncbus/options.hpp>
+#include <syncbus/quorum.hpp>
+
+namespace syncbus::inline v1::core {
+
+/// Names an await of this node, also before its events have a sequence.
+using Ticket = std::uint64_t;
+
+struct AwaitRequest {
+  Quorum quorum{1};
+  std::uint32_t events = 1;
+  TimePoint deadline{};
+  bool heard_here = true;      ///< this node's own subscribers hear the events: heard_here() will be called for each
+  bool heard_elsewhere = true; ///< they are broadcast
+};
+
+/// How an await ended. No error: its quorum is satisfied.
+struct AwaitCompletion {
+  Ticket ticket = 0;
+  std::error_code error{};
+  std::vector<NodeId> replicas{};
+};
+
+/// An await fails early only when nothing more can come: what the table has to know for that.
+struct AwaitConditions {
+  bool reachable = false;   ///< the transport is ready and the join window over
+  Duration answer_time{};   ///< within it whoever hears a broadcast has answered
+};
+
+/// When nodes without a matching subscriber answer at the latest, and how long questions wait for one another.
+inline constexpr Duration no_subscriber_delay = std::chrono::milliseconds{20};
+
+/// Electorate, of the template parameters: as QuorumTracker::verdict takes it; `for_each` visits the peers that can answer.
+class AwaitTable final : public FrameKeeper {
+ public:
+  /// `max_bytes` bounds the frames that are kept for awaits beyond the ring, and the events that wait for the ring.
+  AwaitTable(NodeId self, std::size_t max_awaits, std::size_t max_bytes, Metrics& metrics) noexcept
+      : self_{self}, max_awaits_{max_awaits}, max_bytes_{max_bytes}, metrics_{metrics} {}
+
+  AwaitTable(const AwaitTable&) = delete;
+  AwaitTable& operator=(const AwaitTable&) = delete;
+  ~AwaitTable() = default;
+
+  /// None: too many are open, or hold too much memory.
+  [[nodiscard]] std::optional<Ticket> open(const AwaitRequest& request, TimePoint now) {
+    if (waiting_bytes_ >= max_bytes_) drop_ended();
+    const bool frames_are_kept = saving_failed_ && !saved_.empty();
+    if (awaits_.size() >= max_awaits_ || frames_are_kept || waiting_bytes_ >= max_bytes_) return std::nullopt;
+    const Ticket ticket = ++last_ticket_;
+    const auto place = awaits_.try_emplace(ticket, request, now).first;
+    schedule(ticket, place->second, request.deadline);
+    return ticket;
+  }
+
+  /// All of its events are on their way; with nobody to wait for, it ends here.
+  template <class Electorate>
+  void submitted(Ticket ticket, const Electorate& electorate) {
+    if (const auto await = awaits_.find(ticket); await != awaits_.end()) judge(await, electorate);
+  }
+
+  // --- where its events are
+
+  /// An event of the await is in the ring.
+  void placed(Ticket ticket, std::uint32_t event, EventPlace place) {
+    const auto await = awaits_.find(ticket);
+    if (await == awaits_.end()) return;
+    waiters_.emplace(place, Waiter{ticket, event});
+    await->second.places.push_back(place);
+  }
+
+  /// There is no room in the ring. The event itself goes the way of all that have to wait, in its place among them; for the
+  /// answers it is sent once more behind those, as an invalidation: a second time does no harm.
+  void wait_for_room(Ticket ticket, std::uint32_t event, const WireEvent& what) {
+    const bool lease = what.type == EventType::lease_revoked;
+    waiting_.push_back({ticket, event, lease ? what.type : EventType::invalidate, std::string{what.key}, what.version});
+    waiting_bytes_ += bytes_of(waiting_.back());
+  }
+
+  /// The first event that waits for room, of an await that is still open.
+  [[nodiscard]] std::optional<WireEvent> first_waiting() {
+    while (!waiting_.empty() && !awaits_.contains(waiting_.front().ticket)) drop_waiting();
+    if (waiting_.empty()) return std::nullopt;
+    const Waiting& first = waiting_.front();
+    return WireEvent{.type = first.type, .key = first.key, .version = first.version, .awaited = true};
+  }
+  void placed_first_waiting(EventPlace place) {
+    placed(waiting_.front().ticket, waiting_.front().event, place);
+    drop_waiting();
+  }
+  /// No frame can take it any more: its await ends at the deadline.
+  void drop_first_waiting() { drop_waiting(); }
+
+  /// A frame went to the transport; `answer_time` as in AwaitConditions.
+  void handed_over(std::uint64_t sequence, TimePoint now, Duration answer_time) {
+    if (waiters_.empty()) return;
+    for (auto at = waiters_.lower_bound({sequence, 0}); at != waiters_.end() && at->first.sequence == sequence; ++at) {
+      Await& await = awaits_.at(at->second.ticket);
+      await.handed_over += std::exchange(at->second.handed_over, true) ? 0U : 1U;
+      if (await.handed_over == await.request.events) {
+        schedule(at->second.ticket, await, now + (std::max)(first_question_after, answer_time));
+      }
+    }
+  }
+
+  // --- answers
+
+  /// This node's own handlers have returned from an event.
+  template <class Electorate>
+  void heard_here(Ticket ticket, std::uint32_t event, AcknowledgementStatus status, const Electorate& electorate) {
+    const auto await = awaits_.find(ticket);
+    if (await == awaits_.end() || !await->second.tracker.answer(self_, event, status)) return;
+    judge(await, electorate);
+  }
+
+  template <class Electorate>
+  void acknowledged(NodeId from, const Acknowledgement& run, TimePoint now, const Electorate& electorate) {
+    std::vector<Ticket> changed;
+    for (auto at = waiters_.lower_bound({run.sequence, run.index});
+         at != waiters_.end() && at->first.sequence == run.sequence && at->first.index - run.index < run.count; ++at) {
+      Await& await = awaits_.at(at->second.ticket);
+      if (!await.tracker.answer(from, at->second.event, run.status)) continue;
+      if (run.status == AcknowledgementStatus::applied) metrics_.acknowledgement_latency.record(now - await.submitted_at);
+      changed.push_back(at->second.ticket);
+    }
+    for (const Ticket ticket : changed) {
+      if (const auto await = awaits_.find(ticket); await != awaits_.end()) judge(await, electorate);
+    }
+  }
+
+  // --- time
+
+  /// A session begins: what was asked in the last one may have been lost with it.
+  void begin_session() noexcept {
+    for (auto& [ticket, await] : awaits_) await.asked_everyone_at.reset();
+  }
+
+  [[nodiscard]] TimePoint due() const noexcept {
+    return agenda_.empty() ? (TimePoint::max)() : agenda_.begin()->first;
+  }
+
+  /// Ends what is due to end and puts the questions that are due into `questions`.
+  template <class Electorate>
+  void tick(TimePoint now, const AwaitConditions& conditions, const Electorate& electorate,
+            AcknowledgementOutbox& questions) {
+    while (due() <= now) {
+      const auto await = awaits_.find(agenda_.begin()->second);
+      if (now >= await->second.request.deadline) {
+        finish(await, Errc::quorum_not_satisfied);
+      } else {
+        review(await, now, conditions, electorate, questions);
+      }
+    }
+  }
+
+  /// Who can answer has changed.
+  template <class Electorate>
+  void electorate_changed(const Electorate& electorate) {
+    for (auto await = awaits_.begin(); await != awaits_.end();) judge(await++, electorate);
+  }
+
+  void cancel(Ticket ticket, Errc why) {
+    if (const auto await = awaits_.find(ticket); await != awaits_.end()) finish(await, why);
+  }
+  void cancel_all(Errc why) {
+    while (!awaits_.empty()) finish(awaits_.begin(), why);
+  }
+
+  /// Whether one ended since the last call.
+  [[nodiscard]] bool grew() noexcept { return std::exchange(grew_, false); }
+  [[nodiscard]] std::optional<AwaitCompletion> take_completion() {
+    if (completions_.empty()) return std::nullopt;
+    AwaitCompletion completion = std::move(completions_.front());
+    completions_.pop_front();
+    return completion;
+  }
+
+  // --- frames that the ring no longer has
+
+  void before_overwriting(std::uint64_t sequence, Bytes frame) noexcept override {
+    const auto waiter = waiters_.lower_bound({sequence, 0});
+    if (waiter == waiters_.end() || waiter->first.sequence != sequence) return;
+    saving_failed_ = frame.size() > max_bytes_ - saved_bytes_;
+    if (saving_failed_) return;  // as without memory
+    try {
+      saved_.emplace(sequence, std::vector<std::byte>{frame.begin(), frame.end()});
+      saved_bytes_ += frame.size();
+    } catch (const std::bad_alloc&) {
+      return;  // who misses the frame cannot answer: the await ends at its deadline
+    }
+  }
+  [[nodiscard]] std::optional<Bytes> find_saved(std::uint64_t sequence) const noexcept {
+    const auto frame = saved_.find(sequence);
+    return frame == saved_.end() ? std::nullopt : std::optional<Bytes>{frame->second};
+  }
+  [[nodiscard]] std::size_t saved_bytes() const noexcept { return saved_bytes_; }
+
+ private:
+  static constexpr Duration first_question_after = no_subscriber_delay + std::chrono::milliseconds{5};
+  static constexpr Duration longest_pause = std::chrono::milliseconds{400};
+
+  struct Await {
+    Await(const AwaitRequest& what, TimePoint now)
+        : request{what}, submitted_at{now}, tracker{what.quorum, what.events} {}
+
+    AwaitRequest request;
+    TimePoint submitted_at;
+    QuorumTracker tracker;
+    std::vector<EventPlace> places{};
+    std::uint32_t handed_over = 0;
+    TimePoint due{};
+    Duration pause = first_question_after;
+    std::optional<TimePoint> asked_everyone_at{};
+  };
+  using Awaits = std::unordered_map<Ticket, Await>;
+
+  struct Waiter {
+    Ticket ticket;
+    std::uint32_t event;
+    bool handed_over = false;
+  };
+
+  struct Waiting {
+    Ticket ticket;
+    std::uint32_t event;
+    EventType type;
+    std::string key;
+    std::uint64_t version;
+  };
+
+  struct PlaceOrder {
+    [[nodiscard]] bool operator()(const EventPlace& a, const EventPlace& b) const noexcept {
+      return std::pair{a.sequence, a.index} < std::pair{b.sequence, b.index};
+    }
+  };
+
+  /// Those who can answer an await: the peers if it was broadcast, this node if its subscribers heard it.
+  template <class Electorate>
+  struct Voters {
+    const Electorate& peers;
+    const AwaitRequest& request;
+    NodeId self;
+
+    template <class Visit>
+    void for_each(const Visit& visit) const {
+      if (request.heard_here) visit(self);
+      if (request.heard_elsewhere) peers.for_each(visit);
+    }
+    [[nodiscard]] auto zone_of(NodeId node) const { return peers.zone_of(node); }
+  };
+
+  /// No answer can be under way any more: all were given, again after everyone was asked, and nobody was out of reach.
+  [[nodiscard]] static bool may_fail_early(const Await& await, TimePoint now, const AwaitConditions& conditions) noexcept {
+    return conditions.reachable && await.asked_everyone_at &&
+           now - *await.asked_everyone_at >= conditions.answer_time;
+  }
+
+  template <class Electorate>
+  [[nodiscard]] QuorumVerdict verdict(const Await& await, const Electorate& electorate) const {
+    return await.tracker.verdict(Voters<Electorate>{electorate, await.request, self_});
+  }
+
+  template <class Electorate>
+  void judge(Awaits::iterator await, const Electorate& electorate) {
+    switch (verdict(await->second, electorate)) {
+      case QuorumVerdict::satisfied: finish(await, {}); return;
+      case QuorumVerdict::impossible:
+        if (!await->second.request.heard_elsewhere) finish(await, Errc::quorum_not_satisfied);
+        return;
+      case QuorumVerdict::pending: return;
+    }
+  }
+
+  template <class Electorate>
+  void review(Awaits::iterator at, TimePoint now, const AwaitConditions& conditions, const Electorate& electorate,
+              AcknowledgementOutbox& questions) {
+    Await& await = at->second;
+    const bool out = await.request.heard_elsewhere && await.handed_over == await.request.events;
+    if (!out) return schedule(at->first, await, await.request.deadline);  // hastened when the last frame goes out
+    const QuorumVerdict word = verdict(await, electorate);
+    if (word == QuorumVerdict::satisfied) return finish(at, {});
+    if (word == QuorumVerdict::impossible && may_fail_early(await, now, conditions)) {
+      return finish(at, Errc::quorum_not_satisfied);
+    }
+    if (conditions.reachable) ask(await, word, now, electorate, questions);
+    Duration pause = await.pause;
+    if (word == QuorumVerdict::impossible && await.asked_everyone_at) pause = conditions.answer_time;
+    await.pause = (std::min)(2 * await.pause, longest_pause);
+    schedule(at->first, await, now + pause);
+  }
+
+  /// Those whose answers are missing; before giving up, once, everybody: there may be one that was never heard.
+  template <class Electorate>
+  void ask(Await& await, QuorumVerdict word, TimePoint now, const Electorate& electorate,
+           AcknowledgementOutbox& questions) {
+    if (word == QuorumVerdict::impossible) {
+      if (!await.asked_everyone_at) ask_one(await, NodeId{}, now, questions);
+      await.asked_everyone_at = await.asked_everyone_at.value_or(now);
+      return;
+    }
+    electorate.for_each([&](NodeId node) {
+      if (!await.tracker.complete(node)) ask_one(await, node, now, questions);
+    });
+  }
+
+  void ask_one(const Await& await, NodeId node, TimePoint now, AcknowledgementOutbox& questions) const {
+    for (const EventPlace& place : await.places) {
+      questions.add(node, {self_, place.sequence, place.index, 1, AcknowledgementStatus::requested}, now);
+    }
+  }
+
+  void schedule(Ticket ticket, Await& await, TimePoint at) {
+    agenda_.erase({await.due, ticket});
+    await.due = (std::min)(at, await.request.deadline);
+    agenda_.insert({await.due, ticket});
+  }
+
+  void finish(Awaits::iterator at, std::error_code error) {
+    Await& await = at->second;
+    ++(error ? metrics_.quorums_not_satisfied : metrics_.quorums_satisfied);
+    completions_.push_back({at->first, error, await.tracker.replicas()});
+    grew_ = true;
+    agenda_.erase({await.due, at->first});
+    for (const EventPlace& place : await.places) forget(place, at->first);
+    awaits_.erase(at);
+  }
+
+  void forget(EventPlace place, Ticket ticket) {
+    for (auto [first, last] = waiters_.equal_range(place); first != last;) {
+      first = first->second.ticket == ticket ? waiters_.erase(first) : std::next(first);
+    }
+    const auto other = waiters_.lower_bound({place.sequence, 0});
+    if (other != waiters_.end() && other->first.sequence == place.sequence) return;
+    if (const auto frame = saved_.find(place.sequence); frame != saved_.end()) {
+      saved_bytes_ -= frame->second.size();
+      saved_.erase(frame);
+      saving_failed_ = false;
+    }
+  }
+
+  [[nodiscard]] static std::size_t bytes_of(const Waiting& event) noexcept { return sizeof(Waiting) + event.key.size(); }
+
+  void drop_waiting() {
+    waiting_bytes_ -= bytes_of(waiting_.front());
+    waiting_.pop_front();
+  }
+
+  /// Nobody waits any more for events of awaits that have ended.
+  void drop_ended() {
+    std::erase_if(waiting_, [this](const Waiting& event) {
+      if (awaits_.contains(event.ticket)) return false;
+      waiting_bytes_ -= bytes_of(event);
+      return true;
+    });
+  }
+
+  NodeId self_;
+  std::size_t max_awaits_;
+  std::size_t max_bytes_;
+  Metrics& metrics_;
+  Ticket last_ticket_ = 0;
+  Awaits awaits_;
+  std::set<std::pair<TimePoint, Ticket>> agenda_;
+  std::multimap<EventPlace, Waiter, PlaceOrder> waiters_;
+  std::deque<Waiting> waiting_;
+  std::size_t waiting_bytes_ = 0;
+  std::map<std::uint64_t, std::vector<std::byte>> saved_;
+  std::size_t saved_bytes_ = 0;
+  bool saving_failed_ = false;  ///< the last time: there was no room for one more
+  std::deque<AwaitCompletion> completions_;
+  bool grew_ = false;
+};
+
+}  // namespace syncbus::inline v1::core

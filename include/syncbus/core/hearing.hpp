@@ -1,0 +1,321 @@
+// How a node hears its peers: who is met, what is missing of whom, what is asked for again, and what has to become a resync.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include <syncbus/core/actions.hpp>
+#include <syncbus/core/codec.hpp>
+#include <syncbus/core/membership.hpp>
+#include <syncbus/core/pending_events.hpp>
+#include <syncbus/core/receiving.hpp>
+#include <syncbus/core/repair_answers.hpp>
+#include <syncbus/event.hpp>
+#include <syncbus/metrics.hpp>
+#include <syncbus/options.hpp>
+
+namespace syncbus::inline v1::core {
+
+/// The one rule of reconciliation lives here. Whatever tells that a peer's last sequence is L (a frame, a heartbeat, after a
+/// join, a reconnect, a heal):
+///
+///  * the peer has a tracker: what is missing up to L is a gap, and is asked for. What its history no longer has, or what does
+///    not come within `repair_timeout` while the peer is heard, becomes a resync.
+///  * it has none: L is the baseline. Was there a subscriber already that could have heard those L, they are asked for if they
+///    are few and history still has all; otherwise they become a resync.
+///
+/// A resync is raised once for a loss, with its cause: *joined* for a stranger's past, *interrupted* for what was lost while
+/// we were cut off, *unrepairable* for what was lost while we were not, *peer_lost* for a peer that fell silent.
+class Hearing {
+ public:
+  static constexpr std::uint64_t few_missing = 64;  ///< of a stranger's past: so much is repaired, more is a resync
+
+  Hearing(const ProtocolOptions& options, Metrics& metrics)
+      : options_{options}, metrics_{metrics}, membership_{options}, receiving_{options, metrics} {}
+
+  [[nodiscard]] Membership& membership() noexcept { return membership_; }
+  [[nodiscard]] const Membership& membership() const noexcept { return membership_; }
+  [[nodiscard]] Receiving& receiving() noexcept { return receiving_; }
+  [[nodiscard]] const Receiving& receiving() const noexcept { return receiving_; }
+
+  /// Whether anybody on this node hears other nodes; without one nothing can be lost.
+  void listening(bool listening) noexcept { listening_ = listening; }
+
+  void begin_session(std::uint64_t session, TimePoint now) noexcept {
+    session_ = session;
+    membership_.begin_session(now);
+    for (const NodeId id : gapped_) {
+      if (PeerState* const peer = membership_.peers().find(id)) peer->repair.restart(now);
+    }
+    if (options_.publish_only) cut_off_since_.reset();
+  }
+
+  /// From now on, or from some time before, nothing of others may have come.
+  void cut_off(TimePoint now) noexcept {
+    if (!cut_off_since_) cut_off_since_ = membership_.own().heard_until().value_or(now);
+    cut_off_until_.reset();
+    cut_off_in_ = session_;
+  }
+
+  // --- what comes in
+
+  /// A frame of whatever kind came from a node: if it is a known peer, it is not silent.
+  void heard_from(NodeId origin, TimePoint now) noexcept {
+    if (PeerState* const peer = membership_.peers().find(origin)) hear(*peer, now);
+  }
+
+  /// An events frame, by itself or, `repaired`, inside a repair.
+  void on_events(const EventsView& events, Bytes frame, bool repaired, TimePoint now) {
+    const NodeId origin = events.origin();
+    const std::uint64_t sequence = events.sequence();
+    PeerState* const peer = find_or_meet(origin, {sequence - 1, 0}, now);
+    const bool whole = peer->tracker.missing().empty();
+    const auto seen = peer->tracker.observe(sequence);
+    note(*peer, origin, seen, whole, !repaired, now);
+    const bool wanted = receiving_.take_wanted({origin, sequence});
+    if (!seen.fresh && !wanted) {
+      ++metrics_.duplicates;
+      return;
+    }
+    if (seen.late) peer->repair.filled(now);
+    if (repaired) ++metrics_.frames_repaired;
+    receiving_.push(events, frame, seen.late || !seen.fresh);
+  }
+
+  /// A heartbeat of a peer's. `directed`: to us alone, so that it has no place in the common order.
+  void on_heartbeat(NodeId origin, const HeartbeatView& heartbeat, bool directed, TimePoint now) {
+    if (directed && listening_ && first_session_is_whole() && membership_.peers().find(origin) == nullptr) {
+      return;  // it may have overtaken frames that are under way: the next broadcast cannot
+    }
+    PeerState* const peer = find_or_meet(origin, {heartbeat.last_sequence, heartbeat.oldest_sequence}, now);
+    membership_.peers().change(*peer, [&](PeerState& changed) { changed.introduce(heartbeat); });
+    if (!directed) membership_.received(origin, *peer, heartbeat.number);
+    const bool whole = peer->tracker.missing().empty();
+    note(*peer, origin, peer->tracker.announce(heartbeat.last_sequence), whole, true, now);
+    if (heartbeat.oldest_sequence > 1 && peer->tracker.abandon(heartbeat.oldest_sequence - 1)) lost(*peer, origin);
+    claim(*peer, heartbeat);
+    if (heartbeat.answer_me) {
+      peer->repair.restart(now);  // it was away: what we asked for meanwhile it never heard
+      membership_.asked(origin, now);
+    }
+    if (heartbeat.goodbye) electorate_changed_ = true;
+  }
+
+  /// A heartbeat of our own came back: until now we heard, so who was silent is.
+  void on_own_heartbeat(std::uint64_t number, TimePoint now) {
+    membership_.returned(number, now);
+    membership_.peers().for_each([&](NodeId id, PeerState& peer) {
+      if (!peer.gone && membership_.silent(peer)) note_silence(id, peer);
+    });
+  }
+
+  /// A valid frame of a version from the future may say anything. At most one resync a heartbeat interval, since each such
+  /// frame says the same.
+  void on_other_version(TimePoint now) noexcept {
+    if (incompatible_since_ && now - *incompatible_since_ < options_.heartbeat) return;
+    incompatible_since_ = now;
+    raise({ResyncCause::incompatible, {}});
+  }
+
+  // --- time
+
+  /// `connected`: there is a session, so that what is asked for can come; without one nothing is given up.
+  void tick(TimePoint now, bool connected) {
+    if (membership_.close_window(now)) end_window();
+    std::erase_if(gapped_, [this](NodeId id) {
+      const PeerState* const peer = membership_.peers().find(id);
+      return peer == nullptr || peer->tracker.missing().empty();
+    });
+    if (!connected) return;
+    for (const NodeId id : gapped_) {
+      PeerState& peer = *membership_.peers().find(id);
+      if (now >= gives_up_at(peer) && peer.tracker.abandon()) lost(peer, id);
+    }
+  }
+
+  /// When tick() or next_request() has something to do.
+  [[nodiscard]] TimePoint due(bool connected) const noexcept {
+    TimePoint due = membership_.window_ends();
+    if (!connected) return due;
+    for (const NodeId id : gapped_) {
+      const PeerState* const peer = membership_.peers().find(id);
+      if (peer == nullptr || peer->tracker.missing().empty()) continue;
+      if (peer->repairs()) due = (std::min)(due, peer->repair.due());
+      due = (std::min)(due, gives_up_at(*peer));
+    }
+    return due;
+  }
+
+  struct Request {
+    NodeId publisher{};
+    std::size_t bytes = 0;
+  };
+
+  /// Writes a repair request that is due now, into `out`, which has max_repair_request_bytes.
+  [[nodiscard]] std::optional<Request> next_request(std::span<std::byte> out, TimePoint now) {
+    if (const auto wanted = receiving_.next_wanted()) {
+      const SequenceRange one{wanted->sequence, wanted->sequence};
+      return request(out, wanted->publisher, {&one, 1});
+    }
+    for (const NodeId id : gapped_) {
+      PeerState* const peer = membership_.peers().find(id);
+      if (peer == nullptr || !peer->repairs() || peer->tracker.missing().empty() || peer->repair.due() > now) continue;
+      peer->repair.asked(now, (std::min)(peer->tracker.missing_count(), std::uint64_t{RepairAnswers::max_waiting}));
+      return request(out, id, peer->tracker.missing());
+    }
+    return std::nullopt;
+  }
+
+  // --- what can be seen
+
+  /// How long ago something may have been published that was not heard yet: of the peers that are heard, the worst.
+  [[nodiscard]] Duration staleness(TimePoint now) noexcept {
+    const std::uint64_t pushed = receiving_.inbox().pushed();
+    const std::uint64_t settled = receiving_.inbox().settled();
+    if (cut_off_until_ && settled >= *cut_off_until_) {
+      cut_off_since_.reset();
+      cut_off_until_.reset();
+    }
+    TimePoint fresh_at = cut_off_since_.value_or(now);
+    membership_.peers().for_each([&](NodeId, PeerState& peer) {
+      if (!peer.live() || peer.publish_only) return;  // who hears nobody can prove nothing
+      if (!held_back_) peer.freshness.prove(peer.tracker, pushed, settled);
+      fresh_at = (std::min)(fresh_at, peer.freshness.fresh_at());
+    });
+    return now - fresh_at;
+  }
+
+  /// Whether who can answer an await has changed since the last call.
+  [[nodiscard]] bool electorate_changed() noexcept { return std::exchange(electorate_changed_, false); }
+
+ private:
+  /// What a peer says about its frames.
+  struct Extent {
+    std::uint64_t last = 0;
+    std::uint64_t oldest = 0;  ///< in its history; 0: not said
+  };
+
+  /// Whether whatever anybody published since this node began has come: then a stranger's past is none of ours.
+  [[nodiscard]] bool first_session_is_whole() const noexcept {
+    return options_.lossless_sessions && session_ == 1 && !membership_.peers().forgot();
+  }
+
+  [[nodiscard]] PeerState* find_or_meet(NodeId origin, Extent extent, TimePoint now) {
+    if (PeerState* const known = membership_.peers().find(origin)) {
+      hear(*known, now);
+      return known;
+    }
+    const bool owed = listening_ && extent.last != 0 && !first_session_is_whole();
+    const bool repairable = extent.last <= few_missing && extent.oldest <= 1;
+    if (const auto forgotten = membership_.peers().next_forgotten()) forget(*forgotten);
+    PeerState& peer = membership_.peers().add(origin, owed && repairable ? 0 : extent.last, now);
+    peer.reconciled_in = session_;
+    membership_.stranger_met(now);
+    electorate_changed_ = true;
+    if (owed && !repairable) {
+      membership_.reopen_window(now);
+      raise({ResyncCause::joined, origin});
+    }
+    return &peer;
+  }
+
+  /// Nobody will notice any more that something of this peer does not come.
+  void forget(NodeId id) {
+    const PeerState& peer = *membership_.peers().find(id);
+    const bool loss = peer.live() && silence_may_hide_loss(peer, options_.lossless_sessions, session_);
+    if (loss || !peer.tracker.missing().empty()) raise({ResyncCause::peer_lost, id});
+  }
+
+  [[nodiscard]] TimePoint gives_up_at(const PeerState& peer) const noexcept {
+    return peer.repair.gives_up_at(options_.repair_timeout, peer.last_heard, peer.gone);
+  }
+
+  void hear(PeerState& peer, TimePoint now) noexcept {
+    if (now > peer.overdue_at()) peer.repair.restart(now);
+    peer.last_heard = now;
+    if (!peer.silent) return;
+    membership_.peers().change(peer, [](PeerState& changed) { changed.silent = false; });
+    electorate_changed_ = true;
+  }
+
+  /// The tracker has learned something. `whole`: nothing was missing before. `current`: it is how far the peer is now; a
+  /// repair only tells how far it was.
+  void note(PeerState& peer, NodeId origin, const SequenceTracker::Observation& seen, bool whole, bool current,
+            TimePoint now) {
+    if (seen.given_up) lost(peer, origin);
+    const bool lost_in_outage = peer.reconciled_in != session_;
+    if (current) peer.reconciled_in = session_;
+    if (!seen.gap) return;
+    metrics_.gaps += seen.gap->last - seen.gap->first + 1;
+    peer.cut_off = lost_in_outage || (peer.cut_off && !whole);
+    if (std::ranges::find(gapped_, origin) == gapped_.end()) gapped_.push_back(origin);
+    const Duration delay = membership_.random_delay(repair_spread(membership_.peers().live()));
+    peer.repair.found(now, delay, whole);
+  }
+
+  /// What the heartbeat proves; while a resync is held back nothing is proved, and the next heartbeat says it again. What the
+  /// peer had accepted but not sent then counts too: until it is heard, nothing is fresh.
+  void claim(PeerState& peer, const HeartbeatView& heartbeat) noexcept {
+    const auto at = membership_.proved_by(heartbeat.newest_origin, heartbeat.newest_number);
+    const bool unknown = heartbeat.ahead == ahead_unknown || heartbeat.ahead > ahead_unknown - heartbeat.last_sequence;
+    if (!at || held_back_ || unknown) return;
+    const ReceiveQueue& inbox = receiving_.inbox();
+    peer.freshness.claim(*at, heartbeat.last_sequence + heartbeat.ahead, peer.tracker, inbox.pushed(), inbox.settled());
+  }
+
+  /// Something of a peer will not come any more.
+  void lost(const PeerState& peer, NodeId origin) {
+    raise({peer.cut_off ? ResyncCause::interrupted : ResyncCause::unrepairable, origin});
+  }
+
+  /// A silence that can have hidden nothing so far may do so yet, if we are cut off in its time: it stays in question.
+  void note_silence(NodeId id, PeerState& peer) {
+    if (peer.silent && !peer.silence_in_question) return;
+    if (!peer.silent) {
+      membership_.peers().change(peer, [](PeerState& changed) { changed.silent = true; });
+      electorate_changed_ = true;
+    }
+    const bool loss = silence_may_hide_loss(peer, options_.lossless_sessions, session_);
+    peer.silence_in_question = !loss;
+    peer.tracker.abandon();
+    if (loss) raise({ResyncCause::peer_lost, id});
+  }
+
+  /// Inside the join window what was lost before it waits for its end, and is one loss.
+  void raise(const Resync& resync) {
+    const bool of_the_past = resync.cause == ResyncCause::joined || resync.cause == ResyncCause::interrupted;
+    if (!of_the_past || !membership_.window_open()) return receiving_.push(resync);
+    held_back_ = held_back_ ? join(*held_back_, resync) : resync;
+  }
+
+  void end_window() {
+    if (held_back_) receiving_.push(*std::exchange(held_back_, std::nullopt));
+    if (cut_off_since_ && cut_off_in_ != session_) cut_off_until_ = receiving_.inbox().pushed();
+  }
+
+  [[nodiscard]] std::optional<Request> request(std::span<std::byte> out, NodeId publisher,
+                                               std::span<const SequenceRange> ranges) const {
+    return Request{publisher, encode_repair_request(out, options_.self, publisher, publisher, ranges)};
+  }
+
+  const ProtocolOptions& options_;
+  Metrics& metrics_;
+  Membership membership_;
+  Receiving receiving_;
+  std::uint64_t session_ = 0;
+  bool listening_ = false;
+  bool electorate_changed_ = false;
+  std::vector<NodeId> gapped_;                   ///< peers of whom something is missing, and some of whom nothing is any more
+  std::optional<Resync> held_back_;              ///< until the join window closes
+  std::optional<TimePoint> cut_off_since_;
+  std::uint64_t cut_off_in_ = 0;                 ///< our session that ended, or is deaf: only the next one ends it
+  std::optional<std::uint64_t> cut_off_until_;   ///< the position in the queue behind which it is over
+  std::optional<TimePoint> incompatible_since_;  ///< when the last resync for an unknown version was raised
+};
+
+}  // namespace syncbus::inline v1::core

@@ -1,0 +1,90 @@
+// When a node says how far it got: soon after its last frame, then ever more rarely, and never more than its share.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+#include <syncbus/options.hpp>
+
+namespace syncbus::inline v1::core {
+
+/// Deliveries a second that `nodes` nodes may cause together, told as the least time between two broadcasts of one of them:
+/// each is delivered to all.
+[[nodiscard]] inline Duration broadcast_spacing(std::size_t nodes, std::size_t control_rate) noexcept {
+  const double seconds = static_cast<double>(nodes) * static_cast<double>(nodes) /
+                         static_cast<double>((std::max)(control_rate, std::size_t{1}));
+  constexpr double most = 24.0 * 3600.0;
+  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>{(std::min)(seconds, most)});
+}
+
+/// The same for messages to one node.
+[[nodiscard]] inline Duration direct_spacing(std::size_t nodes, std::size_t control_rate) noexcept {
+  return broadcast_spacing(nodes, control_rate) / static_cast<Duration::rep>((std::max)(nodes, std::size_t{1}));
+}
+
+/// A heartbeat goes `tail` after the last frame, so that the loss of the last one is noticed, then after twice that, and
+/// so on up to `heartbeat`. While frames go out without a pause one goes every `heartbeat` all the same. The spacing that
+/// keeps the cluster under its control rate comes first.
+class HeartbeatSchedule {
+ public:
+  static constexpr Duration tail = std::chrono::milliseconds{20};
+
+  HeartbeatSchedule(Duration heartbeat, std::size_t control_rate) noexcept
+      : heartbeat_{(std::max)(heartbeat, tail)}, control_rate_{control_rate} {}
+
+  /// A session begins: the first heartbeat, a hello, goes at once.
+  void begin_session(TimePoint now) noexcept {
+    began_ = true;
+    step_ = tail;
+    quiet_at_ = now;
+    last_ = now - heartbeat_;
+    spacing_ = Duration::zero();
+  }
+
+  /// Something happened that others should hear about soon: a frame was sent, a peer was met, several asked.
+  void restart(TimePoint now) noexcept {
+    step_ = (std::min)(2 * tail, heartbeat_);
+    quiet_at_ = now + tail;
+  }
+
+  /// The same, but what is due already is not put off.
+  void hasten(TimePoint now) noexcept {
+    step_ = (std::min)(2 * tail, heartbeat_);
+    quiet_at_ = (std::min)(quiet_at_, now + tail);
+  }
+
+  /// One is sent; how long until the next, at the latest.
+  Duration sent(TimePoint now, std::size_t nodes) noexcept {
+    last_ = now;
+    spacing_ = broadcast_spacing(nodes, control_rate_);
+    quiet_at_ = now + step_;
+    step_ = (std::min)(2 * step_, heartbeat_);
+    return due() - now;
+  }
+
+  [[nodiscard]] TimePoint due() const noexcept {
+    if (!began_) return (TimePoint::max)();
+    return (std::max)(last_ + spacing_, (std::min)(quiet_at_, last_ + heartbeat_));
+  }
+
+  /// Whether a hello may be answered to its sender alone; otherwise the next broadcast answers it with all others.
+  [[nodiscard]] bool may_answer(TimePoint now, std::size_t nodes) noexcept {
+    if (now < answer_again_at_) return false;
+    answer_again_at_ = now + direct_spacing(nodes, control_rate_);
+    return true;
+  }
+
+ private:
+  Duration heartbeat_;
+  std::size_t control_rate_;
+  bool began_ = false;
+  Duration step_ = tail;     // how long after the next heartbeat the one behind it is due
+  Duration spacing_{};
+  TimePoint last_{};
+  TimePoint quiet_at_{};     // when the next is due if no frame is sent
+  TimePoint answer_again_at_{};
+};
+
+}  // namespace syncbus::inline v1::core

@@ -1,0 +1,82 @@
+// What a node keeps about one peer.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include <syncbus/core/freshness.hpp>
+#include <syncbus/core/heartbeat_frame.hpp>
+#include <syncbus/core/repair_clock.hpp>
+#include <syncbus/core/sequence_tracker.hpp>
+#include <syncbus/event.hpp>
+#include <syncbus/options.hpp>
+
+namespace syncbus::inline v1::core {
+
+/// A peer is *live* until it falls silent or says goodbye. A silent one that is heard again is live again; one that is gone
+/// never comes back, since a new bus is a new node.
+struct PeerState {
+  PeerState(std::uint64_t baseline, TimePoint now) noexcept
+      : tracker{baseline}, freshness{now}, last_heard{now} {}
+
+  SequenceTracker tracker;
+  RepairClock repair;
+  Freshness freshness;
+  HeartbeatPositions positions;
+  TimePoint last_heard;
+  std::uint64_t reconciled_in = 0;  ///< our session in which it last said how far it is; what is missing then is known
+  bool cut_off = false;             ///< what is missing was found after an interruption of ours
+  bool silent = false;
+  bool silence_in_question = false; ///< of one that is silent: no resync has covered what it may yet hide
+  bool gone = false;                ///< it said goodbye
+  bool publish_only = false;
+  std::uint64_t newest_heartbeat = 0;
+  Duration interval{};              ///< in which it announced its next heartbeat
+  std::string name;
+  std::string zone;
+
+  [[nodiscard]] bool live() const noexcept { return !silent && !gone; }
+
+  /// Whether it can acknowledge.
+  [[nodiscard]] bool answers() const noexcept { return live() && !publish_only; }
+
+  /// When a heartbeat of it will have been missed for certain, if it is not heard before; never, before its first.
+  [[nodiscard]] TimePoint overdue_at() const noexcept {
+    return newest_heartbeat == 0 ? (TimePoint::max)() : last_heard + 2 * interval;
+  }
+
+  /// Whether it can send again what is missing of it.
+  [[nodiscard]] bool repairs() const noexcept { return !gone && !publish_only; }
+
+  /// Takes over what a newer heartbeat says about the peer itself; false if it is not newer.
+  bool introduce(const HeartbeatView& heartbeat) {
+    if (heartbeat.number <= newest_heartbeat) return false;
+    newest_heartbeat = heartbeat.number;
+    interval = std::chrono::duration_cast<Duration>(heartbeat.interval);
+    publish_only = heartbeat.publish_only;
+    gone = gone || heartbeat.goodbye;
+    if (name != heartbeat.name) name = heartbeat.name;
+    if (zone != heartbeat.zone) zone = heartbeat.zone;
+    return true;
+  }
+};
+
+/// Whether a peer counts as silent: it was not heard for the peer timeout and four of its announced intervals, while we
+/// provably heard. `hears_since` is when our session began, `heard_until` until when something of ours came back in it.
+[[nodiscard]] inline bool is_silent(const PeerState& peer, Duration peer_timeout, TimePoint hears_since,
+                                    std::optional<TimePoint> heard_until) noexcept {
+  const Duration limit = (std::max)(peer_timeout, 4 * peer.interval);
+  return heard_until && *heard_until - (std::max)(peer.last_heard, hears_since) > limit;
+}
+
+/// Whether the silence of a peer may hide a loss. A transport whose sessions lose nothing has brought whatever the peer
+/// still sent, if ours has not been interrupted since it said how far it was.
+[[nodiscard]] inline bool silence_may_hide_loss(const PeerState& peer, bool lossless_sessions,
+                                                std::uint64_t session) noexcept {
+  return !lossless_sessions || peer.reconciled_in != session || !peer.tracker.missing().empty();
+}
+
+}  // namespace syncbus::inline v1::core

@@ -1,0 +1,108 @@
+// The peers that a node remembers: a bounded table.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include <syncbus/core/peer_state.hpp>
+#include <syncbus/event.hpp>
+#include <syncbus/metrics.hpp>
+
+namespace syncbus::inline v1::core {
+
+/// At most `max_peers`; for one more the one heard longest ago is forgotten, and is a stranger when it returns. Who is gone
+/// or silent is remembered as long as there is room: a late frame of theirs is then no first contact.
+class PeerTable {
+ public:
+  explicit PeerTable(std::size_t max_peers) noexcept : max_peers_{(std::max)(max_peers, std::size_t{1})} {}
+
+  [[nodiscard]] PeerState* find(NodeId id) noexcept {
+    const auto found = peers_.find(id);
+    return found == peers_.end() ? nullptr : &found->second;
+  }
+  [[nodiscard]] const PeerState* find(NodeId id) const noexcept {
+    const auto found = peers_.find(id);
+    return found == peers_.end() ? nullptr : &found->second;
+  }
+
+  /// Whom one more will push out: none while there is room.
+  [[nodiscard]] std::optional<NodeId> next_forgotten() const noexcept {
+    if (peers_.size() < max_peers_) return std::nullopt;
+    return oldest()->first;
+  }
+
+  /// A peer that is not there yet.
+  PeerState& add(NodeId id, std::uint64_t baseline, TimePoint now) {
+    if (peers_.size() >= max_peers_) forget_oldest();
+    ++live_;
+    return peers_.try_emplace(id, baseline, now).first->second;
+  }
+
+  /// Changes whether a peer is live; `change` gets the peer.
+  template <class Change>
+  void change(PeerState& peer, const Change& change) {
+    live_ -= peer.live() ? 1U : 0U;
+    change(peer);
+    live_ += peer.live() ? 1U : 0U;
+  }
+
+  /// How many are neither silent nor gone.
+  [[nodiscard]] std::size_t live() const noexcept { return live_; }
+  /// Nodes that hear a broadcast, ourselves included.
+  [[nodiscard]] std::size_t nodes() const noexcept { return live_ + 1; }
+
+  /// Whether a peer was forgotten: then a stranger may be one that was known.
+  [[nodiscard]] bool forgot() const noexcept { return forgot_; }
+
+  /// Calls `each(NodeId, PeerState&)`.
+  template <class Each>
+  void for_each(const Each& each) {
+    for (auto& [id, peer] : peers_) each(id, peer);
+  }
+  template <class Each>
+  void for_each(const Each& each) const {
+    for (const auto& [id, peer] : peers_) each(id, peer);
+  }
+
+  /// Those that have not said goodbye, for people; by id.
+  [[nodiscard]] std::vector<Peer> list(TimePoint now) const {
+    std::vector<Peer> peers;
+    for (const auto& [id, peer] : peers_) {
+      if (peer.gone) continue;
+      peers.push_back({.id = id,
+                       .name = peer.name,
+                       .zone = peer.zone,
+                       .silent_for = now - peer.last_heard,
+                       .lag = peer.tracker.missing_count()});
+    }
+    std::ranges::sort(peers, {}, &Peer::id);
+    return peers;
+  }
+
+ private:
+  using Peers = std::unordered_map<NodeId, PeerState>;
+
+  [[nodiscard]] Peers::const_iterator oldest() const noexcept {
+    return std::ranges::min_element(
+        peers_, {}, [](const auto& entry) { return std::pair{entry.second.live(), entry.second.last_heard}; });
+  }
+
+  void forget_oldest() noexcept {
+    const auto forgotten = oldest();
+    live_ -= forgotten->second.live() ? 1U : 0U;
+    peers_.erase(forgotten);
+    forgot_ = true;
+  }
+
+  std::size_t max_peers_;
+  std::size_t live_ = 0;
+  bool forgot_ = false;
+  Peers peers_;
+};
+
+}  // namespace syncbus::inline v1::core

@@ -1,0 +1,110 @@
+// What a node owes for the events of others: to have them heard, and to tell publishers that await it what became of them.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include <syncbus/core/acknowledgement_outbox.hpp>
+#include <syncbus/core/actions.hpp>
+#include <syncbus/core/answer_memory.hpp>
+#include <syncbus/core/await_table.hpp>
+#include <syncbus/core/receive_queue.hpp>
+#include <syncbus/event.hpp>
+#include <syncbus/metrics.hpp>
+
+namespace syncbus::inline v1::core {
+
+/// Frames and resyncs wait in the queue for the dispatcher. Once handlers have returned from an awaited event, the answer goes
+/// to its publisher and into the memory, from which a question is answered. A question about an event that is not known
+/// here, because its frame was lost or its answer forgotten, makes the frame *wanted*: it is asked for, and dispatched
+/// whatever its sequence.
+class Receiving {
+ public:
+  static constexpr std::size_t max_wanted = 1'024;
+  static constexpr std::uint32_t max_question_events = 4'096;  ///< of one entry; the rest is asked about again
+  static constexpr Duration asked_again_after = std::chrono::milliseconds{60};
+  static constexpr Duration wanted_for = std::chrono::seconds{10};
+
+  Receiving(const ProtocolOptions& options, Metrics& metrics)
+      : metrics_{metrics},
+        inbox_{options.queue_bytes, options.pending_bytes},
+        memory_{options.max_awaits},
+        answers_{options.max_awaits} {}
+
+  [[nodiscard]] ReceiveQueue& inbox() noexcept { return inbox_; }
+  [[nodiscard]] const ReceiveQueue& inbox() const noexcept { return inbox_; }
+  [[nodiscard]] AcknowledgementOutbox& answers() noexcept { return answers_; }
+  [[nodiscard]] const AcknowledgementOutbox& answers() const noexcept { return answers_; }
+
+  void push(const EventsView& events, Bytes frame, bool late) {
+    metrics_.joined += inbox_.push_frame(frame, late).absorbed;
+    if (events.has_awaited()) memory_.queued({events.origin(), events.sequence()}, inbox_.pushed());
+    grew_ = true;
+  }
+
+  void push(const Resync& resync) noexcept {
+    metrics_.joined += inbox_.push_resync(resync);
+    grew_ = true;
+  }
+
+  /// Whether something was pushed since the last call.
+  [[nodiscard]] bool grew() noexcept { return std::exchange(grew_, false); }
+
+  /// Handlers have returned from awaited events. That nothing matched can wait for company.
+  void answered(const Acknowledgement& answer, TimePoint now) {
+    memory_.answered(answer);
+    const bool alone = answer.status == AcknowledgementStatus::no_subscriber;
+    answers_.add(answer.publisher, answer, alone ? now + no_subscriber_delay : now);
+  }
+
+  /// `publisher` asks what became of events of its own.
+  void asked(NodeId publisher, const Acknowledgement& question, TimePoint now) {
+    const FrameName name{publisher, question.sequence};
+    const std::uint32_t count = (std::min)(question.count, max_question_events);
+    for (std::uint32_t index = question.index; index != question.index + count; ++index) {
+      const auto status = memory_.find(name, index, inbox_.settled());
+      if (!status) return want(name, now);
+      answers_.add(publisher, {publisher, question.sequence, index, 1, *status}, now);
+    }
+  }
+
+  /// Whether an events frame that is no news is to be heard all the same. It is not wanted any longer then.
+  [[nodiscard]] bool take_wanted(FrameName name) { return wanted_.erase(name) != 0; }
+
+  /// A wanted frame that is to be asked for now.
+  [[nodiscard]] std::optional<FrameName> next_wanted() {
+    if (to_ask_.empty()) return std::nullopt;
+    const FrameName name = to_ask_.back();
+    to_ask_.pop_back();
+    return name;
+  }
+
+ private:
+  void want(FrameName name, TimePoint now) {
+    if (wanted_.size() >= max_wanted) {
+      std::erase_if(wanted_, [now](const auto& entry) { return now - entry.second >= wanted_for; });
+      if (wanted_.size() >= max_wanted) return;
+    }
+    const auto [place, fresh] = wanted_.try_emplace(name, now);
+    if (!fresh && now - place->second < asked_again_after) return;
+    place->second = now;
+    to_ask_.push_back(name);
+  }
+
+  Metrics& metrics_;
+  ReceiveQueue inbox_;
+  AnswerMemory memory_;
+  AcknowledgementOutbox answers_;
+  std::unordered_map<FrameName, TimePoint, FrameNameHash> wanted_;  ///< and when each was asked for last
+  std::vector<FrameName> to_ask_;
+  bool grew_ = false;
+};
+
+}  // namespace syncbus::inline v1::core

@@ -1,0 +1,154 @@
+// Where remote events are heard: on a thread of the engine's, as tasks of the user's executor, or on whatever thread brings
+// them.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include <syncbus/options.hpp>
+
+namespace syncbus::inline v1::detail {
+
+enum class Dispatching : std::uint8_t {
+  thread,    ///< on a thread of the engine's own
+  executor,  ///< as tasks of BusOptions::executor, one at a time
+  inline_,   ///< on the thread that brought the frame
+};
+
+/// Runs the work of an engine, by one thread at a time. `Work` has, all but the last two called under the engine's lock,
+///
+///     bool has_work() const;
+///     bool do_one(std::unique_lock<std::mutex>&);   // releases the lock while user code runs; false: nothing to do
+///     bool post(std::function<void()> task);        // to the executor; false: it threw. Keeps the work alive until then
+///     bool serve(const std::atomic<bool>& leave);   // does the transport's I/O: see LendableTransport
+///
+/// On own threads it is leader and follower, if the transport can be lent them: there are two, of which one, the leader, does
+/// the I/O. When it has read something to dispatch it leaves the I/O to the other and dispatches: what was read is heard
+/// without a change of thread, and a slow handler never stops the reading.
+template <class Work>
+class DispatchLoop {
+ public:
+  DispatchLoop(Dispatching where, bool lendable, Work& work, std::mutex& mutex) noexcept
+      : where_{where}, lends_threads_{lendable && where == Dispatching::thread}, work_{work}, mutex_{mutex} {}
+  DispatchLoop(const DispatchLoop&) = delete;
+  DispatchLoop& operator=(const DispatchLoop&) = delete;
+  ~DispatchLoop() = default;
+
+  [[nodiscard]] bool lends_threads() const noexcept { return lends_threads_; }
+
+  /// `keep_alive` lives as long as the threads.
+  template <class KeepAlive>
+  void start(const KeepAlive& keep_alive) {
+    if (where_ != Dispatching::thread) return;
+    const std::lock_guard lock{mutex_};
+    serving_possible_ = lends_threads_;
+    for (std::size_t i = 0; i != (lends_threads_ ? threads_.size() : 1); ++i) {
+      threads_[i] = std::thread{[this, keep_alive] { run_until_stopped(); }};
+      ++threads_alive_;
+    }
+  }
+
+  /// There is something to do; for inline_, run_inline() follows.
+  void wake(std::unique_lock<std::mutex>& lock) noexcept {
+    if (where_ == Dispatching::thread) {
+      if (running_) return;  // and will look again
+      if (leader_ == std::this_thread::get_id()) {
+        leave_.store(true, std::memory_order_relaxed);
+      } else if (idle_ != 0) {
+        wake_.notify_one();
+      }
+    } else if (where_ == Dispatching::executor && !stopping_ && !std::exchange(task_posted_, true)) {
+      lock.unlock();
+      const bool posted = work_.post([this] { run_task(); });
+      lock.lock();
+      if (!posted) task_posted_ = false;
+    }
+  }
+
+  void run_inline(std::unique_lock<std::mutex>& lock) noexcept {
+    if (where_ == Dispatching::inline_) run_all(lock);
+  }
+
+  /// Ends the loop; whoever runs user code beyond the deadline is left behind, kept alive. Returns whether nobody is. The
+  /// transport is closed.
+  [[nodiscard]] bool stop(TimePoint deadline, std::unique_lock<std::mutex>& lock) noexcept {
+    stopping_ = true;
+    wake_.notify_all();
+    const bool ended = stopped_.wait_until(lock, deadline, [&] { return threads_alive_ == 0 && !running_; });
+    lock.unlock();
+    for (std::thread& thread : threads_) {
+      if (thread.joinable()) ended ? thread.join() : thread.detach();
+    }
+    lock.lock();
+    return ended;
+  }
+
+ private:
+  void run_all(std::unique_lock<std::mutex>& lock) noexcept {
+    if (std::exchange(running_, true)) return;
+    while (!stopping_ && work_.do_one(lock)) {
+    }
+    running_ = false;
+    if (stopping_) stopped_.notify_all();
+  }
+
+  void run_until_stopped() noexcept {
+    std::unique_lock lock{mutex_};
+    while (!stopping_) {
+      if (!running_ && work_.has_work()) {
+        run_all(lock);
+      } else if (serving_possible_ && leader_ == std::thread::id{}) {
+        lead(lock);
+      } else {
+        ++idle_;
+        wake_.wait(lock);
+        --idle_;
+      }
+    }
+    --threads_alive_;
+    stopped_.notify_all();
+  }
+
+  /// Does the I/O until there is something to dispatch; the other goes on with it.
+  void lead(std::unique_lock<std::mutex>& lock) noexcept {
+    leader_ = std::this_thread::get_id();
+    leave_.store(false, std::memory_order_relaxed);
+    lock.unlock();
+    const bool more = work_.serve(leave_);
+    lock.lock();
+    leader_ = {};
+    serving_possible_ = serving_possible_ && more;
+    if (idle_ != 0) wake_.notify_one();
+  }
+
+  void run_task() noexcept {
+    std::unique_lock lock{mutex_};
+    run_all(lock);
+    task_posted_ = false;
+  }
+
+  const Dispatching where_;
+  const bool lends_threads_;
+  Work& work_;
+  std::mutex& mutex_;
+  bool running_ = false;
+  bool serving_possible_ = false;
+  bool task_posted_ = false;
+  bool stopping_ = false;
+  std::size_t idle_ = 0;           ///< threads that wait for work, or for the lead
+  std::size_t threads_alive_ = 0;
+  std::thread::id leader_;         ///< who does the I/O
+  std::atomic<bool> leave_{false}; ///< the leader is to leave it
+  std::condition_variable wake_;
+  std::condition_variable stopped_;
+  std::array<std::thread, 2> threads_;
+};
+
+}  // namespace syncbus::inline v1::detail

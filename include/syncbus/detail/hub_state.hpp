@@ -1,0 +1,401 @@
+// The inside of an InMemoryHub: who delivers, who waits, and when time moves.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <syncbus/detail/deadline.hpp>
+#include <syncbus/detail/handler_scope.hpp>
+#include <syncbus/detail/hub_clock.hpp>
+#include <syncbus/detail/hub_deadlines.hpp>
+#include <syncbus/detail/hub_network.hpp>
+#include <syncbus/detail/hub_node.hpp>
+#include <syncbus/detail/hub_queue.hpp>
+#include <syncbus/detail/waiting.hpp>
+#include <syncbus/error.hpp>
+#include <syncbus/event.hpp>
+#include <syncbus/options.hpp>
+#include <syncbus/transport.hpp>
+
+namespace syncbus::inline v1::detail {
+
+/// One thread at a time is the drainer: it delivers what is queued, and holds no lock while it calls a node's sink.
+/// What others broadcast meanwhile queues behind.
+///
+/// Time is virtual: it moves only in settle_until() and advance(), from one due thing to the next, and only while
+/// nothing is queued, nobody is the drainer, and no task is unfinished. In real time it is the steady clock, and a
+/// thread of the hub's own is the drainer of what time brings.
+///
+/// Thread safety: all of it. Every call but now() takes the hub's lock, which is also held while a `done` is asked:
+/// what a `done` locks must not be held by whoever calls.
+class HubState final : public Waiting, public std::enable_shared_from_this<HubState> {
+ public:
+  static constexpr std::size_t max_frame_bytes = std::size_t{64} << 20U;  // memory has no limit; the codec has this one
+
+  HubState(std::uint64_t seed, bool real_time)
+      : clock_{real_time}, network_{seed, real_time ? longest_hold : Duration::zero()} {
+    if (real_time) server_ = std::thread{[this] { serve(); }};
+  }
+  HubState(const HubState&) = delete;
+  HubState& operator=(const HubState&) = delete;
+
+  ~HubState() override {
+    if (!server_.joinable()) return;
+    {
+      const std::lock_guard lock{mutex_};
+      ending_ = true;
+      progress_.notify_all();
+    }
+    server_.join();
+  }
+
+  // --- nodes
+
+  [[nodiscard]] std::shared_ptr<HubNode> join(const TransportSettings& settings, TransportSink& sink) {
+    auto node = std::make_shared<HubNode>(
+        HubNode{.id = settings.self, .publish_only = settings.publish_only, .sink = &sink});
+    const std::lock_guard lock{mutex_};
+    network_.add(node);
+    return node;
+  }
+
+  /// When it returns, nobody calls the node's sink, and nobody will.
+  void leave(const std::shared_ptr<HubNode>& node) noexcept {
+    Lock lock{mutex_};
+    network_.remove(node);
+    if (drains()) return;
+    progress_.wait(lock, [&] { return hearing_ != node.get(); });
+  }
+
+  void broadcast(const std::shared_ptr<HubNode>& origin, Bytes bytes, BroadcastToken token) {
+    enqueue({.kind = HubItem::Kind::broadcast, .origin = origin, .token = token}, bytes);
+  }
+
+  void send(const std::shared_ptr<HubNode>& origin, NodeId destination, Bytes bytes) {
+    enqueue({.kind = HubItem::Kind::directed, .origin = origin, .destination = destination}, bytes);
+  }
+
+  /// Has the node interrupted, and ready again in its next session, when the queue has come so far.
+  void reopen(const std::shared_ptr<HubNode>& node, std::uint64_t session) {
+    enqueue({.kind = HubItem::Kind::reopen, .origin = node, .token = {.session = session}}, {});
+  }
+
+  /// Replaces what was asked for before; `never` asks for nothing.
+  void wake_at(HubNode& node, TimePoint time) noexcept {
+    const std::lock_guard lock{mutex_};
+    node.wake = time;
+    if (clock_.real_time()) progress_.notify_all();
+  }
+
+  // --- waiting
+
+  /// Drains the hub until `done()`; while another thread does that, waits. Time does not move. Inside a handler it
+  /// comes back at once, and the work is done when that handler's dispatch has ended.
+  template <class Done>
+  void settle(const Done& done) noexcept {
+    if (in_handler()) {
+      HandlerScope::defer([self = shared_from_this()]() noexcept { self->settle_all(); });
+      return;
+    }
+    Lock lock{mutex_};
+    if (drains()) return;
+    while (!done()) can_drain() ? drain(done, lock) : wait(lock);
+  }
+
+  /// The same until nothing is queued: for work that may have broadcast and was no publish.
+  void settle_all() noexcept {
+    settle([this] { return queue_.empty(); });
+  }
+
+  /// Drains the hub and moves time until `done()`, but not beyond the deadline, nor that of any other call that waits.
+  /// Returns done(). When that is false, what is due at the deadline itself has happened. An endless deadline waits for
+  /// other threads when nothing is due any more. Where time cannot move, inside a handler or a sink, it only asks.
+  /// In real time it waits, inside a handler too.
+  template <class Done>
+  [[nodiscard]] bool settle_until(TimePoint deadline, const Done& done) noexcept {
+    Lock lock{mutex_};
+    if (clock_.real_time()) return settle_in_real_time(deadline, done, lock);
+    if (in_handler() || drains()) return done();
+    HubDeadlines::Call call{.deadline = deadline};
+    deadlines_.add(call);
+    bool ended = false;
+    while (!(ended = done()) && !call.passed) {
+      if (can_drain()) {
+        drain(done, lock);
+      } else if (!time_may_move() || !move_time(done, lock)) {
+        wait(lock);
+      }
+    }
+    deadlines_.remove(call);
+    progress_.notify_all();
+    return ended;
+  }
+
+  [[nodiscard]] bool wait_for(Duration timeout, const std::function<bool()>& done) override {
+    return settle_until(deadline_after(now(), timeout), done);
+  }
+
+  /// For a change that no frame brought, which may have made the `done` of a waiting call true.
+  void recheck() noexcept override {
+    const std::lock_guard lock{mutex_};
+    progress_.notify_all();
+  }
+
+  /// Time stands still from task_began(), when an executor is given a task, to task_ended(), when it has run it. What the
+  /// task broadcast is delivered then, unless another thread is at it; it is not waited for.
+  void task_began() noexcept { unfinished_tasks_.fetch_add(1); }
+  void task_ended() noexcept {
+    Lock lock{mutex_};
+    if (can_drain() && !in_handler()) {
+      owed_ = queue_.size();
+      drain([] { return true; }, lock);
+    }
+    if (unfinished_tasks_.fetch_sub(1) == 1) progress_.notify_all();
+  }
+
+  // --- time and faults: see InMemoryHub
+
+  /// Takes no lock.
+  [[nodiscard]] TimePoint now() const noexcept { return clock_.now(); }
+
+  void advance(Duration duration) {
+    if (clock_.real_time()) {
+      throw std::system_error{Errc::invalid_argument, "InMemoryHub::advance: in real time nobody moves time"};
+    }
+    if (duration < Duration::zero()) {
+      throw std::system_error{Errc::invalid_argument, "InMemoryHub::advance: time does not go back"};
+    }
+    if (in_handler() || called_by_drainer()) {
+      throw std::system_error{Errc::would_deadlock, "InMemoryHub::advance: time stands still while a handler runs"};
+    }
+    static_cast<void>(settle_until(deadline_after(now(), duration), [] { return false; }));
+  }
+
+  /// Has `change(HubFaults&)` change the faults.
+  template <class Change>
+  void change_faults(const Change& change) {
+    const std::lock_guard lock{mutex_};
+    change(network_.faults());
+  }
+
+  void partition(std::span<const NodeId> group) {
+    const std::lock_guard lock{mutex_};
+    network_.partition(group);
+  }
+
+  void crash(NodeId id) {
+    const std::lock_guard lock{mutex_};
+    network_.crash(id);
+  }
+
+ private:
+  using Lock = std::unique_lock<std::mutex>;
+  using Due = HubNetwork::Due;
+
+  static constexpr Duration longest_hold = std::chrono::milliseconds{1};  // in real time
+
+  [[nodiscard]] bool called_by_drainer() const noexcept {
+    const std::lock_guard lock{mutex_};
+    return drains();
+  }
+
+  void enqueue(HubItem item, Bytes bytes) {
+    const std::lock_guard lock{mutex_};
+    item.lost = item.origin->crashed;
+    queue_.push(std::move(item), bytes);
+    if (drains()) owed_ = queue_.size();
+    if (waiting_ != 0) progress_.notify_all();
+  }
+
+  // --- All below is called under the lock.
+
+  [[nodiscard]] bool has_drainer() const noexcept { return drainer_ != std::thread::id{}; }
+  [[nodiscard]] bool drains() const noexcept { return drainer_ == std::this_thread::get_id(); }
+  [[nodiscard]] bool can_drain() const noexcept { return !has_drainer() && !queue_.empty(); }
+
+  void wait(Lock& lock) noexcept {
+    ++waiting_;
+    progress_.wait(lock);
+    --waiting_;
+  }
+
+  void wait_until(TimePoint time, Lock& lock) noexcept {
+    ++waiting_;
+    progress_.wait_until(lock, time);
+    --waiting_;
+  }
+
+  // --- delivery
+
+  template <class Call>
+  void tell(HubNode& node, Lock& lock, const Call& call) noexcept {
+    TransportSink* const sink = node.sink;
+    if (sink == nullptr) return;
+    hearing_ = &node;
+    lock.unlock();
+    call(*sink);
+    lock.lock();
+    hearing_ = nullptr;
+    progress_.notify_all();
+  }
+
+  /// How the network has a node hear a frame.
+  [[nodiscard]] auto frame_heard(Lock& lock) noexcept {
+    return [this, &lock](HubNode& node, Bytes bytes) {
+      tell(node, lock, [bytes](TransportSink& sink) { sink.on_frame(bytes); });
+    };
+  }
+
+  template <class Work>
+  void as_drainer(const Work& work) noexcept {
+    drainer_ = std::this_thread::get_id();
+    work();
+    drainer_ = {};
+    progress_.notify_all();
+  }
+
+  template <class Done>
+  void drain(const Done& done, Lock& lock) noexcept {
+    as_drainer([&] { deliver_queue(done, lock); });
+  }
+
+  template <class Done>
+  void deliver_queue(const Done& done, Lock& lock) noexcept {
+    while (!queue_.empty() && (owed_ != 0 || !done())) {
+      HubItem item = queue_.take();
+      if (owed_ != 0) --owed_;
+      deliver(item, lock);
+      queue_.recycle(item);
+    }
+  }
+
+  void deliver(HubItem& item, Lock& lock) noexcept {
+    if (item.kind == HubItem::Kind::reopen) return renew(*item.origin, item.token.session, lock);
+    const bool broadcast = item.kind == HubItem::Kind::broadcast;
+    if (broadcast && item.token.session != item.origin->session) return;  // that connection is gone
+    if (!item.lost) {
+      targets_ = network_.nodes();
+      for (const auto& node : targets_) {
+        if (!node->publish_only && (broadcast || item.destination == node->id)) {
+          network_.pass_on(item, node, now(), frame_heard(lock));
+        }
+      }
+      targets_.clear();
+    }
+    if (broadcast) tell(*item.origin, lock, [&](TransportSink& sink) { sink.on_confirmed(item.token); });
+  }
+
+  /// As a broken connection does: what was on its way to the node is lost.
+  void renew(HubNode& node, std::uint64_t session, Lock& lock) noexcept {
+    if (node.crashed || session != node.session) return;
+    network_.lose_copies_to(node);
+    ++node.session;
+    tell(node, lock, [](TransportSink& sink) { sink.on_interrupted(); });
+    tell(node, lock, [session](TransportSink& sink) { sink.on_ready(session + 1, max_frame_bytes); });
+  }
+
+  // --- time
+
+  /// A call whose deadline has come ends before time leaves it.
+  [[nodiscard]] bool time_may_move() const noexcept {
+    return !has_drainer() && unfinished_tasks_ == 0 && !deadlines_.any_passed();
+  }
+
+  /// To the next due thing, or to the earliest deadline. False: nothing is due and no deadline is set.
+  template <class Done>
+  bool move_time(const Done& done, Lock& lock) noexcept {
+    const TimePoint limit = deadlines_.earliest();
+    if (bring_next(limit, done, lock)) return true;
+    if (limit == never) return false;
+    clock_.move_to(limit);
+    deadlines_.pass(now());
+    progress_.notify_all();
+    return true;
+  }
+
+  /// Does what is due first, if it is due by `limit`, and delivers what comes of it.
+  template <class Done>
+  bool bring_next(TimePoint limit, const Done& done, Lock& lock) noexcept {
+    const Due due = next_due();
+    if (due.at > limit || due.at == never) return false;
+    clock_.move_to(due.at);
+    as_drainer([&] {
+      bring(due, lock);
+      deliver_queue(done, lock);
+    });
+    return true;
+  }
+
+  void bring(const Due& due, Lock& lock) noexcept {
+    switch (due.what) {
+      case Due::What::held: return network_.release_held(due.node, now(), frame_heard(lock));
+      case Due::What::copy: return network_.bring_copy(frame_heard(lock));
+      case Due::What::wake:
+        due.node->wake = never;
+        return tell(*due.node, lock, [](TransportSink& sink) { sink.on_wake(); });
+    }
+  }
+
+  [[nodiscard]] Due next_due() const noexcept { return network_.next_due(clock_.real_time() ? TimePoint{} : now()); }
+
+  // --- real time
+
+  template <class Done>
+  bool settle_in_real_time(TimePoint deadline, const Done& done, Lock& lock) noexcept {
+    const bool may_drain = !in_handler() && !drains();
+    while (!done()) {
+      if (may_drain && can_drain()) {
+        drain(done, lock);
+      } else if (now() >= deadline) {
+        return false;
+      } else {
+        wait_until(deadline, lock);
+      }
+    }
+    return true;
+  }
+
+  /// The hub's own thread: brings what is due, and delivers what nobody else does.
+  void serve() noexcept {
+    constexpr auto never_done = [] { return false; };
+    Lock lock{mutex_};
+    while (!ending_) {
+      if (has_drainer()) {
+        wait(lock);
+      } else if (!queue_.empty()) {
+        drain(never_done, lock);
+      } else if (!bring_next(now(), never_done, lock)) {
+        wait_until(next_due().at, lock);
+      }
+    }
+  }
+
+  HubClock clock_;  // moved under the lock
+  std::atomic<std::size_t> unfinished_tasks_{0};
+
+  mutable std::mutex mutex_;
+  std::condition_variable progress_;
+  HubNetwork network_;
+  HubQueue queue_;
+  HubDeadlines deadlines_;
+  std::vector<std::shared_ptr<HubNode>> targets_;  // of the drainer
+  const HubNode* hearing_ = nullptr;               // whose sink the drainer is calling
+  std::thread::id drainer_;
+  std::size_t owed_ = 0;  // so many of the queue's first are the drainer's: sinks that it called broadcast the last
+  std::size_t waiting_ = 0;
+  bool ending_ = false;
+  std::thread server_;  // last: it uses everything above
+};
+
+}  // namespace syncbus::inline v1::detail

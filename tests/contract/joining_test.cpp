@@ -1,0 +1,172 @@
+// Nodes that come: who starts hears no alarm and raises none, and what was published before it is none of its business.
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "contract/fixtures.hpp"
+#include "contract/heard.hpp"
+#include "contract/stranger.hpp"
+#include "support/catch.hpp"
+#include "support/eventually.hpp"
+#include "support/frames.hpp"
+
+using namespace contract;
+using namespace std::chrono_literals;
+using syncbus::Event, syncbus::Metrics, syncbus::NodeId, syncbus::Resync, syncbus::ResyncCause;
+
+namespace {
+
+template <class Nodes>
+[[nodiscard]] bool none_resynced(const Nodes& nodes) {
+  for (const auto& node : nodes) {
+    if (node->metrics().resyncs != decltype(Metrics::resyncs){}) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+TEMPLATE_LIST_TEST_CASE("an ordinary start raises no resync on any node", "[contract]", ClustersOfAnyTime) {
+  TestType fixture;
+  std::vector<std::shared_ptr<typename TestType::Node>> nodes;
+  std::vector<Heard> heard(5);
+  std::vector<syncbus::Subscription> subscriptions;
+  for (auto& each : heard) {
+    nodes.push_back(fixture.node({.heartbeat = 100ms}));
+    subscriptions.push_back(nodes.back()->subscribe_all(each.on_event(), each.on_resync()));
+    CHECK_FALSE(nodes.back()->publish("hello"));
+  }
+  fixture.let_pass(500ms);
+  for (const auto& from : nodes) {
+    for (const auto& to : nodes) REQUIRE(caught_up(*from, *to));
+  }
+  CHECK(none_resynced(nodes));
+  for (std::size_t i = 0; i != heard.size(); ++i) {
+    CHECK(heard[i].count("invalidate hello") == heard.size() - i);  // its own, and those of who came later
+    CHECK(nodes[i]->metrics().gaps == 0);
+  }
+}
+
+TEMPLATE_LIST_TEST_CASE("nodes that start at once on many threads raise no resync either", "[contract][threads]",
+                        ClustersOfAnyTime) {
+  TestType fixture;
+  constexpr std::size_t count = 6;
+  std::array<std::shared_ptr<typename TestType::Node>, count> nodes;
+  std::array<Heard, count> heard;
+  std::array<syncbus::Subscription, count> subscriptions;
+  std::atomic<int> failures = 0;
+  {
+    std::vector<std::jthread> threads;
+    for (std::size_t i = 0; i != count; ++i) {
+      threads.emplace_back([&, i] {
+        nodes[i] = fixture.node();
+        subscriptions[i] = nodes[i]->subscribe_all(heard[i].on_event(), heard[i].on_resync());
+        failures += nodes[i]->publish("from " + std::to_string(i)) ? 1 : 0;
+      });
+    }
+  }
+  CHECK(failures == 0);
+  for (const auto& from : nodes) {
+    for (const auto& to : nodes) REQUIRE(caught_up(*from, *to));
+  }
+  CHECK(none_resynced(nodes));
+  for (const auto& node : nodes) {
+    REQUIRE(fixture.in_time([&] { return node->peers().size() == count - 1; }));
+  }
+}
+
+TEMPLATE_LIST_TEST_CASE("a late node hears no resync for what it cannot have cached", "[contract]",
+                        ClustersOfAnyTime) {
+  TestType fixture;
+  const auto small = fixture.node({.send_wait = 10s, .history_bytes = std::size_t{64} << 10U}), quiet = fixture.node();
+  for (int i = 0; i != 200; ++i) {  // more frames than a stranger's past may have to be asked for
+    REQUIRE_FALSE(small->publish(std::to_string(i) + std::string(1'000, 'x')));
+    REQUIRE_FALSE(small->flush(10s));
+  }
+  const auto late = fixture.node();
+  Heard heard;
+  const auto subscription = late->subscribe_all(heard.on_event(), heard.on_resync());
+  REQUIRE(fixture.in_time([&] { return late->peers().size() == 2; }));
+  fixture.let_pass(200ms);
+  CHECK_FALSE(small->publish("now"));
+  CHECK_FALSE(quiet->publish("and now"));
+  REQUIRE(fixture.in_time([&] { return heard.count() == 2; }));
+  CHECK(heard.contains("invalidate now"));
+  CHECK(heard.contains("invalidate and now"));
+  CHECK(none_resynced(std::array{small, quiet, late}));
+  CHECK(late->metrics().gaps == 0);
+}
+
+TEMPLATE_LIST_TEST_CASE("a node that joins a stream hears all of it from its subscription on", "[contract][threads]",
+                        ClustersOfAnyTime) {
+  TestType fixture;
+  const auto publisher = fixture.node();
+  std::atomic<bool> done = false;
+  std::atomic<std::uint64_t> published = 0;
+  std::atomic<int> holes = 0;
+  {
+    const std::jthread publishing{[&] {
+      while (!done) {
+        if (publisher->publish("k", {.version = published + 1})) return;
+        ++published;
+      }
+    }};
+    for (int round = 0; round != 5; ++round) {
+      const auto guest = fixture.node();
+      std::atomic<std::uint64_t> last = 0;
+      std::atomic<int> resyncs = 0;
+      const auto before = published.load();
+      const auto subscription = guest->subscribe_all(
+          [&](const Event& event) {
+            const auto previous = last.exchange(event.version);
+            if (previous != 0 && event.version != previous + 1) ++holes;
+          },
+          [&](const Resync&) { ++resyncs; });
+      CHECK(eventually([&] { return last > before + 20; }));
+      CHECK(resyncs == 0);
+    }
+    done = true;
+  }
+  CHECK(holes == 0);
+}
+
+TEMPLATE_LIST_TEST_CASE("a publisher that publishes as soon as it is there is heard from its first event", "[contract]",
+                        ClustersOfAnyTime) {
+  TestType fixture;
+  const auto listener = fixture.node();
+  Heard heard;
+  const auto subscription = listener->subscribe_all(heard.on_event(), heard.on_resync());
+  for (int i = 0; i != 5; ++i) {
+    const auto guest = fixture.node({.publish_only = i % 2 == 1});
+    CHECK_FALSE(guest->publish("first"));
+    CHECK_FALSE(guest->close(support::patience));
+  }
+  REQUIRE(fixture.in_time([&] { return heard.count() >= 5; }));
+  CHECK(heard.lines() == Lines(5, "invalidate first"));
+}
+
+TEMPLATE_LIST_TEST_CASE("a stranger with a past that comes back with the broker is one resync, joined", "[contract]",
+                        Brokers) {
+  TestType fixture;
+  const auto node = fixture.node();
+  Heard heard;
+  const auto subscription = node->subscribe_all(heard.on_event(), heard.on_resync());
+  fixture.kill_broker();
+  CHECK(eventually([&] { return !node->is_healthy(); }));
+  fixture.restart_broker();
+  CHECK(eventually([&] { return node->is_healthy(); }));
+  const NodeId stranger{0x5717A6E4};
+  fixture.inject(
+      heartbeat_frame(stranger, {.number = 1, .last_sequence = 500, .oldest_sequence = 400, .interval = 1min}));
+  fixture.inject(support::events_frame(stranger, 501, {{.key = "next"}}));
+  REQUIRE(eventually([&] { return heard.count() == 2; }));
+  CHECK(heard.count("resync: joined") == 1);
+  CHECK(heard.count("invalidate next") == 1);
+  CHECK(node->metrics().resyncs_by(ResyncCause::joined) == 1);
+}

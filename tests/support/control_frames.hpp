@@ -1,0 +1,48 @@
+// Control frames made by hand, as a stranger on the channel might send them.
+#pragma once
+
+#include <cstddef>
+#include <initializer_list>
+#include <vector>
+
+#include <syncbus/core/codec.hpp>
+#include <syncbus/event.hpp>
+
+#include "support/frames.hpp"
+
+namespace support {
+
+/// A heartbeat of `origin` to everybody, or to `destination` alone.
+inline Frame heartbeat_frame(syncbus::NodeId origin, const syncbus::core::HeartbeatView& heartbeat,
+                             syncbus::NodeId destination = {}) {
+  Frame frame(syncbus::core::max_heartbeat_bytes);
+  frame.resize(syncbus::core::encode_heartbeat(frame, origin, destination, heartbeat));
+  return frame;
+}
+
+inline Frame acknowledgement_frame(syncbus::NodeId origin, syncbus::NodeId destination,
+                                   std::initializer_list<syncbus::core::Acknowledgement> entries) {
+  Frame frame(syncbus::core::header_bytes + 1 + entries.size() * syncbus::core::max_acknowledgement_bytes);
+  syncbus::core::AcknowledgementWriter writer{frame};
+  for (const auto& entry : entries) {
+    if (!writer.add(entry)) return {};
+  }
+  frame.resize(writer.finish(origin, destination));
+  return frame;
+}
+
+inline Frame repair_request_frame(syncbus::NodeId origin, syncbus::NodeId publisher,
+                                  std::initializer_list<syncbus::core::SequenceRange> ranges) {
+  Frame frame(syncbus::core::max_repair_request_bytes);
+  const std::vector<syncbus::core::SequenceRange> all{ranges};
+  frame.resize(syncbus::core::encode_repair_request(frame, origin, publisher, publisher, all));
+  return frame;
+}
+
+inline Frame repair_frame(syncbus::NodeId origin, syncbus::NodeId destination, const Frame& inside) {
+  Frame frame(inside.size() + syncbus::core::repair_overhead_bytes);
+  frame.resize(syncbus::core::encode_repair(frame, origin, destination, inside));
+  return frame;
+}
+
+}  // namespace support
