@@ -1,0 +1,79 @@
+// The auditor's books: all records of one world, the rules for it, and the first thing that was wrong.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <syncbus/event.hpp>
+#include <syncbus/options.hpp>
+
+#include "sim/audit_records.hpp"
+
+namespace sim {
+
+/// Knows the vocabulary that users know, and of the machine under test nothing.
+class Books {
+ public:
+  /// What may be expected of a world.
+  struct Rules {
+    bool nothing_fails = false;
+    bool strict_order = false;   ///< nothing is ever sent again, so nothing may come late
+    bool heard_once = false;     ///< nobody asks for what was heard already
+    bool lossless = false;       ///< within a session
+    bool one_order = true;       ///< all receivers get broadcasts in one order
+    bool ample_history = false;
+    bool some_end = false;       ///< nodes crash or leave
+    Duration heartbeat{};
+    Duration peer_timeout{};
+    Duration repair_timeout{};
+    std::size_t history_bytes = 0;
+    std::size_t queue_bytes = 0;
+    std::size_t pending_bytes = 0;
+  };
+
+  /// What is wrong, in a sentence; empty: nothing so far.
+  [[nodiscard]] const std::string& problem() const noexcept { return problem_; }
+
+  void fail(std::string sentence) {
+    if (problem_.empty()) problem_ = std::move(sentence);
+  }
+
+ protected:
+  [[nodiscard]] records::Pair& pair(NodeNumber from, NodeNumber to) noexcept { return pairs_[from * max_nodes + to]; }
+  [[nodiscard]] const records::Pair& pair(NodeNumber from, NodeNumber to) const noexcept {
+    return pairs_[from * max_nodes + to];
+  }
+
+  [[nodiscard]] std::string name(SubscriberNumber number) const {
+    const records::Subscriber& subscriber = subscribers_[number];
+    return std::to_string(number) + " (node " + std::to_string(subscriber.node) +
+           (subscriber.key == every_key ? ", all keys)" : ", key " + std::to_string(subscriber.key) + ")");
+  }
+  [[nodiscard]] std::string number_of(syncbus::NodeId id) const {
+    const auto node = std::ranges::find(nodes_, id, &records::Node::id);
+    return node == nodes_.end() ? "none" : std::to_string(node - nodes_.begin());
+  }
+  [[nodiscard]] static std::string microseconds(Duration duration) {
+    return std::to_string(std::chrono::duration_cast<std::chrono::microseconds>(duration).count()) + " us";
+  }
+  [[nodiscard]] static std::string text_of(const records::Event& event) {
+    return "version " + std::to_string(event.version) + " of key " + std::to_string(event.key) + " of node " +
+           std::to_string(event.publisher);
+  }
+
+  Rules rules_;
+  std::uint64_t step_ = 0;  ///< of whatever has an order; time stands still too often
+  std::vector<records::Node> nodes_;
+  std::vector<records::Event> events_;
+  std::vector<records::Subscriber> subscribers_;
+
+  std::vector<records::Pair> pairs_{max_nodes * max_nodes};
+  std::string problem_;
+};
+
+}  // namespace sim

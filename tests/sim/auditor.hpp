@@ -1,0 +1,261 @@
+// Judges a simulated world by the promises of the library, from its own records of what happened and nothing else.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include <syncbus/error.hpp>
+#include <syncbus/event.hpp>
+#include <syncbus/metrics.hpp>
+#include <syncbus/options.hpp>
+#include <syncbus/quorum.hpp>
+
+#include "sim/audit_awaits.hpp"
+
+namespace sim {
+
+/// Knows the vocabulary that users know, and of the machine under test nothing: the world tells what it did and saw, in
+/// the order in which it happened. What is wrong is told once, in a sentence, by problem().
+class Auditor final : public AwaitAudit {
+ public:
+  void begin(const Rules& rules) {
+    rules_ = rules;
+    step_ = 0;
+    nodes_.clear();
+    events_.clear();
+    subscribers_.clear();
+    awaits_.clear();
+    problem_.clear();
+  }
+
+  // --- nodes
+
+  NodeNumber node_began(syncbus::NodeId id, int zone, bool publish_only) {
+    const NodeNumber number = nodes_.size();
+    nodes_.push_back({.id = id, .zone = zone, .publish_only = publish_only});
+    for (NodeNumber other = 0; other <= number; ++other) {
+      reset(pair(number, other));
+      reset(pair(other, number));
+    }
+    return number;
+  }
+
+  void connected(NodeNumber node) { nodes_[node].connected = true; }
+  /// Its link brings nothing until then.
+  void stalled(NodeNumber node, TimePoint until) {
+    nodes_[node].stalled_until = (std::max)(nodes_[node].stalled_until, until);
+  }
+  void interrupted(NodeNumber node, TimePoint now) {
+    nodes_[node].connected = false;
+    nodes_[node].cut = now;
+    ++nodes_[node].cuts;
+  }
+
+  /// Before this, not_flushed() for those of its events that a flush had not saved.
+  void node_ended(NodeNumber number, bool goodbye, TimePoint now) {
+    records::Node& node = nodes_[number];
+    node.alive = false;
+    node.goodbye = goodbye;
+    node.ended = now;
+    std::erase_if(awaits_, [&](const records::Await& await) { return await.node == number; });
+    for (records::Subscriber& subscriber : subscribers_) {
+      if (subscriber.node == number) subscriber.alive = false;
+      std::erase_if(subscriber.owed, [&](EventNumber event) { return !events_[event].flushed; });
+    }
+  }
+  void not_flushed(EventNumber event) { events_[event].flushed = false; }
+
+  // --- subscribers
+
+  SubscriberNumber subscribed(NodeNumber node, Key key, bool throwing, TimePoint now) {
+    nodes_[node].first_subscribed = (std::min)(nodes_[node].first_subscribed, now);
+    subscribers_.push_back({.node = node, .key = key, .throwing = throwing, .step = ++step_});
+    return subscribers_.size() - 1;
+  }
+  void unsubscribed(SubscriberNumber subscriber) {
+    subscribers_[subscriber].alive = false;
+    subscribers_[subscriber].owed.clear();
+  }
+
+  // --- events
+
+  /// `waited`: there was no room or no connection, so that it may have joined others.
+  EventNumber accepted(NodeNumber publisher, Key key, std::uint64_t version, bool waited, TimePoint now) {
+    const EventNumber number = events_.size();
+    events_.push_back({.publisher = publisher, .key = key, .version = version, .step = ++step_, .accepted = now});
+    records::Node& node = nodes_[publisher];
+    node.waited = node.waited || waited;
+    node.clearings += key == every_key ? 1U : 0U;
+    for (records::Subscriber& subscriber : subscribers_) {
+      if (subscriber.alive && subscriber.node != publisher && subscriber.matches(key)) {
+        subscriber.owed.push_back(number);
+      }
+    }
+    return number;
+  }
+
+  // --- handlers
+
+  [[nodiscard]] records::Call event_begins(SubscriberNumber subscriber, syncbus::EventType type, NodeNumber publisher,
+                                           Key key, std::uint64_t version) {
+    records::Subscriber& at = subscribers_[subscriber];
+    if (version != 0) {
+      const bool ordered = type == syncbus::EventType::set || type == syncbus::EventType::remove || rules_.strict_order;
+      std::uint64_t& newest = at.newest[publisher];
+      if (rules_.heard_once && version == newest) {
+        fail("subscriber " + name(subscriber) + " heard version " + std::to_string(version) + " of node " +
+             std::to_string(publisher) + " twice");
+      }
+      if (ordered && version < newest) {
+        fail("promise 6: subscriber " + name(subscriber) + " heard version " + std::to_string(version) + " of node " +
+             std::to_string(publisher) + " behind version " + std::to_string(newest));
+      }
+      newest = (std::max)(newest, version);
+    }
+    return {.subscriber = subscriber, .publisher = publisher, .key = key, .version = version, .step = ++step_};
+  }
+  [[nodiscard]] records::Call resync_begins(SubscriberNumber subscriber) {
+    return {.subscriber = subscriber, .resync = true, .step = ++step_};
+  }
+
+  void returned(const records::Call& call) {
+    records::Subscriber& at = subscribers_[call.subscriber];
+    std::erase_if(at.owed, [&](EventNumber event) { return call.covers(events_[event]); });
+    if (call.resync || call.threw) return;
+    for (records::Await& await : awaits_) {
+      for (std::size_t i = 0; i != await.events.size(); ++i) {
+        if (call.covers(events_[await.events[i]])) await.heard.push_back({call.subscriber, i});
+      }
+    }
+  }
+
+  // --- copies of frames
+
+  void handed_over(NodeNumber from, const Label& label) {
+    if (label.kind != Label::Kind::events) return;
+    records::Node& node = nodes_[from];
+    node.handed_over = (std::max)(node.handed_over, label.sequence);
+    node.handed_over_bytes += label.bytes;
+  }
+
+  void copy_lost(NodeNumber from, NodeNumber to, TimePoint now) {
+    records::Pair& got = pair(from, to);
+    got.lost_before = std::exchange(got.lost, now);
+  }
+
+  /// A whole one, before the receiver learns of it.
+  void copy_came(NodeNumber from, NodeNumber to, const Label& label, TimePoint now) {
+    records::Pair& got = pair(from, to);
+    if (got.heard != records::before_time && now - got.heard >= rules_.peer_timeout) got.back = now;
+    got.heard = now;
+    if (label.introduces() && label.kind != Label::Kind::repair) got.told = now;
+    got.goodbye = got.goodbye || label.kind == Label::Kind::goodbye;
+    if (label.introduces()) {
+      if (!std::exchange(got.met_at_all, true)) {
+        got.behind_when_met = nodes_[from].handed_over;
+        got.subscribed_when_met = nodes_[to].first_subscribed <= now;
+      }
+      if (!label.directed || label.kind == Label::Kind::repair) got.met = (std::min)(got.met, now);
+    }
+    if (!label.carries_events()) return;
+    if (got.got.size() <= label.sequence) got.got.resize(label.sequence + 1, records::never);
+    TimePoint& first = got.got[label.sequence];
+    const bool fresh = first == records::never;
+    first = (std::min)(first, now);
+    if (fresh || label.kind == Label::Kind::repair) queued(nodes_[to], label.bytes);
+  }
+
+  void dispatched(NodeNumber node, std::size_t bytes) {
+    nodes_[node].backlog -= (std::min)(nodes_[node].backlog, bytes);
+  }
+  /// The dispatcher of a node has found nothing to do.
+  void idle(NodeNumber node, TimePoint now) {
+    nodes_[node].backlog = nodes_[node].peak_backlog = 0;
+    nodes_[node].busy_since = now;
+  }
+
+  // --- now and then: promises 2 and 5
+
+  void sample(NodeNumber node, bool joined, Duration staleness, const syncbus::Metrics& metrics, TimePoint now) {
+    if (metrics.history_bytes > rules_.history_bytes) {
+      fail("promise 5: history of " + std::to_string(metrics.history_bytes));
+    }
+    if (metrics.queue_bytes > rules_.queue_bytes + rules_.pending_bytes) {
+      fail("promise 5: queue of " + std::to_string(metrics.queue_bytes));
+    }
+    if (!rules_.one_order || !joined) return;
+    for (SubscriberNumber number = 0; number != subscribers_.size(); ++number) {
+      if (subscribers_[number].node == node && subscribers_[number].alive) check_staleness(number, staleness, now);
+    }
+  }
+
+  // --- the end: promise 1
+
+  [[nodiscard]] bool settled() const noexcept {
+    return awaits_.empty() && std::ranges::all_of(subscribers_, [this](const records::Subscriber& subscriber) {
+      return !subscriber.alive || std::ranges::none_of(subscriber.owed, [&](EventNumber event) {
+        return must_hear(subscriber.node, events_[event]);
+      });
+    });
+  }
+
+  void check_end() {
+    for (SubscriberNumber number = 0; number != subscribers_.size(); ++number) {
+      const records::Subscriber& subscriber = subscribers_[number];
+      if (!subscriber.alive) continue;
+      for (const EventNumber event : subscriber.owed) {
+        if (must_hear(subscriber.node, events_[event])) {
+          fail("promise 1: subscriber " + name(number) + " never heard " + text_of(events_[event]));
+        }
+      }
+    }
+    if (!awaits_.empty()) fail("an await of node " + std::to_string(awaits_.front().node) + " never ended");
+  }
+
+ private:
+  static void reset(records::Pair& pair) {
+    auto got = std::move(pair.got);
+    got.clear();
+    pair = {};
+    pair.got = std::move(got);
+  }
+
+  static void queued(records::Node& node, std::size_t bytes) {
+    node.backlog += bytes + 64;
+    node.peak_backlog = (std::max)(node.peak_backlog, node.backlog);
+  }
+
+  /// Of a publisher that lives: always. One that ended must have been known, its event saved by a flush, and it must
+  /// have been heard since or not long before: whoever had given it up before has heard its resync before.
+  [[nodiscard]] bool must_hear(NodeNumber at, const records::Event& event) const noexcept {
+    const records::Node& publisher = nodes_[event.publisher];
+    const records::Pair& got = pair(event.publisher, at);
+    if (publisher.alive) return true;
+    return event.flushed && got.met < event.accepted && got.heard >= event.accepted - rules_.peer_timeout;
+  }
+
+  // --- promise 2
+
+  void check_staleness(SubscriberNumber number, Duration staleness, TimePoint now) {
+    const records::Subscriber& subscriber = subscribers_[number];
+    const records::Node& node = nodes_[subscriber.node];
+    for (const EventNumber owed : subscriber.owed) {
+      const records::Event& event = events_[owed];
+      const records::Pair& got = pair(event.publisher, subscriber.node);
+      const TimePoint hears_until = node.connected ? now : node.cut;
+      const bool heard = got.met < event.accepted && !got.goodbye && hears_until - got.heard < rules_.peer_timeout;
+      const records::Node& publisher = nodes_[event.publisher];  // a publish-only one hears nobody, and proves nothing
+      if (heard && publisher.alive && !publisher.publish_only && staleness < now - event.accepted) {
+        fail("promise 2: node " + std::to_string(subscriber.node) + " says that it is " + microseconds(staleness) +
+             " behind, and has not heard for " + microseconds(now - event.accepted) + " " + text_of(event));
+      }
+    }
+  }
+};
+
+}  // namespace sim

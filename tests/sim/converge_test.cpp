@@ -1,0 +1,93 @@
+// Clusters of engines on bad links, in virtual time, one after the other: whatever happens to them, they converge.
+//
+// SYNCBUS_SIM_SEED=n runs the one world of that seed and prints all that happens; SYNCBUS_SIM_SEEDS=n runs n worlds.
+// How many run otherwise is SYNCBUS_SIM_DEFAULT_SEEDS, a definition of the build: fewer under sanitizers.
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <iostream>
+#include <sstream>
+#include <string>
+
+#include <syncbus/event.hpp>
+
+#include "sim/plan.hpp"
+#include "sim/world.hpp"
+#include "support/catch.hpp"
+
+namespace {
+
+#ifndef SYNCBUS_SIM_DEFAULT_SEEDS
+#define SYNCBUS_SIM_DEFAULT_SEEDS 100000
+#endif
+
+std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
+  const char* const text = std::getenv(variable);
+  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
+}
+
+/// The last lines of what happened, and how to see all of it.
+std::string report(std::uint64_t seed, const std::string& problem) {
+  constexpr int shown_lines = 40;
+  std::ostringstream trace;
+  sim::World world;
+  static_cast<void>(world.run(seed, &trace));
+  const std::string text = trace.str();
+  std::size_t from = text.size();
+  for (int lines = 0; lines <= shown_lines && from != 0; ++lines) {
+    const std::size_t end_of_line = text.rfind('\n', from - 1);
+    from = end_of_line == std::string::npos ? 0 : end_of_line;
+  }
+  return "seed " + std::to_string(seed) + ": " + problem + "\n" + text.substr(from) +
+         "\nrepeat it with SYNCBUS_SIM_SEED=" + std::to_string(seed);
+}
+
+/// Runs all worlds of a family; the sum of what they counted.
+sim::Tally run(sim::Family family) {
+  sim::World world;
+  sim::Tally sum;
+  const std::uint64_t only = number_from("SYNCBUS_SIM_SEED", 0);
+  const std::uint64_t seeds = number_from("SYNCBUS_SIM_SEEDS", SYNCBUS_SIM_DEFAULT_SEEDS);
+  const std::uint64_t first = only != 0 ? only : 1;
+  const std::uint64_t last = only != 0 ? only : seeds;
+  std::uint64_t failures = 0;
+  for (std::uint64_t seed = first; seed <= last && failures != 5; ++seed) {
+    if (sim::make_plan(seed).family != family) continue;
+    const std::string problem = world.run(seed, only != 0 ? &std::cout : nullptr);
+    sum += world.tally();
+    if (problem.empty()) continue;
+    ++failures;
+    FAIL_CHECK(report(seed, problem));
+  }
+  CHECK(failures == 0);
+  return sum;
+}
+
+void tell(const char* what, const sim::Tally& sum) {
+  std::cout << what << ": " << sum.events << " events, " << sum.moments << " moments, " << sum.gaps << " gaps, "
+            << sum.repairs << " repairs, " << sum.quorums << " quorums, resyncs:";
+  for (std::size_t cause = 0; cause != sum.resyncs.size(); ++cause) {
+    std::cout << ' ' << to_string(static_cast<syncbus::ResyncCause>(cause)) << ' ' << sum.resyncs[cause];
+  }
+  std::cout << '\n';
+}
+
+}  // namespace
+
+TEST_CASE("where nothing fails every event is heard, in order, and no resync is raised but by request") {
+  tell("calm", run(sim::Family::calm));
+}
+
+TEST_CASE("what a link drops is repaired, and a repair costs few messages") {
+  const sim::Tally sum = run(sim::Family::dropping);
+  tell("dropping", sum);
+  CHECK(static_cast<double>(sum.repairs) <= 1.2 * static_cast<double>(sum.gaps));
+}
+
+TEST_CASE("on a link that drops, doubles, delays, reorders, damages and cuts, everything converges when it heals") {
+  tell("lossy", run(sim::Family::lossy));
+}
+
+TEST_CASE("when sessions break, brokers restart and nodes crash, everything converges when all are back") {
+  tell("interrupted", run(sim::Family::interrupted));
+}

@@ -1,0 +1,179 @@
+// The link of a simulated world: one broker, sessions that begin and break, copies and what becomes of each.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include <syncbus/core/protocol.hpp>
+
+#include "sim/stage.hpp"
+
+namespace sim {
+
+/// Whatever a node sends goes to the broker in order, and from there a copy of it to each node. Its own copy always
+/// comes. What is unreachable, lost, doubled, late or damaged is decided for each copy, until the link has healed. A
+/// broken session loses what is on the way to the node, and the rest of what is on the way from it.
+class Link : public Stage {
+ protected:
+  // --- sessions
+
+  void begin_session(Node& node) {
+    node.connected = true;
+    ++node.epoch;
+    node.sent_until = node.heard_until[0] = node.heard_until[1] = node.confirmed_until = now_;
+    auditor_.connected(node.number);
+    tell([&](std::ostream& out) { out << "node " << node.number << " is ready, session " << node.sessions + 1; });
+    node.protocol.on_ready(++node.sessions, plan_.frame_limit, now_);
+    settle(node);
+  }
+
+  void interrupt(Node& node) {
+    if (!node.connected) return;
+    tell([&](std::ostream& out) { out << "node " << node.number << " is interrupted"; });
+    node.connected = false;
+    node.reaches_until = now_ + random_.between({}, 2 * plan_.delay);
+    ++node.epoch;
+    auditor_.interrupted(node.number, now_);
+    node.protocol.on_interrupted(now_);
+    plan_for(node, now_ + random_.between(std::chrono::milliseconds{1}, std::chrono::milliseconds{300}),
+             Moment::Kind::ready);
+    settle(node);
+  }
+
+  void break_all() {
+    for (const auto& node : nodes_) {
+      if (node->alive) interrupt(*node);
+      node->reaches_until = now_;
+    }
+  }
+
+  /// Nothing goes to a node or comes from it for a while.
+  void stall(Node& node) {
+    const TimePoint until = now_ + random_.between({}, 2 * plan_.peer_timeout);
+    tell([&](std::ostream& out) { out << "node " << node.number << "'s link stalls"; });
+    auditor_.stalled(node.number, until);
+    for (TimePoint* const lane :
+         {&node.sent_until, &node.heard_until[0], &node.heard_until[1], &node.confirmed_until}) {
+      *lane = (std::max)(*lane, until);
+    }
+  }
+
+  // --- the link
+
+  void hand_over(Node& node, const syncbus::core::Action& action) {
+    const std::size_t number = flight_.add(action.bytes, node.number, action.destination, action.sequence);
+    const Label& label = flight_[number].label;
+    if (!label.whole) auditor_.fail("node " + std::to_string(node.number) + " sends what is no frame");
+    if (label.kind == Label::Kind::repair) ++tally_.repairs;
+    auditor_.handed_over(node.number, label);
+    tell_frame("sends", node.number, label, action.destination);
+    node.sent_until = (std::max)(node.sent_until, now_ + node.delay);
+    plan_for(node, node.sent_until, Moment::Kind::at_broker, number);
+  }
+
+  void reach_broker(const Moment& moment) {
+    const std::size_t number = static_cast<std::size_t>(moment.what);
+    Node& from = *nodes_[moment.node];
+    const bool same_session = moment.stamp == from.epoch;
+    if (same_session || now_ < from.reaches_until) {
+      if (same_session) {
+        from.confirmed_until =
+            (std::max)(from.confirmed_until, now_ + from.delay + random_.between({}, plan_.confirmation));
+        plan_for(from, from.confirmed_until, Moment::Kind::confirmation, flight_[number].sequence);
+      }
+      for (const auto& to : nodes_) forward(number, *to);
+    } else {
+      for (const auto& to : nodes_) auditor_.copy_lost(from.number, to->number, now_);
+    }
+    flight_.release(number);
+  }
+
+  void forward(std::size_t number, Node& to) {
+    Flight::Frame& frame = flight_[number];
+    if (!to.alive || to.publish_only) return;
+    if (frame.destination != syncbus::NodeId{} && frame.destination != to.id) return;
+    const bool echo = frame.from == to.number;
+    const bool bad = !echo && !healed_;
+    if (!to.connected || (bad && (unreachable_[frame.from][to.number] || random_.chance(plan_.drop)))) {
+      return lose(frame, to);
+    }
+    const std::size_t copies = bad && random_.chance(plan_.duplicate) ? 2 : 1;
+    for (std::size_t i = 0; i != copies; ++i) {
+      ++frame.copies;
+      plan_for(to, bad && random_.chance(plan_.reorder) ? strays_until(to) : follows_until(to, frame),
+               Moment::Kind::copy, number);
+    }
+  }
+
+  void lose(const Flight::Frame& frame, const Node& to) {
+    auditor_.copy_lost(frame.from, to.number, now_);
+    tell_frame("lost on the way to", to.number, frame.label, frame.destination);
+  }
+
+  [[nodiscard]] TimePoint follows_until(Node& to, const Flight::Frame& frame) {
+    TimePoint& lane = to.heard_until[plan_.direct_overtakes && frame.label.directed ? 1 : 0];
+    lane = (std::max)(lane, now_ + to.delay + random_.between({}, plan_.jitter));
+    return lane;
+  }
+  [[nodiscard]] TimePoint strays_until(const Node& to) {
+    return now_ + to.delay + random_.between({}, plan_.reorder_by);
+  }
+
+  void arrive(const Moment& moment) {
+    const std::size_t number = static_cast<std::size_t>(moment.what);
+    Node& to = *nodes_[moment.node];
+    const Flight::Frame& frame = flight_[number];
+    if (to.alive) {
+      if (moment.stamp != to.epoch) {
+        lose(frame, to);
+      } else if (frame.from != to.number && !healed_ && random_.chance(plan_.damage)) {
+        lose(frame, to);
+        receive_damaged(to, frame.bytes);
+      } else {
+        tell_frame("gets", to.number, frame.label, {});
+        if (frame.from != to.number) auditor_.copy_came(frame.from, to.number, frame.label, now_);
+        to.protocol.on_frame(frame.bytes, to.listeners != 0, now_);
+        settle(to);
+      }
+    }
+    flight_.release(number);
+  }
+
+  void receive_damaged(Node& to, const std::vector<std::byte>& bytes) {
+    damaged_ = bytes;
+    const std::size_t bits = 1 + random_.below(3);
+    for (std::size_t i = 0; i != bits; ++i) {
+      damaged_[random_.below(damaged_.size())] ^= static_cast<std::byte>(1U << random_.below(8));
+    }
+    if (random_.chance(0.2)) damaged_.resize(random_.below(damaged_.size()));
+    if (damaged_ == bytes) return;
+    to.protocol.on_frame(damaged_, to.listeners != 0, now_);
+    settle(to);
+  }
+
+  void confirm(Node& node, const Moment& moment) {
+    if (moment.stamp != node.epoch) return;
+    node.protocol.on_confirmed(moment.what);
+    settle(node);
+  }
+
+  void cut(NodeNumber from, NodeNumber to, TimePoint until) {
+    tell([&](std::ostream& out) { out << "node " << to << " does not hear node " << from; });
+    unreachable_[from][to] = true;
+    plan_for(*nodes_[from], until, Moment::Kind::reachable_again, to);
+  }
+  void uncut(NodeNumber from, NodeNumber to) { unreachable_[from][to] = false; }
+  void uncut_all() {
+    for (auto& row : unreachable_) row.fill(false);
+  }
+
+ private:
+  std::array<std::array<bool, max_nodes>, max_nodes> unreachable_{};  ///< [from][to]
+  std::vector<std::byte> damaged_;
+};
+
+}  // namespace sim

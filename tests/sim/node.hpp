@@ -1,0 +1,81 @@
+// One node of a simulated world: the machine under test, and what the world has to know to play its shell.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <syncbus/core/protocol.hpp>
+
+#include "sim/audit_records.hpp"
+
+namespace sim {
+
+/// What a user wants to publish.
+struct Wish {
+  Key key = every_key;  ///< every_key: publish_all
+  syncbus::EventType type = syncbus::EventType::invalidate;
+  bool heard_here = true;
+};
+
+struct Node {
+  struct Subscription {
+    SubscriberNumber number = 0;
+    Key key = every_key;
+    bool throwing = false;
+    bool alive = true;
+
+    [[nodiscard]] bool matches(Key of) const noexcept { return alive && (key == every_key || key == of); }
+  };
+
+  struct Published {
+    EventNumber event = 0;
+    std::optional<std::uint64_t> flush_point;
+  };
+
+  Node(NodeNumber which, const syncbus::core::ProtocolOptions& options)
+      : number{which}, id{options.self}, publish_only{options.publish_only}, protocol{options} {}
+
+  const NodeNumber number;
+  const syncbus::NodeId id;
+  const bool publish_only;
+  syncbus::core::Protocol protocol;
+  bool alive = true;
+  bool started = false;  ///< what a constructor waits for has happened
+  bool leaving = false;
+  bool said_goodbye = false;
+
+  // its connection
+  bool connected = false;
+  std::uint32_t epoch = 0;     ///< another one with every session, and without one
+  std::uint64_t sessions = 0;
+  Duration delay{};
+  TimePoint reaches_until{};     ///< what it sent in an earlier session reaches the broker until then
+  TimePoint sent_until{};      ///< what it sends now comes behind this at the broker
+  TimePoint heard_until[2]{};  ///< what the broker sends now comes behind this: by broadcast, directly
+  TimePoint confirmed_until{};
+  TimePoint wake = records::never;
+
+  // its subscribers and its dispatcher
+  std::vector<Subscription> subscriptions;
+  std::size_t listeners = 0;
+  bool dispatch_planned = false;
+  bool busy = false;
+  TimePoint stalled_until{};
+  syncbus::core::ReceiveQueue::Item item;
+  std::vector<records::Call> calls;
+  std::vector<syncbus::core::Acknowledgement> answers;
+
+  // its publishers
+  std::uint64_t version = 0;
+  std::deque<Wish> waiting;  ///< for room
+  bool room = false;
+  bool patience_planned = false;
+  std::vector<Published> published;
+};
+
+}  // namespace sim

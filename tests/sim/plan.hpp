@@ -1,0 +1,154 @@
+// What a seed decides before anything happens: the kind of world, how bad its link is, what may befall its nodes.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <numeric>
+
+#include <syncbus/options.hpp>
+
+#include "sim/random.hpp"
+
+namespace sim {
+
+using syncbus::Duration, syncbus::TimePoint;
+
+enum class Family : std::uint8_t {
+  calm,         ///< nothing fails
+  dropping,     ///< a link that loses 1 to 5 %, and nothing else: what repair costs
+  lossy,        ///< copies are lost, doubled, late, damaged; partitions, also one-way; nobody tells
+  interrupted,  ///< in order and whole within a session; sessions end and begin again
+};
+
+/// What may happen in a world, beside time.
+enum class Happening : std::uint8_t {
+  publish, burst, publish_all, await, subscribe, unsubscribe, crash, leave, join,
+  partition, break_session, restart_broker, stall_link, stall_dispatcher,
+};
+inline constexpr std::size_t happenings = 14;
+
+struct Plan {
+  std::uint64_t seed = 0;
+  Family family = Family::calm;
+  std::size_t nodes = 2;       ///< at the beginning
+  std::size_t operations = 0;  ///< in the time of chaos
+  Duration chaos{};
+  bool long_watch = false;     ///< stay long after everything has converged: nothing may happen any more
+  bool close_watch = false;    ///< look at a node whenever something has happened to it, not only now and then
+  std::array<unsigned, happenings> weights{};
+
+  // the link
+  Duration delay{};   ///< one way; each node has its own, up to this
+  Duration jitter{};  ///< of each copy; keeps the order
+  double drop = 0;
+  double duplicate = 0;
+  double damage = 0;
+  double reorder = 0;           ///< of the copies: so many take the time below and keep no order
+  Duration reorder_by{};
+  Duration confirmation{};        ///< how much later than its frame's copies a confirmation may come
+  bool direct_overtakes = false;  ///< what is sent to one node has a way of its own
+
+  // the nodes
+  double publish_only = 0;
+  double slow = 0;      ///< handlers
+  double throwing = 0;  ///< subscribers
+  std::size_t keys = 4;
+  std::size_t frame_limit = 1'024;  ///< of the broker, bytes
+  std::size_t history_bytes = 0;
+  std::size_t queue_bytes = 0;
+  std::size_t pending_bytes = 0;
+  Duration heartbeat{};
+  Duration peer_timeout{};
+  Duration repair_timeout{};
+
+  [[nodiscard]] bool lossless() const noexcept { return family == Family::calm || family == Family::interrupted; }
+  [[nodiscard]] bool ample_history() const noexcept { return history_bytes >= ample; }
+  [[nodiscard]] bool may(Happening what) const noexcept { return weights[static_cast<std::size_t>(what)] != 0; }
+
+  static constexpr std::size_t ample = std::size_t{32} << 10U;
+};
+
+namespace plan_parts {
+
+inline void set(Plan& plan, Happening what, unsigned weight) noexcept {
+  plan.weights[static_cast<std::size_t>(what)] = weight;
+}
+
+inline void set_life(Plan& plan, Random& random) noexcept {
+  set(plan, Happening::publish, 20);
+  set(plan, Happening::burst, random.chance(0.5) ? 4 : 0);
+  set(plan, Happening::publish_all, random.chance(0.2) ? 1 : 0);
+  set(plan, Happening::await, random.chance(0.6) ? 6 : 0);
+  set(plan, Happening::subscribe, random.chance(0.5) ? 3 : 0);
+  set(plan, Happening::unsubscribe, random.chance(0.5) ? 2 : 0);
+  set(plan, Happening::join, random.chance(0.4) ? 1 : 0);
+  set(plan, Happening::leave, random.chance(0.3) ? 1 : 0);
+  set(plan, Happening::stall_dispatcher, random.chance(0.3) ? 2 : 0);
+}
+
+inline void set_faults(Plan& plan, Random& random) noexcept {
+  constexpr double rates[] = {0, 0, 0.01, 0.05, 0.2, 0.4};
+  set(plan, Happening::crash, random.chance(0.3) ? 1 : 0);
+  if (plan.family == Family::lossy) {
+    plan.drop = random.pick(rates);
+    plan.duplicate = random.pick(rates) / 2;
+    plan.damage = random.pick(rates) / 4;
+    plan.reorder = random.chance(0.4) ? random.pick(rates) : 0;
+    plan.reorder_by = random.between(std::chrono::milliseconds{1}, std::chrono::milliseconds{40});
+    set(plan, Happening::partition, random.chance(0.5) ? 3 : 0);
+  } else {
+    set(plan, Happening::break_session, random.chance(0.8) ? 3 : 0);
+    set(plan, Happening::restart_broker, random.chance(0.3) ? 1 : 0);
+    set(plan, Happening::stall_link, random.chance(0.3) ? 1 : 0);
+  }
+}
+
+inline void set_sizes(Plan& plan, Random& random) noexcept {
+  constexpr std::size_t histories[] = {1'024, 2'048, 4'096, Plan::ample, Plan::ample};
+  constexpr std::size_t queues[] = {1'024, 2'048, 4'096, 65'536, 65'536};
+  constexpr std::size_t pendings[] = {512, 1'024, 2'048, 16'384, 16'384};
+  constexpr std::size_t limits[] = {512, 1'024, 4'096};
+  const bool faulty = plan.family == Family::lossy || plan.family == Family::interrupted;
+  plan.history_bytes = faulty ? random.pick(histories) : Plan::ample;
+  plan.queue_bytes = faulty ? random.pick(queues) : 65'536;
+  plan.pending_bytes = faulty ? random.pick(pendings) : 16'384;
+  plan.frame_limit = random.pick(limits);
+  if (plan.history_bytes < 2 * plan.frame_limit) plan.frame_limit = plan.history_bytes / 2;
+}
+
+}  // namespace plan_parts
+
+[[nodiscard]] inline Plan make_plan(std::uint64_t seed) noexcept {
+  using namespace std::chrono_literals;
+  constexpr Family families[] = {Family::calm,        Family::dropping,    Family::lossy,       Family::lossy,
+                                 Family::lossy,       Family::lossy,       Family::lossy,       Family::interrupted,
+                                 Family::interrupted, Family::interrupted};
+  constexpr std::size_t sizes[] = {2, 2, 2, 3, 3, 3, 3, 4, 4, 5, 6, 7};
+  Random random{seed};
+  Plan plan{.seed = seed, .family = families[seed % 10]};
+  plan.nodes = random.pick(sizes);
+  plan.operations = 8 + random.below(28);
+  plan.chaos = random.between(50ms, 1'500ms);
+  plan.long_watch = random.chance(1.0 / 16);
+  plan.close_watch = random.chance(1.0 / 8);
+  plan.delay = random.between(20us, 2ms);
+  plan.jitter = random.chance(0.5) ? random.between(0us, 2ms) : Duration{};
+  plan.direct_overtakes = plan.family == Family::interrupted && random.chance(0.3);
+  plan.confirmation = random.chance(0.3) ? random.between(0us, 100ms) : Duration{};
+  plan.keys = 1 + random.below(random.chance(0.3) ? 16 : 6);
+  plan.heartbeat = random.between(80ms, 300ms);
+  plan.peer_timeout = random.between(400ms, 900ms);
+  plan.repair_timeout = random.between(250ms, 400ms);
+  plan.slow = random.chance(0.4) ? 0.3 : 0;
+  plan.throwing = random.chance(0.2) ? 0.3 : 0;
+  plan.publish_only = random.chance(0.1) ? 0.3 : 0;
+  plan_parts::set_life(plan, random);
+  if (plan.family == Family::lossy || plan.family == Family::interrupted) plan_parts::set_faults(plan, random);
+  if (plan.family == Family::dropping) plan.drop = 0.01 + 0.04 * static_cast<double>(random.below(100)) / 100;
+  plan_parts::set_sizes(plan, random);
+  return plan;
+}
+
+}  // namespace sim

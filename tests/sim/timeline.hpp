@@ -1,0 +1,162 @@
+// What will happen in a simulated world, in the order of virtual time, and the frames that are under way in it.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include <syncbus/core/codec.hpp>
+
+#include "sim/audit_records.hpp"
+
+namespace sim {
+
+/// Something that will happen. What `stamp` and `what` mean is each kind's own affair.
+struct Moment {
+  enum class Kind : std::uint8_t {
+    operation,       ///< something befalls the world
+    sample,          ///< look at all nodes
+    begin,           ///< a node's transport has its first session
+    ready,           ///< a session of the node begins
+    wake,            ///< its machine asked for it
+    at_broker,       ///< frame `what` reaches the broker, sent in session `stamp`
+    copy,            ///< frame `what` reaches the node, in session `stamp`
+    confirmation,    ///< of sequence `what`, in session `stamp`
+    dispatch,        ///< its dispatcher looks for work
+    handled,         ///< the handlers of the item in hand return
+    patience_ends,   ///< a publish has waited for room long enough
+    goodbye,         ///< it has said goodbye, or waited long enough for its last confirmation
+    reachable_again, ///< node `what` hears it again
+  };
+
+  TimePoint at{};
+  std::uint64_t order = 0;  ///< of two at one time the one that was planned first comes first
+  std::uint64_t what = 0;
+  std::uint32_t stamp = 0;
+  std::uint16_t node = 0;
+  Kind kind = Kind::operation;
+};
+
+class Timeline {
+ public:
+  void clear() noexcept {
+    moments_.clear();
+    order_ = 0;
+  }
+
+  void plan(Moment moment) {
+    moment.order = ++order_;
+    moments_.push_back(moment);
+    std::ranges::push_heap(moments_, later);
+  }
+
+  [[nodiscard]] bool empty() const noexcept { return moments_.empty(); }
+  [[nodiscard]] TimePoint next_at() const noexcept { return moments_.front().at; }
+
+  [[nodiscard]] Moment take() {
+    std::ranges::pop_heap(moments_, later);
+    const Moment moment = moments_.back();
+    moments_.pop_back();
+    return moment;
+  }
+
+ private:
+  static bool later(const Moment& a, const Moment& b) noexcept {
+    return a.at != b.at ? a.at > b.at : a.order > b.order;
+  }
+
+  std::vector<Moment> moments_;
+  std::uint64_t order_ = 0;
+};
+
+/// Frames under way, each until its last copy has come or is lost; their memory is used again.
+class Flight {
+ public:
+  struct Frame {
+    std::vector<std::byte> bytes;
+    Label label;
+    NodeNumber from = 0;
+    syncbus::NodeId destination{};  ///< 0: everybody
+    std::uint64_t sequence = 0;     ///< that its confirmation names
+    std::size_t copies = 0;
+  };
+
+  void clear() {
+    unused_.clear();
+    for (std::size_t i = 0; i != frames_.size(); ++i) unused_.push_back(i);
+  }
+
+  [[nodiscard]] std::size_t add(syncbus::Bytes bytes, NodeNumber from, syncbus::NodeId destination,
+                                std::uint64_t sequence) {
+    if (unused_.empty()) {
+      unused_.push_back(frames_.size());
+      frames_.emplace_back();
+    }
+    const std::size_t number = unused_.back();
+    unused_.pop_back();
+    Frame& frame = frames_[number];
+    frame.bytes.assign(bytes.begin(), bytes.end());
+    frame.label = label_of(bytes);
+    frame.from = from;
+    frame.destination = destination;
+    frame.sequence = sequence;
+    frame.copies = 1;
+    return number;
+  }
+
+  [[nodiscard]] Frame& operator[](std::size_t number) noexcept { return frames_[number]; }
+
+  void release(std::size_t number) {
+    if (--frames_[number].copies == 0) unused_.push_back(number);
+  }
+
+ private:
+  static Label label_of(syncbus::Bytes bytes) {
+    namespace core = syncbus::core;
+    Label label{.bytes = bytes.size()};
+    core::FrameHeader header;
+    if (decode_header(bytes, header) != core::FrameError::ok) return label;
+    label.directed = header.destination != syncbus::NodeId{};
+    switch (header.type) {
+      case core::FrameType::events: {
+        core::EventsView events;
+        label.whole = decode_events(header, events) == core::FrameError::ok;
+        label.sequence = events.sequence();
+        return label;
+      }
+      case core::FrameType::repair: {
+        core::RepairView repair;
+        label.kind = Label::Kind::repair;
+        label.whole = decode_repair(header, repair) == core::FrameError::ok;
+        label.sequence = repair.events.sequence();
+        return label;
+      }
+      case core::FrameType::heartbeat: {
+        core::HeartbeatView heartbeat;
+        label.whole = decode_heartbeat(header, heartbeat) == core::FrameError::ok;
+        label.kind = heartbeat.goodbye ? Label::Kind::goodbye : Label::Kind::heartbeat;
+        label.sequence = heartbeat.last_sequence;
+        return label;
+      }
+      case core::FrameType::acknowledgement: {
+        core::AcknowledgementView answers;
+        label.kind = Label::Kind::acknowledgement;
+        label.whole = decode_acknowledgement(header, answers) == core::FrameError::ok;
+        return label;
+      }
+      case core::FrameType::repair_request: {
+        core::RepairRequestView request;
+        label.kind = Label::Kind::question;
+        label.whole = decode_repair_request(header, request) == core::FrameError::ok;
+        return label;
+      }
+    }
+    return label;
+  }
+
+  std::vector<Frame> frames_;
+  std::vector<std::size_t> unused_;
+};
+
+}  // namespace sim

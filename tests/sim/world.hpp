@@ -1,0 +1,344 @@
+// A cluster of the machines under test, joined by a bad link, in virtual time: one seed decides everything.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <ostream>
+#include <string>
+#include <utility>
+
+#include <syncbus/core/protocol.hpp>
+#include <syncbus/metrics.hpp>
+
+#include "sim/publishers.hpp"
+
+namespace sim {
+
+/// Chaos for a while; then the link heals and nothing befalls the nodes any more; then everything has to converge. The
+/// memory is used again by the next run.
+class World final : public Publishers {
+ public:
+  /// What is wrong, in a sentence; empty: nothing. With a `trace` every moment is told.
+  [[nodiscard]] const std::string& run(std::uint64_t seed, std::ostream* trace = nullptr) {
+    set_up(seed, trace);
+    const TimePoint end = start + plan_.chaos + grace;
+    TimePoint look_at = start + plan_.chaos;
+    std::optional<TimePoint> settled_at;
+    for (tally_.moments = 0; auditor_.problem().empty() && !timeline_.empty(); ++tally_.moments) {
+      if (tally_.moments == most_moments) auditor_.fail("the world does not come to rest");
+      const TimePoint next = timeline_.next_at();
+      if (next >= look_at) {
+        if (!healed_) heal();
+        look_at = next + watch;
+        if (!settled_at && auditor_.settled()) settled_at = next;
+        if (next >= end || (settled_at && next >= *settled_at + stays_for_)) break;
+      }
+      now_ = (std::max)(now_, next);
+      happen(timeline_.take());
+    }
+    if (auditor_.problem().empty()) auditor_.check_end();
+    count();
+    return auditor_.problem();
+  }
+
+  [[nodiscard]] const Tally& tally() const noexcept { return tally_; }
+
+ private:
+  using Action = syncbus::core::Action;
+
+  static constexpr Duration grace = std::chrono::seconds{30};  ///< after the chaos: everything has to have converged
+  static constexpr Duration watch = std::chrono::milliseconds{50};
+  static constexpr std::uint64_t most_moments = 1'000'000;
+
+  // --- the beginning and the end
+
+  void set_up(std::uint64_t seed, std::ostream* trace) {
+    plan_ = make_plan(seed);
+    trace_ = trace;
+    random_ = Random{seed ^ 0x5EEDU};
+    now_ = start;
+    healed_ = false;
+    stays_for_ = plan_.long_watch ? std::chrono::seconds{8} : plan_.peer_timeout / 2;
+    nodes_.clear();
+    timeline_.clear();
+    flight_.clear();
+    uncut_all();
+    tally_ = {};
+    const bool calm = plan_.family == Family::calm;
+    auditor_.begin({.nothing_fails = calm,
+                    .strict_order = calm && !(plan_.may(Happening::await) && plan_.may(Happening::join)),
+                    .heard_once = !plan_.may(Happening::await),
+                    .lossless = plan_.lossless(),
+                    .one_order = plan_.reorder == 0,
+                    .ample_history = plan_.ample_history(),
+                    .some_end = plan_.may(Happening::crash) || plan_.may(Happening::leave),
+                    .heartbeat = plan_.heartbeat,
+                    .peer_timeout = plan_.peer_timeout,
+                    .repair_timeout = plan_.repair_timeout,
+                    .history_bytes = plan_.history_bytes,
+                    .queue_bytes = plan_.queue_bytes,
+                    .pending_bytes = plan_.pending_bytes});
+    for (std::size_t i = 0; i != plan_.nodes; ++i) add_node(random_.between({}, std::chrono::milliseconds{20}));
+    for (std::size_t i = 0; i != plan_.operations; ++i) plan_at(some_time(), {.kind = Moment::Kind::operation});
+    for (std::size_t i = 0; i != 6; ++i) plan_at(some_time(), {.kind = Moment::Kind::sample});
+  }
+
+  [[nodiscard]] TimePoint some_time() { return start + random_.between({}, plan_.chaos); }
+
+  void heal() {
+    healed_ = true;
+    tell([](std::ostream& out) { out << "--- healed"; });
+    uncut_all();
+    for (const auto& node : nodes_) node->stalled_until = now_;
+    if (plan_.may(Happening::await)) {  // of nodes that have not heard of each other again yet
+      for (const auto& node : nodes_) {
+        if (node->alive && node->started && !node->leaving && random_.chance(0.3)) open_await(*node);
+      }
+    }
+    for (std::size_t i = 1; i != 6; ++i) {
+      plan_at(now_ + i * std::chrono::milliseconds{150}, {.kind = Moment::Kind::sample});
+    }
+  }
+
+  void count() {
+    for (const auto& node : nodes_) {
+      const syncbus::Metrics metrics = node->protocol.metrics();
+      tally_.gaps += metrics.gaps;
+      tally_.quorums += metrics.quorums_satisfied;
+    }
+  }
+
+  // --- moments
+
+  void happen(const Moment& moment) {
+    using enum Moment::Kind;
+    switch (moment.kind) {
+      case operation: return befall();
+      case sample: return look();
+      case at_broker: return reach_broker(moment);
+      case copy: return arrive(moment);
+      default: break;
+    }
+    Node& node = *nodes_[moment.node];
+    if (!node.alive) return;
+    switch (moment.kind) {
+      case begin:
+      case ready: return begin_session(node);
+      case wake: return wake_up(node);
+      case confirmation: return confirm(node, moment);
+      case dispatch:
+        node.dispatch_planned = false;
+        return run_dispatcher(node);
+      case handled:
+        finish_item(node);
+        return run_dispatcher(node);
+      case patience_ends:
+        node.patience_planned = false;
+        return submit_waiting(node, true);
+      case goodbye:
+        node.reaches_until = now_ + 2 * plan_.delay;
+        return end(node, node.said_goodbye);
+      case reachable_again: return uncut(moment.node, moment.what);
+      default: return;
+    }
+  }
+
+  void look() {
+    for (const auto& node : nodes_) {
+      if (node->alive) look_at(*node);
+    }
+  }
+  void look_at(Node& node) {
+    const Duration staleness = node.protocol.health(now_).staleness;
+    auditor_.sample(node.number, node.started, staleness, node.protocol.metrics(), now_);
+  }
+
+  // --- what befalls nodes
+
+  Node& add_node(Duration after) {
+    const NodeNumber number = nodes_.size();
+    const bool publish_only = number != 0 && random_.chance(plan_.publish_only);
+    const int zone = static_cast<int>(random_.below(4));
+    const syncbus::NodeId id{random_.next() | 1U};
+    auditor_.node_began(id, zone, publish_only);
+    constexpr std::array<const char*, 4> zones{"", "a", "b", "c"};
+    nodes_.push_back(std::make_unique<Node>(
+        number, syncbus::core::ProtocolOptions{.self = id,
+                                               .zone = zones[static_cast<std::size_t>(zone)],
+                                               .publish_only = publish_only,
+                                               .lossless_sessions = plan_.lossless(),
+                                               .heartbeat = plan_.heartbeat,
+                                               .peer_timeout = plan_.peer_timeout,
+                                               .repair_timeout = plan_.repair_timeout,
+                                               .history_bytes = plan_.history_bytes,
+                                               .queue_bytes = plan_.queue_bytes,
+                                               .pending_bytes = plan_.pending_bytes,
+                                               .max_peers = 64,
+                                               .max_awaits = 64}));
+    Node& node = *nodes_.back();
+    node.delay = random_.between(std::chrono::microseconds{10}, plan_.delay);
+    tell([&](std::ostream& out) {
+      out << "node " << number << (publish_only ? ", publish only" : "") << ", zone " << zone;
+    });
+    plan_for(node, now_ + after, Moment::Kind::begin);
+    return node;
+  }
+
+  [[nodiscard]] Node* some_node() {
+    if (nodes_.empty()) return nullptr;
+    Node& node = *nodes_[random_.below(nodes_.size())];
+    return node.alive && node.started && !node.leaving ? &node : nullptr;
+  }
+
+  [[nodiscard]] Happening some_happening() {
+    unsigned all = 0;
+    for (const unsigned weight : plan_.weights) all += weight;
+    auto left = static_cast<unsigned>(random_.below(all));
+    for (std::size_t i = 0;; ++i) {
+      if (left < plan_.weights[i]) return static_cast<Happening>(i);
+      left -= plan_.weights[i];
+    }
+  }
+
+  void befall() {
+    using enum Happening;
+    const Happening what = some_happening();
+    if (what == join) return nodes_.size() < max_nodes ? static_cast<void>(add_node({})) : void();
+    if (what == restart_broker) return break_all();
+    if (what == partition) return cut_some();
+    Node* const node = some_node();
+    if (node == nullptr) return;
+    switch (what) {
+      case publish: return want(*node, some_wish());
+      case burst:
+        for (std::size_t left = 5 + random_.below(60); left != 0; --left) want(*node, some_wish());
+        return;
+      case publish_all: return want(*node, {.key = every_key, .type = syncbus::EventType::resync});
+      case await: return open_await(*node);
+      case subscribe: return node->publish_only ? void() : add_subscription(*node);
+      case unsubscribe: return drop_subscription(*node);
+      case crash: return crash_node(*node);
+      case leave: return leave_world(*node);
+      case break_session: return interrupt(*node);
+      case stall_link: return stall(*node);
+      case stall_dispatcher:
+        node->stalled_until = now_ + random_.between({}, std::chrono::milliseconds{200});
+        return;
+      default: return;
+    }
+  }
+
+  void crash_node(Node& node) {
+    node.reaches_until = now_ + random_.between({}, 2 * plan_.delay);
+    end(node, false);
+    if (nodes_.size() < max_nodes && random_.chance(0.7)) {
+      add_node(random_.between({}, std::chrono::milliseconds{200}));
+    }
+  }
+
+  /// Flush, goodbye, the end: what close does.
+  void leave_world(Node& node) {
+    node.leaving = true;
+    plan_for(node, now_ + std::chrono::milliseconds{500}, Moment::Kind::goodbye);
+    settle(node);
+  }
+
+  void say_goodbye_if_flushed(Node& node) {
+    if (!node.leaving || node.said_goodbye || !node.waiting.empty()) return;
+    const auto point = node.protocol.flush_point();
+    if (!point || node.protocol.confirmed() < *point) return;
+    node.said_goodbye = true;
+    node.protocol.say_goodbye();
+    plan_for(node, now_ + std::chrono::milliseconds{1}, Moment::Kind::goodbye);
+  }
+
+  void end(Node& node, bool goodbye) {
+    tell([&](std::ostream& out) { out << "node " << node.number << (goodbye ? " has left" : " ends"); });
+    for (const Node::Published& one : node.published) {
+      const auto point = one.flush_point ? one.flush_point : node.protocol.flush_point();
+      if (!point || node.protocol.confirmed() < *point) auditor_.not_flushed(one.event);
+    }
+    node.alive = node.connected = false;
+    ++node.epoch;
+    auditor_.node_ended(node.number, goodbye, now_);
+  }
+
+  void cut_some() {
+    const std::size_t from = random_.below(nodes_.size());
+    const std::size_t to = random_.below(nodes_.size());
+    const bool both = random_.chance(0.5);
+    const bool from_all = random_.chance(0.3);
+    const TimePoint until = now_ + random_.between(std::chrono::milliseconds{5}, 2 * plan_.peer_timeout);
+    for (std::size_t other = 0; other != nodes_.size(); ++other) {
+      if (other == from || !(from_all || other == to)) continue;
+      cut(from, other, until);
+      if (both) cut(other, from, until);
+    }
+  }
+
+  // --- the shell
+
+  void wake_up(Node& node) {
+    if (now_ < node.wake) return;
+    node.wake = records::never;
+    node.protocol.tick(now_);
+    settle(node);
+  }
+
+  void settle(Node& node) override {
+    do {
+      run_actions(node);
+      if (!node.started && node.protocol.joined()) enter(node);
+      if (std::exchange(node.room, false)) submit_waiting(node, false);
+      say_goodbye_if_flushed(node);
+    } while (run_actions(node) || node.room);
+    if (plan_.close_watch && node.alive) look_at(node);
+  }
+
+  /// Whether there were any.
+  bool run_actions(Node& node) {
+    bool any = false;
+    for (std::size_t left = 10'000;; --left, any = true) {
+      const Action action = node.protocol.next_action(now_);
+      if (action.kind == Action::Kind::none) return any;
+      if (left == 0) {
+        auditor_.fail("the actions of node " + std::to_string(node.number) + " do not end");
+        return false;
+      }
+      run(node, action);
+    }
+  }
+
+  void run(Node& node, const Action& action) {
+    switch (action.kind) {
+      case Action::Kind::broadcast:
+      case Action::Kind::send: return hand_over(node, action);
+      case Action::Kind::dispatch: return plan_dispatch(node);
+      case Action::Kind::room: node.room = true; return;
+      case Action::Kind::complete: return complete(node);
+      case Action::Kind::reopen: return interrupt(node);
+      case Action::Kind::wake:
+        node.wake = (std::max)(action.at, now_);
+        return plan_for(node, node.wake, Moment::Kind::wake);
+      case Action::Kind::health:
+      case Action::Kind::none: return;
+    }
+  }
+
+  /// What waited for the constructor to return.
+  void enter(Node& node) {
+    node.started = true;
+    tell([&](std::ostream& out) { out << "node " << node.number << " has joined"; });
+    if (node.publish_only) return;
+    for (std::size_t left = random_.below(4); left != 0; --left) add_subscription(node);
+  }
+
+  Duration stays_for_{};
+};
+
+}  // namespace sim
