@@ -1,5 +1,7 @@
 // The Set path: a node that writes keeps its copy, the others drop theirs, and no load in flight brings the old value
 // back. How to try it: run it; it tells what it does, and exits with 1 if something went otherwise.
+#include <chrono>
+#include <cstddef>
 #include <cstdio>
 #include <string>
 
@@ -26,6 +28,13 @@ void write(UserCache<syncbus::InMemoryBus>& cache, const std::string& key, const
   }
 }
 
+/// What came of a write that waits until other nodes have dropped what they had.
+void expect(const char* what, const syncbus::AwaitOutcome& outcome, std::size_t replicas, bool enough) {
+  std::printf("%-68s       after %zu acknowledgements: %s\n", what, outcome.replicas.size(),
+              outcome.error ? outcome.error.message().c_str() : "the quorum is satisfied");
+  all_right = all_right && outcome.replicas.size() == replicas && !outcome.error == enough;
+}
+
 }  // namespace
 
 int main() {
@@ -47,6 +56,15 @@ int main() {
   database.while_answering([&] { write(b, "user:1", "Hanna"); });
   expect("b wrote Anne, and Hanna while a's read of Anne was under way:", a.get("user:1"), "Anne", database, 3);
   expect("a did not keep what was old when it arrived:", a.get("user:1"), "Hanna", database, 4);
+
+  expect("a wrote Ada and waited for one other node:", a.set_and_await("user:1", "Ada", 1), 1, true);
+  expect("b has to read it:", b.get("user:1"), "Ada", database, 5);
+  hub.partition({bus_a.id()});
+  expect("a is cut off, wrote Eva and waited for one other node:", a.set_and_await("user:1", "Eva", 1), 0, false);
+  expect("b does not know of it:", b.get("user:1"), "Ada", database, 5);
+  hub.heal();
+  hub.advance(std::chrono::seconds{1});
+  expect("the partition has ended; b has heard and reads again:", b.get("user:1"), "Eva", database, 6);
 
   std::puts(all_right ? "as it should be" : "NOT as it should be");
   return all_right ? 0 : 1;

@@ -2,6 +2,7 @@
 // meanwhile.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -76,23 +77,31 @@ class UserCache {
   }
 
   std::error_code set(const std::string& key, const std::string& value) {
-    const auto ticket = guard_.begin(key);
-    const Row row = database_.write(key, value);
-    {
-      const std::scoped_lock lock{mutex_};
-      const bool undisturbed = guard_.may_store(ticket);
-      guard_.invalidated(key);  // for loads on this node that read the old value
-      if (undisturbed) {
-        rows_[key] = row;
-      } else {
-        rows_.erase(key);
-      }
-    }
-    return bus_.publish(key,
-                        {.type = syncbus::EventType::set, .version = row.version, .scope = syncbus::Scope::remote});
+    return bus_.publish(key, store(key, value));
+  }
+
+  /// Returns when so many other nodes have dropped what they had; the row is written whatever the outcome.
+  syncbus::AwaitOutcome set_and_await(const std::string& key, const std::string& value, syncbus::Quorum quorum) {
+    return bus_.publish_and_await(key, quorum,
+                                  {.timeout = std::chrono::milliseconds{500}, .publish = store(key, value)});
   }
 
  private:
+  /// Writes the row and keeps it; what to tell the others.
+  syncbus::PublishOptions store(const std::string& key, const std::string& value) {
+    const auto ticket = guard_.begin(key);
+    const Row row = database_.write(key, value);
+    const std::scoped_lock lock{mutex_};
+    const bool undisturbed = guard_.may_store(ticket);
+    guard_.invalidated(key);  // for loads on this node that read the old value
+    if (undisturbed) {
+      rows_[key] = row;
+    } else {
+      rows_.erase(key);
+    }
+    return {.type = syncbus::EventType::set, .version = row.version, .scope = syncbus::Scope::remote};
+  }
+
   void drop(const syncbus::Event& event) {
     guard_.invalidated(event.key);  // before the erase
     const std::scoped_lock lock{mutex_};

@@ -30,14 +30,26 @@ struct alignas(64) NodeRecord {
   std::atomic<std::uint64_t> events_out;
   std::atomic<std::uint64_t> events_in;
   std::atomic<std::uint64_t> joined;
+  std::atomic<std::uint64_t> gaps;
+  std::atomic<std::uint64_t> repaired;
+  std::atomic<std::uint64_t> quorums_satisfied;
+  std::atomic<std::uint64_t> quorums_failed;
+  std::atomic<std::uint64_t> worst_staleness_ms;  ///< since the table took it last
   std::array<std::atomic<std::uint64_t>, syncbus::resync_cause_count> resyncs;
   std::atomic<std::uint64_t> entries;  ///< audited
   std::atomic<std::uint64_t> stale;
   std::atomic<bool> connected;
   std::atomic<bool> ready;        ///< subscribed: traffic may begin
-  std::atomic<bool> writes_over;  ///< it will never write again
+  std::atomic<bool> writes_over;  ///< it will never write again, and the broker has what it published
   std::atomic<bool> audited;
   std::atomic<bool> failed;  ///< it has said why on stderr
+
+  /// Only the node itself calls it.
+  void note_staleness(std::chrono::steady_clock::duration staleness) noexcept {
+    const auto whole = std::chrono::duration_cast<std::chrono::milliseconds>(staleness).count();
+    const auto ms = static_cast<std::uint64_t>(whole);
+    if (ms > worst_staleness_ms) worst_staleness_ms = ms;
+  }
 };
 
 /// What the supervisor says to all.
@@ -64,6 +76,12 @@ struct Board {
     std::uint64_t total = 0;
     for (const NodeRecord& node : records) total += (node.*counter).load(std::memory_order_relaxed);
     return total;
+  }
+
+  [[nodiscard]] std::uint64_t take_worst_staleness_ms() noexcept {
+    std::uint64_t worst = 0;
+    for (NodeRecord& node : records) worst = (std::max)(worst, node.worst_staleness_ms.exchange(0));
+    return worst;
   }
 
   SharedArray<NodeRecord> records;

@@ -56,6 +56,11 @@ class ChildProcess {
     return wait_until(std::chrono::steady_clock::now() + timeout, [&] { return ended().has_value(); });
   }
 
+  /// Does nothing when it has ended.
+  void signal(int number) noexcept {
+    if (pid_ > 0 && !ended_) ::kill(pid_, number);
+  }
+
   /// SIGKILL, and waits until it is gone.
   void kill() noexcept {
     if (pid_ <= 0 || ended_) return;

@@ -1,5 +1,5 @@
 // cache_cluster, the main job: cache nodes that hear of each other's writes, and the audit that proves it.
-// How to try it: examples/run; examples/run --redis; examples/run --no-bus; examples/run --help.
+// How to try it: examples/run; examples/run --redis; examples/run --calm; examples/run --no-bus; examples/run --help.
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
@@ -26,7 +26,14 @@ int run(const cache_cluster::Options& options) {
   keys.reserve(options.keys);
   for (std::size_t row = 0; row != options.keys; ++row) keys.push_back(Truth::key(row));
 
-  const Cluster cluster{board, truth, keys, zipf, options.seed, options.mode != Mode::no_bus};
+  const Cluster cluster{.board = board,
+                        .truth = truth,
+                        .keys = keys,
+                        .zipf = zipf,
+                        .seed = options.seed,
+                        .writes_per_quorum = options.writes_per_quorum,
+                        .calm = options.calm,
+                        .connected = options.mode != Mode::no_bus};
   const bool threads = options.mode == Mode::threads || options.mode == Mode::no_bus;
   return threads ? run_threads(cluster, options) : run_processes(cluster, options);
 }

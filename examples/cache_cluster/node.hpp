@@ -1,6 +1,7 @@
 // A cache node: a cache, the bus that keeps it right, and the threads that read and write.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -15,9 +16,10 @@
 #include <vector>
 
 #include <syncbus/bus.hpp>
+#include <syncbus/options.hpp>
+#include <syncbus/quorum.hpp>
 
 #include "board.hpp"
-#include "last_words.hpp"
 #include "local_cache.hpp"
 #include "truth.hpp"
 #include "zipf.hpp"
@@ -31,8 +33,20 @@ struct Cluster {
   const std::vector<std::string>& keys;
   const Zipf& zipf;
   std::uint64_t seed;
-  bool connected;  ///< false: each node is alone, and there is nothing to hear
+  std::size_t writes_per_quorum;  ///< 0: no write waits for a quorum
+  bool calm;                      ///< nothing goes wrong
+  bool connected;                 ///< false: each node is alone, and there is nothing to hear
 };
+
+/// A run with faults is short, so its nodes say more often that they are there, and notice sooner who is not.
+[[nodiscard]] inline syncbus::BusOptions bus_options(const Cluster& cluster, std::size_t node) {
+  syncbus::BusOptions options{.name = "cache-" + std::to_string(node)};
+  if (!cluster.calm) {
+    options.heartbeat = std::chrono::milliseconds{250};
+    options.peer_timeout = std::chrono::seconds{1};
+  }
+  return options;
+}
 
 /// Written once for every bus: over memory or over a broker, a node does the same.
 template <syncbus::Bus B>
@@ -44,7 +58,6 @@ class Node {
         bus_{bus},
         record_{cluster.board.records[index]},
         cache_{cluster.truth},
-        last_words_{cluster.board, index},
         subscription_{bus.subscribe_all([this](const syncbus::Event& event) { hear(event); },
                                         [this](const syncbus::Resync& resync) { hear(resync); })} {}
 
@@ -60,6 +73,7 @@ class Node {
       for (unsigned i = 0; i != worker_count; ++i) workers.emplace_back([this, i] { work(i); });
       watch_while(Stage::traffic);
       writers_.wait();
+      wait_for_quorums();
       settle();
       reading_ = false;
     }
@@ -69,22 +83,22 @@ class Node {
   }
 
  private:
+  using Clock = std::chrono::steady_clock;
+
   static constexpr unsigned worker_count = 4;
   static constexpr unsigned writes_percent = 2;
+  static constexpr std::chrono::milliseconds quorum_timeout{200};
 
   // --- what the bus says
 
   void hear(const syncbus::Event& event) {
-    if (last_words_.take(event)) return;
     cache_.apply(event);
     record_.events_in.fetch_add(1, std::memory_order_relaxed);
   }
 
   void hear(const syncbus::Resync& resync) {
-    const auto silent = last_words_.silent();  // before the clear: nodes that can make nothing stale after it
     cache_.clear();
     record_.resyncs[static_cast<std::size_t>(resync.cause)].fetch_add(1, std::memory_order_relaxed);
-    last_words_.cleared(silent);
   }
 
   // --- what the workers do
@@ -118,26 +132,66 @@ class Node {
   /// version already keeps it.
   void write(std::string_view key) {
     const std::uint64_t version = cache_.write(key);
-    const auto error =
-        bus_.publish(key, {.type = syncbus::EventType::set, .version = version, .scope = syncbus::Scope::remote});
-    if (error) return fail("publish", error);
-    record_.events_out.fetch_add(1, std::memory_order_relaxed);
+    const syncbus::PublishOptions what{
+        .type = syncbus::EventType::set, .version = version, .scope = syncbus::Scope::remote};
+    const auto number = record_.events_out.fetch_add(1, std::memory_order_relaxed);
+    if (wants_quorum(number)) {
+      publish_for_quorum(key, what);
+    } else if (const auto error = bus_.publish(key, what)) {
+      fail("publish", error);
+    }
+  }
+
+  [[nodiscard]] bool wants_quorum(std::uint64_t number) const noexcept {
+    return cluster_.connected && cluster_.writes_per_quorum != 0 && number % cluster_.writes_per_quorum == 0;
+  }
+
+  /// So many others that they and this node are a majority. A service would answer its caller from the completion; here
+  /// the bus counts what came of it.
+  void publish_for_quorum(std::string_view key, const syncbus::PublishOptions& what) {
+    awaiting_.fetch_add(1);
+    bus_.async_publish_and_await(key, cluster_.board.records.size() / 2, {.timeout = quorum_timeout, .publish = what},
+                                 [this](const syncbus::AwaitOutcome& outcome) {
+                                   if (outcome.error && outcome.error != syncbus::Errc::quorum_not_satisfied) {
+                                     fail("publish_and_await", outcome.error);
+                                   }
+                                   awaiting_.fetch_sub(1);  // last: nobody waits for this node any more
+                                 });
+  }
+
+  /// Each has its timeout.
+  void wait_for_quorums() {
+    static_cast<void>(wait_until((syncbus::TimePoint::max)(), [&] { return awaiting_ == 0; }));
   }
 
   // --- the end
 
-  /// Says the last word and waits for everybody else's.
+  /// Until this node has heard whatever anybody wrote.
   void settle() {
     if (!cluster_.connected || stopped()) return;
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds{30};
-    record_.writes_over = true;
-    if (const auto error = bus_.publish(LastWords::key(index_), {.scope = syncbus::Scope::remote})) {
-      return fail("publish", error);
-    }
+    const auto deadline = Clock::now() + std::chrono::seconds{30};
     if (const auto error = bus_.flush(std::chrono::seconds{20})) return fail("flush", error);
-    if (!wait_until(deadline, [&] { return last_words_.all_heard() || stopped(); })) {
-      fail("waiting for the last words of the others", syncbus::Errc::timed_out);
-    }
+    record_.writes_over = true;
+    const bool all_over = wait_until(deadline, [&] {
+      show();
+      return stopped() || cluster_.board.all(&NodeRecord::writes_over);
+    });
+    const auto writes_ended = Clock::now();
+    const bool all_heard = wait_until(deadline, [&] {
+      show();
+      return stopped() || caught_up_with(writes_ended);
+    });
+    if (!all_over || !all_heard) fail("waiting for the last writes of the others", syncbus::Errc::timed_out);
+  }
+
+  /// Whether every other node was heard after `time`, and this node's handlers have returned from all that any of them
+  /// published before it.
+  [[nodiscard]] bool caught_up_with(Clock::time_point time) const {
+    const auto ago = Clock::now() - time;
+    const auto peers = bus_.peers();
+    const auto heard = std::count_if(peers.begin(), peers.end(),
+                                     [&](const syncbus::Peer& peer) { return peer.silent_for < ago; });
+    return static_cast<std::size_t>(heard) + 1 >= cluster_.board.records.size() && bus_.staleness() < ago;
   }
 
   void audit() {
@@ -151,13 +205,24 @@ class Node {
     record_.stale = stale;
   }
 
-  /// Until the cluster leaves `stage`; shows meanwhile what only the bus knows.
+  /// Until the cluster leaves `stage`.
   void watch_while(Stage stage) {
     while (cluster_.board.stage() == stage) {
-      record_.connected = cluster_.connected && bus_.is_healthy();
-      record_.joined = bus_.metrics().joined;
+      show();
       std::this_thread::sleep_for(std::chrono::milliseconds{10});
     }
+  }
+
+  /// What only the bus knows.
+  void show() {
+    record_.connected = cluster_.connected && bus_.is_healthy();
+    const syncbus::Metrics metrics = bus_.metrics();
+    record_.joined = metrics.joined;
+    record_.gaps = metrics.gaps;
+    record_.repaired = metrics.frames_repaired;
+    record_.quorums_satisfied = metrics.quorums_satisfied;
+    record_.quorums_failed = metrics.quorums_not_satisfied;
+    record_.note_staleness(bus_.staleness());
   }
 
   [[nodiscard]] bool stopped() const noexcept { return record_.failed || cluster_.board.stage() == Stage::ended; }
@@ -172,8 +237,8 @@ class Node {
   B& bus_;
   NodeRecord& record_;
   LocalCache cache_;
-  LastWords last_words_;
   std::latch writers_{worker_count};
+  std::atomic<std::size_t> awaiting_{0};  // completions that are still to come
   std::atomic<bool> reading_{true};
   syncbus::Subscription subscription_;  // last: its handlers use everything above
 };

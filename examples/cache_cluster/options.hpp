@@ -14,18 +14,27 @@ namespace cache_cluster {
 inline constexpr std::string_view usage =
     R"(cache_cluster: cache nodes that read and write one table, and keep their caches right over syncbus.
 
-  cache_cluster [options]               nodes are threads, over an in-memory hub
-  cache_cluster [options] redis://...   each node is a process of its own, over that Redis server
-  cache_cluster [options] --redis       the same over a private redis-server, which is killed and restarted halfway
+  cache_cluster [options]               nodes are threads, over an in-memory hub that loses and doubles frames and is
+                                        partitioned twice
+  cache_cluster [options] --redis       each node is a process of its own, over a private redis-server that is killed,
+                                        started again, stopped and continued
+  cache_cluster [options] redis://...   the same over that Redis server, which is left in peace
 
 Every node reads through a cache of its own, and writes. What a node writes it announces; the others drop their copies.
-At the end every entry of every cache is compared with the table. Exit status: 0 when no entry is stale, 1 when one is
-or something failed, 2 for wrong arguments.
+Some writes wait for a quorum: until a majority of the nodes, the writer included, has dropped its copy.
+At the end every entry of every cache is compared with the table. Exit status: 0 when no entry is stale, 1 when one is,
+when a calm run had a resync or when something failed, 2 for wrong arguments.
+
+The table has a line for each second: the nodes connected; reads, and how many of them were hits; invalidations that
+went out and came in; how stale a node said it may be, the worst of all in milliseconds; frames found missing, and
+repaired; quorums that were satisfied, and that were not; resyncs by their cause.
 
   --nodes N       cache nodes, 2 to 64 (default 4)
   --keys N        keys in the table, 1 to 10000000 (default 20000)
   --seconds N     how long the nodes read and write, 1 to 86400 (default 10)
-  --seed N        what keys the nodes choose (default 7)
+  --seed N        what keys the nodes choose, and which frames the hub loses (default 7)
+  --quorum N      one write in N waits for a quorum, 0: none does (default 50)
+  --calm          no faults: then there must be no resync either
   --channel NAME  the channel on the Redis server (default: one of this run's own)
   --no-bus        the same nodes, each alone, so nobody hears of a write elsewhere: shows how stale the caches get
   --help          this text
@@ -47,6 +56,8 @@ struct Options {
   std::size_t keys = 20'000;
   std::size_t seconds = 10;
   std::uint64_t seed = 7;
+  std::size_t writes_per_quorum = 50;  // 0: no write waits for one
+  bool calm = false;
   bool help = false;
 };
 
@@ -91,6 +102,10 @@ inline Options parse_options(int count, char** arguments) {
       options.seconds = parse_number(argument, value(), 1, 86'400);
     } else if (argument == "--seed") {
       options.seed = parse_number(argument, value(), 0, UINT64_MAX);
+    } else if (argument == "--quorum") {
+      options.writes_per_quorum = parse_number(argument, value(), 0, 1'000'000);
+    } else if (argument == "--calm") {
+      options.calm = true;
     } else if (argument == "--channel") {
       options.channel = value();
       if (options.channel.empty()) throw BadArguments{"--channel needs a name"};

@@ -10,6 +10,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <cstdint>
 #include <cstdlib>
 #include <optional>
@@ -27,10 +28,13 @@ class PrivateRedis {
   PrivateRedis() : port_{free_port()} { start(); }
 
   [[nodiscard]] std::string url() const { return "redis://127.0.0.1:" + std::to_string(port_); }
-  [[nodiscard]] bool running() { return server_ && !server_->ended(); }
 
   /// Without a word to it or by it: a crash.
   void kill() noexcept { server_->kill(); }
+
+  /// It keeps its connections and says nothing: a hang.
+  void stop() noexcept { server_->signal(SIGSTOP); }
+  void resume() noexcept { server_->signal(SIGCONT); }
 
   /// On the same port; returns when it answers.
   void start() {

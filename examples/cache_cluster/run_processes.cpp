@@ -14,6 +14,7 @@
 #include <syncbus/redis_bus.hpp>
 
 #include "child_process.hpp"
+#include "incident.hpp"
 #include "node.hpp"
 #include "node_host.hpp"
 #include "options.hpp"
@@ -62,7 +63,7 @@ class ProcessHost final : public NodeHost {
 
   /// In the child.
   [[nodiscard]] int run(std::size_t node) const noexcept try {
-    syncbus::RedisBus bus{url_, channel_, {.name = "cache-" + std::to_string(node)}};
+    syncbus::RedisBus bus{url_, channel_, bus_options(cluster_, node)};
     Node{cluster_, node, bus}.run();
     return cluster_.board.records[node].failed ? EXIT_FAILURE : EXIT_SUCCESS;
   } catch (const std::exception& error) {
@@ -76,6 +77,15 @@ class ProcessHost final : public NodeHost {
   std::vector<ChildProcess> children_;
 };
 
+Incidents incidents(PrivateRedis& server) {
+  return {
+      {0.20, "redis-server was killed; the nodes go on reading and writing", [&server] { server.kill(); }},
+      {0.30, "redis-server was started again on the same port", [&server] { server.start(); }},
+      {0.50, "redis-server was stopped; its connections stay open", [&server] { server.stop(); }},
+      {0.75, "redis-server was continued", [&server] { server.resume(); }},
+  };
+}
+
 }  // namespace
 
 int run_processes(const Cluster& cluster, const Options& options) {
@@ -87,7 +97,8 @@ int run_processes(const Cluster& cluster, const Options& options) {
   std::printf("%zu cache nodes, each a process, over %s; %zu keys\n", options.nodes,
               server ? ("a redis-server of their own, " + url).c_str() : "the Redis server given", options.keys);
   ProcessHost host{cluster, url, channel};
-  return Supervisor{cluster.board, host, server ? &*server : nullptr}.run(options.seconds);
+  const bool faults = server && !cluster.calm;
+  return Supervisor{cluster.board, host, faults ? incidents(*server) : Incidents{}, cluster.calm}.run(options.seconds);
 }
 
 }  // namespace cache_cluster

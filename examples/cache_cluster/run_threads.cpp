@@ -3,13 +3,16 @@
 #include <cstdio>
 #include <exception>
 #include <optional>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include <syncbus/event.hpp>
 #include <syncbus/in_memory_bus.hpp>
 #include <syncbus/in_memory_hub.hpp>
 
+#include "incident.hpp"
 #include "node.hpp"
 #include "node_host.hpp"
 #include "options.hpp"
@@ -21,7 +24,8 @@ namespace {
 
 class ThreadHost final : public NodeHost {
  public:
-  explicit ThreadHost(const Cluster& cluster) : cluster_{cluster} {}
+  explicit ThreadHost(const Cluster& cluster)
+      : cluster_{cluster}, hub_{{.seed = cluster.seed, .real_time = true}}, ids_(cluster.board.records.size()) {}
 
   void start(std::size_t node) override {
     threads_.emplace_back([this, node] {
@@ -46,10 +50,29 @@ class ThreadHost final : public NodeHost {
     return problem();
   }
 
+  /// What is to happen once all nodes are ready.
+  Incidents incidents() {
+    constexpr double rate = 0.02;
+    const auto lose = [this](double probability) {
+      hub_.drop(probability);
+      hub_.duplicate(probability);
+    };
+    const auto cut_off = [this](std::size_t nodes) { hub_.partition(std::span{ids_}.first(nodes)); };
+    return {
+        {0.15, "from now on 2 % of all frames are lost, and 2 % arrive twice", [=] { lose(rate); }},
+        {0.35, "no more losses", [=] { lose(0); }},
+        {0.40, "node 0 is cut off", [=] { cut_off(1); }},
+        {0.45, "it can be heard again", [this] { hub_.heal(); }},
+        {0.60, "half of the nodes are cut off from the others", [=, this] { cut_off(ids_.size() / 2); }},
+        {0.80, "they can be heard again", [this] { hub_.heal(); }},
+    };
+  }
+
  private:
   void run(std::size_t node) {
     if (cluster_.connected) {
-      syncbus::InMemoryBus bus{hub_, {.name = "cache-" + std::to_string(node)}};
+      syncbus::InMemoryBus bus{hub_, bus_options(cluster_, node)};
+      ids_[node] = bus.id();
       Node{cluster_, node, bus}.run();
     } else {
       syncbus::InMemoryBus alone;
@@ -59,6 +82,7 @@ class ThreadHost final : public NodeHost {
 
   const Cluster cluster_;
   syncbus::InMemoryHub hub_;
+  std::vector<syncbus::NodeId> ids_;   // each written by its node before that is ready
   std::vector<std::jthread> threads_;  // last: they use everything above
 };
 
@@ -68,7 +92,8 @@ int run_threads(const Cluster& cluster, const Options& options) {
   std::printf("%zu cache nodes as threads, %s; %zu keys\n", options.nodes,
               cluster.connected ? "on an in-memory hub" : "each alone, without a bus between them", options.keys);
   ThreadHost host{cluster};
-  return Supervisor{cluster.board, host, nullptr}.run(options.seconds);
+  const bool faults = cluster.connected && !cluster.calm;
+  return Supervisor{cluster.board, host, faults ? host.incidents() : Incidents{}, cluster.calm}.run(options.seconds);
 }
 
 }  // namespace cache_cluster

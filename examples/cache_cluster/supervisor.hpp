@@ -1,7 +1,6 @@
-// The supervisor: takes the nodes from stage to stage, watches them, kills the server if it is ours, and judges.
+// The supervisor: takes the nodes from stage to stage, watches them, has things go wrong when it is time, and judges.
 #pragma once
 
-#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstddef>
@@ -11,10 +10,11 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "board.hpp"
+#include "incident.hpp"
 #include "node_host.hpp"
-#include "private_redis.hpp"
 #include "table.hpp"
 
 namespace cache_cluster {
@@ -24,8 +24,9 @@ class Interrupted {};
 
 class Supervisor {
  public:
-  /// `server` is null when it is not ours to kill.
-  Supervisor(Board& board, NodeHost& host, PrivateRedis* server) : board_{board}, host_{host}, server_{server} {
+  /// A `calm` run must have no resync.
+  Supervisor(Board& board, NodeHost& host, Incidents incidents, bool calm)
+      : board_{board}, host_{host}, incidents_{std::move(incidents)}, calm_{calm} {
     for (const int signal : {SIGINT, SIGTERM, SIGHUP}) std::signal(signal, [](int) { stop_requested = 1; });
   }
 
@@ -38,7 +39,7 @@ class Supervisor {
     board_.enter(Stage::ended);
     if (const auto problem = host_.join()) throw std::runtime_error{*problem};
     print_totals(board_);
-    return print_verdict(board_) ? EXIT_SUCCESS : EXIT_FAILURE;
+    return print_verdict(board_, calm_) ? EXIT_SUCCESS : EXIT_FAILURE;
   }
 
  private:
@@ -63,35 +64,35 @@ class Supervisor {
   void traffic(Clock::duration length) {
     Table table{board_};
     const auto begin = Clock::now();
-    const auto kill_at = begin + length / 2;
-    const auto restart_at = kill_at + (std::min<Clock::duration>)(length / 4, std::chrono::seconds{1});
     board_.enter(Stage::traffic);
     auto next_line = begin + std::chrono::seconds{1};
     auto next_trend = begin;
     std::size_t second = 0;
-    bool killed = false;
+    auto incident = incidents_.begin();
     while (Clock::now() < begin + length) {
       check();
-      if (server_ != nullptr && !killed && Clock::now() >= kill_at) {
-        server_->kill();
-        killed = true;
-        Table::remark("redis-server was killed; the nodes go on reading and writing");
-      }
-      if (killed && !server_->running() && Clock::now() >= restart_at) {
-        server_->start();
-        Table::remark("redis-server was started again on the same port");
-      }
-      if (Clock::now() >= next_trend) {
-        board_.next_trend();
-        next_trend += std::chrono::milliseconds{100};
-      }
       if (Clock::now() >= next_line) {
         table.line(++second);
         next_line += std::chrono::seconds{1};
       }
+      if (incident != incidents_.end() && Clock::now() >= begin + part(length, incident->at)) happen(*incident++);
+      if (Clock::now() >= next_trend) {
+        board_.next_trend();
+        next_trend += std::chrono::milliseconds{100};
+      }
       std::this_thread::sleep_for(std::chrono::milliseconds{5});
     }
+    for (; incident != incidents_.end(); ++incident) happen(*incident);  // the last ones put right what went wrong
     table.line(++second);
+  }
+
+  static void happen(const Incident& incident) {
+    incident.happen();
+    Table::remark(incident.remark);
+  }
+
+  [[nodiscard]] static Clock::duration part(Clock::duration length, double fraction) noexcept {
+    return std::chrono::duration_cast<Clock::duration>(length * fraction);
   }
 
   void settle() {
@@ -122,7 +123,8 @@ class Supervisor {
 
   Board& board_;
   NodeHost& host_;
-  PrivateRedis* server_;
+  const Incidents incidents_;
+  const bool calm_;
 };
 
 }  // namespace cache_cluster

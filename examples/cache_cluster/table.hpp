@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <numeric>
 #include <string>
 #include <string_view>
 
@@ -28,6 +29,10 @@ struct Totals {
   std::uint64_t hits = 0;
   std::uint64_t events_out = 0;
   std::uint64_t events_in = 0;
+  std::uint64_t gaps = 0;
+  std::uint64_t repaired = 0;
+  std::uint64_t quorums_satisfied = 0;
+  std::uint64_t quorums_failed = 0;
   std::array<std::uint64_t, syncbus::resync_cause_count> resyncs{};
 
   Totals() = default;
@@ -35,7 +40,11 @@ struct Totals {
       : reads{board.sum(&NodeRecord::reads)},
         hits{board.sum(&NodeRecord::hits)},
         events_out{board.sum(&NodeRecord::events_out)},
-        events_in{board.sum(&NodeRecord::events_in)} {
+        events_in{board.sum(&NodeRecord::events_in)},
+        gaps{board.sum(&NodeRecord::gaps)},
+        repaired{board.sum(&NodeRecord::repaired)},
+        quorums_satisfied{board.sum(&NodeRecord::quorums_satisfied)},
+        quorums_failed{board.sum(&NodeRecord::quorums_failed)} {
     for (const NodeRecord& node : board.records) {
       for (std::size_t cause = 0; cause != resyncs.size(); ++cause) resyncs[cause] += node.resyncs[cause].load();
     }
@@ -47,6 +56,10 @@ struct Totals {
     difference.hits -= before.hits;
     difference.events_out -= before.events_out;
     difference.events_in -= before.events_in;
+    difference.gaps -= before.gaps;
+    difference.repaired -= before.repaired;
+    difference.quorums_satisfied -= before.quorums_satisfied;
+    difference.quorums_failed -= before.quorums_failed;
     for (std::size_t cause = 0; cause != resyncs.size(); ++cause) difference.resyncs[cause] -= before.resyncs[cause];
     return difference;
   }
@@ -55,7 +68,11 @@ struct Totals {
     return reads == 0 ? 0 : 100 * static_cast<double>(hits) / static_cast<double>(reads);
   }
 
-  /// "interrupted 4, overflow 1", or "none".
+  [[nodiscard]] std::uint64_t all_resyncs() const noexcept {
+    return std::accumulate(resyncs.begin(), resyncs.end(), std::uint64_t{0});
+  }
+
+  /// "interrupted 4, overflow 1", or "-".
   [[nodiscard]] std::string resyncs_by_cause() const {
     std::string text;
     for (std::size_t cause = 0; cause != resyncs.size(); ++cause) {
@@ -63,15 +80,16 @@ struct Totals {
       if (!text.empty()) text += ", ";
       text += std::string{to_string(static_cast<syncbus::ResyncCause>(cause))} + ' ' + grouped(resyncs[cause]);
     }
-    return text.empty() ? "none" : text;
+    return text.empty() ? "-" : text;
   }
 };
 
 class Table {
  public:
-  explicit Table(const Board& board) : board_{board} {
-    std::printf("\n%7s %11s %12s %7s %13s %13s   %s\n", "second", "connected", "reads", "hit %", "invals out",
-                "invals in", "resyncs");
+  explicit Table(Board& board) : board_{board} {
+    std::printf("\n%29s%17s%7s%17s%14s\n", "", "invalidations", "stale", "frames", "quorums");
+    std::printf("%6s%6s%11s%6s%8s%9s%7s%8s%9s%7s%7s  %s\n", "second", "nodes", "reads", "hit %", "out", "in", "ms",
+                "gaps", "repaired", "ok", "failed", "resyncs");
   }
 
   void line(std::size_t second) {
@@ -80,38 +98,48 @@ class Table {
     before_ = now;
     std::size_t connected = 0;
     for (const NodeRecord& node : board_.records) connected += node.connected ? 1U : 0U;
-    const std::string nodes = std::to_string(connected) + " of " + std::to_string(board_.records.size());
-    std::printf("%7zu %11s %12s %7.1f %13s %13s   %s\n", second, nodes.c_str(), grouped(change.reads).c_str(),
-                change.hit_percent(), grouped(change.events_out).c_str(), grouped(change.events_in).c_str(),
+    const std::string nodes = std::to_string(connected) + '/' + std::to_string(board_.records.size());
+    std::printf("%6zu%6s%11s%6.1f%8s%9s%7s%8s%9s%7s%7s  %s\n", second, nodes.c_str(),
+                grouped(change.reads).c_str(), change.hit_percent(), grouped(change.events_out).c_str(),
+                grouped(change.events_in).c_str(), grouped(board_.take_worst_staleness_ms()).c_str(),
+                grouped(change.gaps).c_str(), grouped(change.repaired).c_str(),
+                grouped(change.quorums_satisfied).c_str(), grouped(change.quorums_failed).c_str(),
                 change.resyncs_by_cause().c_str());
     std::fflush(stdout);
   }
 
   static void remark(std::string_view sentence) {
-    std::printf("        -- %.*s\n", static_cast<int>(sentence.size()), sentence.data());
+    std::printf("      -- %.*s\n", static_cast<int>(sentence.size()), sentence.data());
     std::fflush(stdout);
   }
 
  private:
-  const Board& board_;
+  Board& board_;
   Totals before_;
 };
 
 inline void print_totals(const Board& board) {
   const Totals totals{board};
-  std::printf("\ntotals: %s reads, %.1f %% hits; invalidations %s out, %s in, %s joined; resyncs: %s\n",
+  std::printf("\ntotals: %s reads, %.1f %% hits; invalidations %s out, %s in, %s joined\n",
               grouped(totals.reads).c_str(), totals.hit_percent(), grouped(totals.events_out).c_str(),
-              grouped(totals.events_in).c_str(), grouped(board.sum(&NodeRecord::joined)).c_str(),
-              totals.resyncs_by_cause().c_str());
+              grouped(totals.events_in).c_str(), grouped(board.sum(&NodeRecord::joined)).c_str());
+  std::printf("frames: %s found missing, %s repaired; quorums: %s satisfied, %s not satisfied\n",
+              grouped(totals.gaps).c_str(), grouped(totals.repaired).c_str(),
+              grouped(totals.quorums_satisfied).c_str(), grouped(totals.quorums_failed).c_str());
+  const auto resyncs = totals.all_resyncs();
+  std::printf("resyncs: %s%s\n", grouped(resyncs).c_str(),
+              resyncs == 0 ? "" : (" (" + totals.resyncs_by_cause() + ')').c_str());
 }
 
-/// Whether the audit found enough to say something, and nothing stale.
-[[nodiscard]] inline bool print_verdict(const Board& board) {
+/// Whether the audit found enough to say something, and nothing stale; and a `calm` run had no resync.
+[[nodiscard]] inline bool print_verdict(const Board& board, bool calm) {
   const auto entries = board.sum(&NodeRecord::entries);
   const auto stale = board.sum(&NodeRecord::stale);
+  const bool needless = calm && Totals{board}.all_resyncs() != 0;
   std::printf("stale entries: %s of %s\n", grouped(stale).c_str(), grouped(entries).c_str());
   if (entries == 0) std::fprintf(stderr, "cache_cluster: the caches were empty, so the audit says nothing\n");
-  return entries != 0 && stale == 0;
+  if (needless) std::fprintf(stderr, "cache_cluster: nothing went wrong, and yet there was a resync\n");
+  return entries != 0 && stale == 0 && !needless;
 }
 
 }  // namespace cache_cluster
