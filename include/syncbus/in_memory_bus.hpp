@@ -35,7 +35,7 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
 
   /// The hub may end before the bus.
   explicit InMemoryBus(InMemoryHub& hub, BusOptions options = {})
-      : local_{std::move(options)},
+      : local_{std::move(options), hub.state_->draw_id()},
         hub_{hub.state_},
         link_{std::make_unique<detail::EngineLink<InMemoryTransport>>(local_, true, hub_)} {}
 

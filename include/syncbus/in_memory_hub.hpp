@@ -14,7 +14,7 @@ namespace syncbus::inline v1 {
 
 /// How a hub works. Every member has a default.
 struct HubOptions {
-  std::uint64_t seed = 7;  ///< decides which frames meet a fault: the same calls then have the same outcome
+  std::uint64_t seed = 7;  ///< decides the ids of the nodes and which frames meet a fault: the same calls, the same outcome
   bool real_time = false;  ///< the steady clock instead of virtual time: for tests with many threads
 };
 

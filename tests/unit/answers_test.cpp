@@ -54,6 +54,26 @@ TEST_CASE("awaited events are answered once their handlers have returned, and on
   CHECK(node.machine.metrics().acknowledgements_sent == 2);
 }
 
+TEST_CASE("what is dispatched in one go is answered in one frame, at the latest a millisecond later") {
+  Receiver node;
+  for (std::uint64_t sequence = 1; sequence <= 5; ++sequence) node.awaited(sequence);
+  SECTION("when all has been heard") {
+    (void)node.heard();
+    CHECK(node.entries(false).size() == 5);
+  }
+  SECTION("while a handler takes its time") {
+    for (int i = 0; i != 2; ++i) {
+      REQUIRE(node.take());
+      node.returned();
+    }
+    REQUIRE(node.take());
+    CHECK(node.entries(false).empty());
+    node.pass(1ms);
+    CHECK(node.entries(false).size() == 2);
+  }
+  CHECK(node.control(core::FrameType::acknowledgement).size() == 1);
+}
+
 TEST_CASE("a handler that failed is said so") {
   Receiver node;
   node.handler = [](std::string_view key) { return key == "k" ? Status::failed : Status::applied; };
@@ -181,13 +201,13 @@ TEST_CASE("the memory forgets the oldest frame first, and never holds more than 
     memory.queued({peer, sequence}, sequence);
     memory.answered({peer, sequence, 0, 1, Status::applied});
   }
-  CHECK_FALSE(memory.find({peer, 1}, 0, 100));
-  CHECK(memory.find({peer, 100}, 0, 100) == Status::applied);
+  CHECK_FALSE(memory.find({peer, 1}, 0, 1, 100));
+  CHECK(memory.find({peer, 100}, 0, 1, 100) == AnswerMemory::Word{1, Status::applied});
   int known = 0;
-  for (std::uint64_t sequence = 1; sequence <= 100; ++sequence) known += memory.find({peer, sequence}, 0, 100) ? 1 : 0;
+  for (std::uint64_t sequence = 1; sequence <= 100; ++sequence) known += memory.find({peer, sequence}, 0, 1, 100) ? 1 : 0;
   CHECK(known == 5);  // a frame and a run each
   for (std::uint32_t index = 0; index != 1'000; ++index) memory.answered({peer, 100, 2 * index, 1, Status::failed});
-  CHECK_FALSE(memory.find({peer, 99}, 0, 100));
+  CHECK_FALSE(memory.find({peer, 99}, 0, 1, 100));
 }
 
 TEST_CASE("the later word about an event counts, and only for the events of its run") {
@@ -195,10 +215,12 @@ TEST_CASE("the later word about an event counts, and only for the events of its 
   memory.queued({peer, 1}, 1);
   memory.answered({peer, 1, 0, 5, Status::failed});
   memory.answered({peer, 1, 2, 1, Status::applied});
-  CHECK(memory.find({peer, 1}, 2, 1) == Status::applied);
-  CHECK(memory.find({peer, 1}, 4, 1) == Status::failed);
-  CHECK_FALSE(memory.find({peer, 1}, 5, 1));
-  CHECK_FALSE(memory.find({other, 1}, 0, 1));
+  CHECK(memory.find({peer, 1}, 0, 9, 1) == AnswerMemory::Word{2, Status::failed});
+  CHECK(memory.find({peer, 1}, 2, 9, 1) == AnswerMemory::Word{1, Status::applied});
+  CHECK(memory.find({peer, 1}, 3, 9, 1) == AnswerMemory::Word{2, Status::failed});
+  CHECK(memory.find({peer, 1}, 5, 9, 0) == AnswerMemory::Word{9, Status::pending});
+  CHECK_FALSE(memory.find({peer, 1}, 5, 9, 1));
+  CHECK_FALSE(memory.find({other, 1}, 0, 9, 1));
 }
 
 TEST_CASE("the outbox keeps a batch a node, the earliest entry says when it goes, and beyond its bound entries are dropped") {

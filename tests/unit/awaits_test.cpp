@@ -260,3 +260,45 @@ TEST_CASE("frames that awaits opened earlier need are kept only as far as they f
     CHECK(node.machine.metrics().history_bytes <= options.history_bytes);
   }
 }
+
+TEST_CASE("lost answers are given again however many events a frame has") {
+  Cluster cluster;
+  auto options = roomy(NodeId{1});
+  options.max_awaits = 65'536;
+  Node& publisher = cluster.add(options);
+  options.self = b;
+  cluster.add(options);
+  cluster.pass(100ms);
+  const TimePoint lost_until = cluster.now() + 30ms;
+  cluster.loses = [&](const Node& from, const Node&, const Sent& frame) {
+    return from.self == b && frame.type == core::FrameType::acknowledgement && cluster.now() < lost_until;
+  };
+  std::vector<std::string> keys;
+  for (int i = 0; i != 5'000; ++i) keys.push_back(std::to_string(i));
+  publisher.await(keys, 1, 10s);
+  cluster.pass(1s);
+  REQUIRE(publisher.ended.size() == 1);
+  CHECK_FALSE(publisher.ended[0].error);
+  CHECK(publisher.sent.size() == 1);
+}
+
+TEST_CASE("the events of open awaits are bounded in number, and what waits for room in bytes") {
+  auto options = with_small_ring();
+  options.max_awaits = 1'000;
+  Publisher node{options};
+  std::vector<std::string> keys;
+  for (int i = 0; i != 600; ++i) keys.push_back(std::to_string(i) + std::string(100, '.'));
+  SECTION("in number") {
+    const auto first = node.await(keys, 1);
+    CHECK(first != 0);
+    CHECK(node.await(keys, 1) == 0);
+    node.machine.cancel_await(first, Errc::canceled);
+    CHECK(node.await(keys, 1) != 0);
+  }
+  SECTION("in bytes") {
+    node.on_interrupted();
+    CHECK(node.await(keys, 1) != 0);
+    CHECK(node.machine.metrics().history_bytes <= options.history_bytes);
+    CHECK(node.await({"one more"}, 1) == 0);
+  }
+}

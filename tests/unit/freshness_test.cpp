@@ -271,3 +271,25 @@ TEST_CASE("in a quiet cluster staleness stays below two heartbeat intervals and 
     CHECK(two.staleness() <= 2100ms);
   }
 }
+
+TEST_CASE("what a peer sent before it ended is still owed: staleness grows until the handlers have returned from it") {
+  Receiver node;
+  node.on_frame(events_frame(peer, 1, {{.key = "k"}}));
+  node.beat({.number = 2, .last_sequence = 1});
+  SECTION("it says goodbye") { node.beat({.goodbye = true, .number = 3, .last_sequence = 1}); }
+  SECTION("it crashes") {}
+  node.pass(10s);
+  CHECK(node.staleness() > 9s);
+  CHECK_FALSE(node.heard().empty());
+  CHECK(node.staleness() < 2s);
+}
+
+TEST_CASE("what is missing of a peer that said goodbye is owed until a resync stands for it") {
+  Receiver node;
+  node.beat({.goodbye = true, .number = 3, .last_sequence = 1});
+  node.pass(500ms);
+  CHECK(node.staleness() >= 500ms);
+  node.pass(1s);
+  CHECK(node.heard() == Lines{"resync: unrepairable"});
+  CHECK(node.staleness() == 0s);
+}

@@ -78,11 +78,11 @@ TEST_CASE("while frames go out without a pause a heartbeat goes every interval a
 }
 
 TEST_CASE("the spacing that keeps a cluster under its control rate comes first, frames or not") {
-  auto schedule = begun(1s, 10'000);
-  (void)schedule.sent(start + 1s, 1'000);  // a thousand nodes, each delivery to a thousand
+  auto schedule = begun(1s, 20'000);  // a tenth of it for answers
+  (void)schedule.sent(start + 1s, 1'800);
   schedule.restart(start + 2s);
-  CHECK(schedule.due() == start + 1s + 100s);
-  CHECK(schedule.sent(start + 101s, 1'000) == 100s);
+  CHECK(schedule.due() == start + 1s + 180s);
+  CHECK(schedule.sent(start + 181s, 1'800) == 180s);
 }
 
 TEST_CASE("spacing survives extreme rates and sizes") {
@@ -209,8 +209,7 @@ TEST_CASE("a thousand nodes stay under the control rate") {
     }
     answers += schedule.may_answer(now, 1'000) ? 1U : 0U;
   }
-  CHECK(broadcasts * 1'000 * 1'000 <= 3'600 * 10'000);
-  CHECK(answers * 1'000 <= 3'600 * 10'000 + 1'000);
+  CHECK(broadcasts * 1'000 * 1'000 + answers * 1'000 <= 3'600 * 10'000);
 }
 
 // --- what comes back
@@ -266,7 +265,7 @@ TEST_CASE("an old heartbeat that comes late does not end deafness, the newest do
 }
 
 TEST_CASE("a heartbeat of an earlier session proves nothing in this one") {
-  OwnHeartbeats own;
+  OwnHeartbeats own{2s};
   own.begin_session(start);
   CHECK(own.send(start) == 1);
   own.begin_session(start + 1s);
@@ -276,11 +275,22 @@ TEST_CASE("a heartbeat of an earlier session proves nothing in this one") {
   CHECK(own.send(start + 3s) == 2);
   own.returned(2, start + 4s);
   CHECK(own.returned_in_session());
-  CHECK(own.heard_until() == start + 4s);
+  CHECK(own.heard_until() == start + 3s);  // what was sent before that has been heard
+}
+
+TEST_CASE("what comes back in one go after a stall proves no more than its first") {
+  OwnHeartbeats own{2s};
+  own.begin_session(start);
+  for (int i = 0; i != 5; ++i) (void)own.send(start + i * 1s);
+  for (std::uint64_t number = 1; number <= 5; ++number) own.returned(number, start + 5s);
+  CHECK(own.heard_until() == start);
+  (void)own.send(start + 6s);
+  own.returned(6, start + 7s);
+  CHECK(own.heard_until() == start + 6s);
 }
 
 TEST_CASE("the time of answers is four round trips: a slow one counts at once, quick ones slowly, 20 ms at least") {
-  OwnHeartbeats own;
+  OwnHeartbeats own{2s};
   own.begin_session(start);
   TimePoint now = start;
   const auto trip = [&](Duration time) {
@@ -294,10 +304,13 @@ TEST_CASE("the time of answers is four round trips: a slow one counts at once, q
   const Duration after = trip(1ms);
   CHECK(after < 400ms);
   CHECK(after > 300ms);
+  CHECK(trip(60s) == 2s);  // the longest
+  own.begin_session(now);
+  CHECK(own.answer_time() == 20ms);
 }
 
 TEST_CASE("what comes back of numbers never sent, or twice, changes nothing") {
-  OwnHeartbeats own;
+  OwnHeartbeats own{2s};
   own.begin_session(start);
   own.returned(0, start);
   own.returned(1, start);
@@ -309,11 +322,11 @@ TEST_CASE("what comes back of numbers never sent, or twice, changes nothing") {
   CHECK(own.unanswered_since() == start + 2s);
   own.returned(1, start + 6s);
   CHECK(own.newest_returned() == 2);
-  CHECK(own.heard_until() == start + 5s);
+  CHECK(own.heard_until() == start + 1s);
 }
 
 TEST_CASE("deafness is noticed however many heartbeats are under way") {
-  OwnHeartbeats own;
+  OwnHeartbeats own{2s};
   own.begin_session(start);
   for (int i = 0; i != 1'000; ++i) (void)own.send(start + i * 1ms);
   own.returned(1, start + 1s);
@@ -321,4 +334,40 @@ TEST_CASE("deafness is noticed however many heartbeats are under way") {
   CHECK(*own.unanswered_since() < start + 1s);
   CHECK_FALSE(own.sent_at(1));
   CHECK(own.sent_at(1'000) == start + 999ms);
+}
+
+TEST_CASE("a slow round trip does not hold up the next session") {
+  Node node;
+  node.join();
+  node.hears_itself = false;
+  node.pass(1s);
+  node.now += 1min;
+  node.on_frame(node.newest_heartbeat().bytes);
+  node.hears_itself = true;
+  node.on_interrupted();
+  node.on_ready(2);
+  node.pass(25ms);
+  CHECK(node.machine.joined());
+}
+
+TEST_CASE("when a broker comes back to a large cluster, its hellos and their answers stay under the control rate") {
+  Cluster cluster;
+  constexpr std::size_t size = 150;
+  std::vector<Node*> nodes;
+  for (std::uint64_t id = 1; id <= size; ++id) {
+    auto options = roomy(NodeId{id});
+    options.max_peers = size;
+    options.history_bytes = options.queue_bytes = options.pending_bytes = 64 * support::kib;
+    nodes.push_back(&cluster.add(options));
+  }
+  cluster.pass(5s);
+  for (Node* const node : nodes) cluster.interrupt(*node);
+  cluster.pass(100ms);
+  for (Node* const node : nodes) cluster.reconnect(*node);
+  for (int second = 0; second != 4; ++second) {
+    cluster.deliveries = 0;
+    cluster.pass(1s);
+    CHECK(cluster.deliveries <= 10'000);
+  }
+  for (Node* const node : nodes) CHECK(node->machine.joined());
 }

@@ -33,6 +33,7 @@ struct Electorate {
   void for_each(const Visit& visit) const {
     for (const NodeId node : nodes) visit(node);
   }
+  [[nodiscard]] bool knows(NodeId node) const { return std::ranges::find(nodes, node) != nodes.end(); }
   [[nodiscard]] std::string_view zone_of(NodeId node) const {
     const auto zone = zones.find(node);
     return zone == zones.end() ? std::string_view{} : std::string_view{zone->second};
@@ -84,11 +85,11 @@ TEST_CASE("pending is no answer, and the first final word stands") {
   QuorumTracker tracker{1, 1};
   CHECK_FALSE(tracker.answer(a, 0, Status::pending));
   CHECK_FALSE(tracker.answer(a, 0, Status::requested));
-  CHECK_FALSE(tracker.complete(a));
+  CHECK_FALSE(tracker.answered(a, 0));
   CHECK(tracker.answer(a, 0, Status::failed));
   CHECK_FALSE(tracker.answer(a, 0, Status::applied));
   CHECK(tracker.replicas().empty());
-  CHECK(tracker.complete(a));
+  CHECK(tracker.answered(a, 0));
 }
 
 TEST_CASE("of several events a replica answers all, applies at least one, and fails none") {
@@ -395,4 +396,17 @@ TEST_CASE("no quorum fails early before the frame was out for four round trips, 
   cluster.pass(30s);
   REQUIRE(publisher.ended.size() == 1);
   CHECK(publisher.ended[0].at >= begin + 2 * 4 * 200ms);  // out that long, and asked that long ago
+}
+
+TEST_CASE("no quorum fails early while a node that was never heard before says that its handler runs") {
+  Publisher node;
+  node.meet(a);
+  node.await({"k"}, 2);
+  node.answer(a, 1, 0, Status::applied);
+  node.answer(c, 1, 0, Status::pending);
+  node.pass(1s);
+  CHECK(node.ended.empty());
+  node.answer(c, 1, 0, Status::applied);
+  REQUIRE(node.ended.size() == 1);
+  CHECK_FALSE(node.outcome());
 }

@@ -98,7 +98,7 @@ TEST_CASE("a receive queue that is full joins, and joins up to a resync, overflo
   CHECK(node.machine.metrics().queue_bytes == 0);
 }
 
-TEST_CASE("a frame of another version is a resync, at most once a heartbeat interval") {
+TEST_CASE("a frame of another version is a resync, at most once a heartbeat interval, and none goes without") {
   Node node;
   const Frame future = of_next_version(events_frame(peer, 1, {{.key = "k"}}));
   node.on_frame(future);
@@ -109,6 +109,9 @@ TEST_CASE("a frame of another version is a resync, at most once a heartbeat inte
   node.on_frame(future);
   CHECK(node.heard().empty());
   node.pass(1ms);
+  CHECK(node.heard() == Lines{"resync: incompatible"});
+  node.pass(1min);
+  CHECK(node.heard().empty());
   node.on_frame(future);
   CHECK(node.heard() == Lines{"resync: incompatible"});
   CHECK(node.machine.metrics().invalid_frames == 4);

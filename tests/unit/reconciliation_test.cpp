@@ -280,3 +280,25 @@ TEST_CASE("what is missed after an interruption is over is unrepairable again") 
   node.beat(100, 90);
   CHECK(node.heard() == Lines{"resync: unrepairable"});
 }
+
+TEST_CASE("a repair for others of a stranger's old frame is no word about how far that stranger is") {
+  Receiver node{lossless()};
+  node.on_frame(support::repair_frame(other, {}, events_frame(other, 500, {{.key = "old"}})));
+  node.beat(1'000, 990, other);
+  node.pass(100ms);
+  CHECK(node.heard().empty());
+  CHECK(node.requests().empty());
+  CHECK(node.machine.metrics().gaps == 0);
+}
+
+TEST_CASE("a peer that is heard and never hears us is given up, though it asks with each heartbeat") {
+  Receiver node;
+  node.frame(3);
+  (void)node.heard();
+  for (std::uint64_t number = 50; number != 60; ++number) {
+    node.pass(500ms);
+    node.on_frame(heartbeat_frame(
+        peer, {.answer_me = true, .number = number, .last_sequence = 3, .oldest_sequence = 1, .interval = 1s}));
+  }
+  CHECK(node.heard() == Lines{"resync: unrepairable"});
+}

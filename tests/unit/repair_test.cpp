@@ -127,7 +127,7 @@ TEST_CASE("a gap is asked for after the grace and its delay, again after 60 ms, 
   CHECK(clock.due() == start + 6ms);
   TimePoint now = start + 6ms;
   for (const Duration pause : {60ms, 120ms, 240ms, 240ms}) {
-    clock.asked(now);
+    clock.asked(now, 0, 20ms);
     CHECK(clock.due() == now + pause);
     now = clock.due();
   }
@@ -226,4 +226,25 @@ TEST_CASE("after a partition heals everything that history has is repaired, with
   const Lines heard = receiver.heard();
   CHECK(heard.size() == 20);
   CHECK(std::ranges::none_of(heard, [](const std::string& line) { return line.starts_with("resync"); }));
+}
+
+TEST_CASE("however long a round trip takes, a gap costs one repair") {
+  Cluster cluster;
+  cluster.delay = 100ms;
+  Node& publisher = cluster.add(1);
+  Node& receiver = cluster.add(2);
+  cluster.pass(3s);
+  bool lossy = false;
+  cluster.loses = [&](const Node& from, const Node& to, const Sent& frame) {
+    return lossy && &from == &publisher && &to == &receiver && frame.type == core::FrameType::events;
+  };
+  for (int i = 0; i != 10; ++i) {
+    lossy = true;
+    (void)publisher.publish("lost " + std::to_string(i));
+    cluster.collect();
+    lossy = false;
+    cluster.pass(3s);
+  }
+  CHECK(receiver.machine.metrics().frames_repaired == 10);
+  CHECK(publisher.repairs().size() == 10);
 }

@@ -123,3 +123,28 @@ TEST_CASE("a peer that is forgotten before it fell silent may have been missed: 
   node.frame(1, NodeId{4});
   CHECK(std::ranges::count(node.heard(), "resync: peer_lost") == 1);
 }
+
+TEST_CASE("a heartbeat of our own that comes back after a stall says nothing about who was not read meanwhile") {
+  Receiver node{GENERATE(roomy(), lossless())};
+  node.beat(1);
+  node.await({"k"}, Quorum::everyone(), 1min);
+  node.hears_itself = false;
+  const std::size_t before = node.heartbeats().size();
+  while (node.heartbeats().size() == before) node.pass(1ms);
+  node.now += 6s;                                     // the process stands still
+  node.on_frame(node.newest_heartbeat().bytes);       // what it reads first
+  CHECK(node.ended.empty());                          // the peer may have the event, and has not answered
+  CHECK(node.staleness() > 5s);
+  CHECK(node.heard().empty());
+}
+
+TEST_CASE("a peer forgotten for want of room may publish in our next outage and never be heard again: that is a resync") {
+  auto options = lossless();
+  options.max_peers = 1;
+  Receiver node{options};
+  node.beat(0, 1, other);
+  CHECK(node.heard().empty());
+  node.reconnect();
+  node.pass(1s);
+  CHECK(node.heard() == Lines{"resync: interrupted"});
+}

@@ -2,11 +2,14 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include <syncbus/core/acknowledgement_frame.hpp>
@@ -14,6 +17,9 @@
 #include <syncbus/options.hpp>
 
 namespace syncbus::inline v1::core {
+
+/// When nodes without a matching subscriber answer at the latest, and how long questions wait for one another.
+inline constexpr Duration no_subscriber_delay = std::chrono::milliseconds{20};
 
 /// One batch for each destination. An entry says by when it has to go; what else waits for the same node goes with it.
 /// Beyond `max_entries` an entry is dropped: whoever misses it asks.
@@ -29,24 +35,29 @@ class AcknowledgementOutbox {
 
   explicit AcknowledgementOutbox(std::size_t max_entries) noexcept : max_entries_{max_entries} {}
 
-  void add(NodeId destination, const Acknowledgement& entry, TimePoint due) {
-    if (entries_ >= max_entries_) return;
-    Batch& batch = batches_[destination];
-    batch.due = batch.entries.empty() ? due : (std::min)(batch.due, due);
-    batch.entries.push_back(entry);
-    ++entries_;
-    due_ = (std::min)(due_, due);
+  /// Whether there was room for it.
+  bool add(NodeId destination, const Acknowledgement& entry, TimePoint due) {
+    const auto [batch, fresh] = batches_.try_emplace(destination, Batch{due, {}});
+    auto& entries = batch->second.entries;
+    if (!fresh && goes_on(entries.back(), entry)) {
+      entries.back().count += entry.count;
+    } else if (entries_ < max_entries_) {
+      entries.push_back(entry);
+      ++entries_;
+    } else {
+      if (fresh) batches_.erase(batch);
+      return false;
+    }
+    if (!fresh && due < batch->second.due) agenda_.erase({batch->second.due, destination});
+    batch->second.due = (std::min)(batch->second.due, due);
+    agenda_.insert({batch->second.due, destination});
+    return true;
   }
 
   /// Encodes a frame that is due into `out`, which has frame_bytes.
   [[nodiscard]] std::optional<Outgoing> next(NodeId self, std::span<std::byte> out, TimePoint now) {
-    if (now < due_) return std::nullopt;
-    const auto batch =
-        std::ranges::find_if(batches_, [now](const auto& candidate) { return candidate.second.due <= now; });
-    if (batch == batches_.end()) {
-      find_due();
-      return std::nullopt;
-    }
+    if (now < due()) return std::nullopt;
+    const auto batch = batches_.find(agenda_.begin()->second);
     auto& entries = batch->second.entries;
     AcknowledgementWriter writer{out};
     std::size_t written = 0;
@@ -54,12 +65,16 @@ class AcknowledgementOutbox {
     const Outgoing outgoing{batch->first, writer.finish(self, batch->first), written};
     entries.erase(entries.begin(), entries.begin() + static_cast<std::ptrdiff_t>(written));
     entries_ -= written;
-    if (entries.empty()) batches_.erase(batch);
-    find_due();
+    if (entries.empty()) {
+      agenda_.erase(agenda_.begin());
+      batches_.erase(batch);
+    }
     return outgoing;
   }
 
-  [[nodiscard]] TimePoint due() const noexcept { return due_; }
+  [[nodiscard]] TimePoint due() const noexcept {
+    return agenda_.empty() ? (TimePoint::max)() : agenda_.begin()->first;
+  }
 
  private:
   struct Batch {
@@ -67,15 +82,16 @@ class AcknowledgementOutbox {
     std::vector<Acknowledgement> entries;
   };
 
-  void find_due() noexcept {
-    due_ = (TimePoint::max)();
-    for (const auto& [destination, batch] : batches_) due_ = (std::min)(due_, batch.due);
+  /// Whether one entry continues the other, with the same word.
+  [[nodiscard]] static bool goes_on(const Acknowledgement& last, const Acknowledgement& entry) noexcept {
+    return last.publisher == entry.publisher && last.sequence == entry.sequence && last.status == entry.status &&
+           last.index + last.count == entry.index;
   }
 
   std::size_t max_entries_;
   std::size_t entries_ = 0;
-  TimePoint due_ = (TimePoint::max)();
   std::map<NodeId, Batch> batches_;
+  std::set<std::pair<TimePoint, NodeId>> agenda_;  ///< of the batches
 };
 
 }  // namespace syncbus::inline v1::core

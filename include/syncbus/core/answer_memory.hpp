@@ -43,7 +43,7 @@ class AnswerMemory {
     make_room(1);
   }
 
-  /// Handlers have returned from events of a frame. Not applied and applied once more: the later word counts.
+  /// Handlers have returned from events of a frame. Where a frame was dispatched once more, the later word counts.
   void answered(const Acknowledgement& answer) {
     const auto frame = frames_.find({answer.publisher, answer.sequence});
     if (frame == frames_.end()) return;
@@ -52,17 +52,27 @@ class AnswerMemory {
     make_room(0);
   }
 
-  /// What is known about one event; none: nothing, or that it went under in a resync.
-  [[nodiscard]] std::optional<AcknowledgementStatus> find(FrameName name, std::uint32_t index,
-                                                          std::uint64_t settled) const {
+  struct Word {
+    std::uint32_t count;  ///< for so many events, from the first one that was asked about
+    AcknowledgementStatus status;
+
+    friend bool operator==(const Word&, const Word&) = default;
+  };
+
+  /// What is known about an event, and `most` events from it on; none: nothing, or that it went under in a resync.
+  [[nodiscard]] std::optional<Word> find(FrameName name, std::uint32_t index, std::uint32_t most,
+                                         std::uint64_t settled) const {
     const auto frame = frames_.find(name);
     if (frame == frames_.end()) return std::nullopt;
     const auto& runs = frame->second.runs;
-    const auto run = std::find_if(runs.rbegin(), runs.rend(), [index](const Run& candidate) {
-      return index >= candidate.index && index - candidate.index < candidate.count;
-    });
-    if (run != runs.rend()) return run->status;
-    if (settled < frame->second.position) return AcknowledgementStatus::pending;
+    for (auto run = runs.rbegin(); run != runs.rend(); ++run) {
+      if (index < run->index) {
+        most = (std::min)(most, run->index - index);
+      } else if (index - run->index < run->count) {
+        return Word{(std::min)(most, run->index + run->count - index), run->status};
+      }
+    }
+    if (settled < frame->second.position) return Word{most, AcknowledgementStatus::pending};
     return std::nullopt;
   }
 

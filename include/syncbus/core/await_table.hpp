@@ -50,13 +50,11 @@ struct AwaitConditions {
   Duration answer_time{};   ///< within it whoever hears a broadcast has answered
 };
 
-/// When nodes without a matching subscriber answer at the latest, and how long questions wait for one another.
-inline constexpr Duration no_subscriber_delay = std::chrono::milliseconds{20};
-
 /// Electorate, of the template parameters: as QuorumTracker::verdict takes it; `for_each` visits the peers that can answer.
 class AwaitTable final : public FrameKeeper {
  public:
-  /// `max_bytes` bounds the frames that are kept for awaits beyond the ring, and the events that wait for the ring.
+  /// `max_awaits` bounds the events that are awaited, `max_bytes` the frames that are kept for awaits beyond the ring and the
+  /// events that wait for the ring.
   AwaitTable(NodeId self, std::size_t max_awaits, std::size_t max_bytes, Metrics& metrics) noexcept
       : self_{self}, max_awaits_{max_awaits}, max_bytes_{max_bytes}, metrics_{metrics} {}
 
@@ -66,9 +64,10 @@ class AwaitTable final : public FrameKeeper {
 
   /// None: too many are open, or hold too much memory.
   [[nodiscard]] std::optional<Ticket> open(const AwaitRequest& request, TimePoint now) {
-    if (waiting_bytes_ >= max_bytes_) drop_ended();
-    const bool frames_are_kept = saving_failed_ && !saved_.empty();
-    if (awaits_.size() >= max_awaits_ || frames_are_kept || waiting_bytes_ >= max_bytes_) return std::nullopt;
+    if (full_) drop_ended();
+    const bool too_many = request.events > max_awaits_ - awaited_;
+    if (too_many || (full_ && kept_bytes() != 0)) return std::nullopt;
+    awaited_ += request.events;
     const Ticket ticket = ++last_ticket_;
     const auto place = awaits_.try_emplace(ticket, request, now).first;
     schedule(ticket, place->second, request.deadline);
@@ -88,12 +87,15 @@ class AwaitTable final : public FrameKeeper {
     const auto await = awaits_.find(ticket);
     if (await == awaits_.end()) return;
     waiters_.emplace(place, Waiter{ticket, event});
-    await->second.places.push_back(place);
+    await->second.places.push_back({place, event});
   }
 
   /// There is no room in the ring. The event itself goes the way of all that have to wait, in its place among them; for the
-  /// answers it is sent once more behind those, as an invalidation: a second time does no harm.
+  /// answers it is sent once more behind those, as an invalidation: a second time does no harm. Without memory for that its
+  /// await ends at the deadline.
   void wait_for_room(Ticket ticket, std::uint32_t event, const WireEvent& what) {
+    full_ = sizeof(Waiting) + what.key.size() > max_bytes_ - kept_bytes();
+    if (full_) return;
     const bool lease = what.type == EventType::lease_revoked;
     waiting_.push_back({ticket, event, lease ? what.type : EventType::invalidate, std::string{what.key}, what.version});
     waiting_bytes_ += bytes_of(waiting_.back());
@@ -202,8 +204,8 @@ class AwaitTable final : public FrameKeeper {
   void before_overwriting(std::uint64_t sequence, Bytes frame) noexcept override {
     const auto waiter = waiters_.lower_bound({sequence, 0});
     if (waiter == waiters_.end() || waiter->first.sequence != sequence) return;
-    saving_failed_ = frame.size() > max_bytes_ - saved_bytes_;
-    if (saving_failed_) return;  // as without memory
+    full_ = frame.size() > max_bytes_ - kept_bytes();
+    if (full_) return;  // as without memory
     try {
       saved_.emplace(sequence, std::vector<std::byte>{frame.begin(), frame.end()});
       saved_bytes_ += frame.size();
@@ -215,11 +217,17 @@ class AwaitTable final : public FrameKeeper {
     const auto frame = saved_.find(sequence);
     return frame == saved_.end() ? std::nullopt : std::optional<Bytes>{frame->second};
   }
-  [[nodiscard]] std::size_t saved_bytes() const noexcept { return saved_bytes_; }
+  /// What counts against max_bytes.
+  [[nodiscard]] std::size_t kept_bytes() const noexcept { return saved_bytes_ + waiting_bytes_; }
 
  private:
   static constexpr Duration first_question_after = no_subscriber_delay + std::chrono::milliseconds{5};
   static constexpr Duration longest_pause = std::chrono::milliseconds{400};
+
+  struct Placed {
+    EventPlace place;
+    std::uint32_t event;
+  };
 
   struct Await {
     Await(const AwaitRequest& what, TimePoint now)
@@ -228,7 +236,7 @@ class AwaitTable final : public FrameKeeper {
     AwaitRequest request;
     TimePoint submitted_at;
     QuorumTracker tracker;
-    std::vector<EventPlace> places{};
+    std::vector<Placed> places{};
     std::uint32_t handed_over = 0;
     TimePoint due{};
     Duration pause = first_question_after;
@@ -268,6 +276,7 @@ class AwaitTable final : public FrameKeeper {
       if (request.heard_here) visit(self);
       if (request.heard_elsewhere) peers.for_each(visit);
     }
+    [[nodiscard]] bool knows(NodeId node) const { return node == self || peers.knows(node); }
     [[nodiscard]] auto zone_of(NodeId node) const { return peers.zone_of(node); }
   };
 
@@ -277,20 +286,14 @@ class AwaitTable final : public FrameKeeper {
            now - *await.asked_everyone_at >= conditions.answer_time;
   }
 
+  /// Whether it is satisfied now; what only this node hears is also told from impossible here.
   template <class Electorate>
-  [[nodiscard]] QuorumVerdict verdict(const Await& await, const Electorate& electorate) const {
-    return await.tracker.verdict(Voters<Electorate>{electorate, await.request, self_});
-  }
-
-  template <class Electorate>
-  void judge(Awaits::iterator await, const Electorate& electorate) {
-    switch (verdict(await->second, electorate)) {
-      case QuorumVerdict::satisfied: finish(await, {}); return;
-      case QuorumVerdict::impossible:
-        if (!await->second.request.heard_elsewhere) finish(await, Errc::quorum_not_satisfied);
-        return;
-      case QuorumVerdict::pending: return;
-    }
+  void judge(Awaits::iterator at, const Electorate& electorate) {
+    const Await& await = at->second;
+    const Voters<Electorate> voters{electorate, await.request, self_};
+    if (await.tracker.satisfied(voters)) return finish(at, {});
+    if (await.request.heard_elsewhere) return;
+    if (await.tracker.verdict(voters) == QuorumVerdict::impossible) finish(at, Errc::quorum_not_satisfied);
   }
 
   template <class Electorate>
@@ -299,7 +302,7 @@ class AwaitTable final : public FrameKeeper {
     Await& await = at->second;
     const bool out = await.request.heard_elsewhere && await.handed_over == await.request.events;
     if (!out) return schedule(at->first, await, await.request.deadline);  // hastened when the last frame goes out
-    const QuorumVerdict word = verdict(await, electorate);
+    const QuorumVerdict word = await.tracker.verdict(Voters<Electorate>{electorate, await.request, self_});
     if (word == QuorumVerdict::satisfied) return finish(at, {});
     if (word == QuorumVerdict::impossible && may_fail_early(await, now, conditions)) {
       return finish(at, Errc::quorum_not_satisfied);
@@ -315,20 +318,20 @@ class AwaitTable final : public FrameKeeper {
   template <class Electorate>
   void ask(Await& await, QuorumVerdict word, TimePoint now, const Electorate& electorate,
            AcknowledgementOutbox& questions) {
-    if (word == QuorumVerdict::impossible) {
-      if (!await.asked_everyone_at) ask_one(await, NodeId{}, now, questions);
-      await.asked_everyone_at = await.asked_everyone_at.value_or(now);
-      return;
+    if (word != QuorumVerdict::impossible) {
+      electorate.for_each([&](NodeId node) { static_cast<void>(ask_one(await, node, now, questions)); });
+    } else if (!await.asked_everyone_at && ask_one(await, NodeId{}, now, questions)) {
+      await.asked_everyone_at = now;
     }
-    electorate.for_each([&](NodeId node) {
-      if (!await.tracker.complete(node)) ask_one(await, node, now, questions);
-    });
   }
 
-  void ask_one(const Await& await, NodeId node, TimePoint now, AcknowledgementOutbox& questions) const {
-    for (const EventPlace& place : await.places) {
-      questions.add(node, {self_, place.sequence, place.index, 1, AcknowledgementStatus::requested}, now);
-    }
+  /// About what a node has not answered; false: there are too many questions already.
+  [[nodiscard]] bool ask_one(const Await& await, NodeId node, TimePoint now, AcknowledgementOutbox& questions) const {
+    return std::ranges::all_of(await.places, [&](const Placed& placed) {
+      return await.tracker.answered(node, placed.event) ||
+             questions.add(node,
+                           {self_, placed.place.sequence, placed.place.index, 1, AcknowledgementStatus::requested}, now);
+    });
   }
 
   void schedule(Ticket ticket, Await& await, TimePoint at) {
@@ -343,7 +346,8 @@ class AwaitTable final : public FrameKeeper {
     completions_.push_back({at->first, error, await.tracker.replicas()});
     grew_ = true;
     agenda_.erase({await.due, at->first});
-    for (const EventPlace& place : await.places) forget(place, at->first);
+    for (const Placed& placed : await.places) forget(placed.place, at->first);
+    awaited_ -= await.request.events;
     awaits_.erase(at);
   }
 
@@ -356,13 +360,14 @@ class AwaitTable final : public FrameKeeper {
     if (const auto frame = saved_.find(place.sequence); frame != saved_.end()) {
       saved_bytes_ -= frame->second.size();
       saved_.erase(frame);
-      saving_failed_ = false;
+      full_ = false;
     }
   }
 
   [[nodiscard]] static std::size_t bytes_of(const Waiting& event) noexcept { return sizeof(Waiting) + event.key.size(); }
 
   void drop_waiting() {
+    full_ = false;
     waiting_bytes_ -= bytes_of(waiting_.front());
     waiting_.pop_front();
   }
@@ -371,6 +376,7 @@ class AwaitTable final : public FrameKeeper {
   void drop_ended() {
     std::erase_if(waiting_, [this](const Waiting& event) {
       if (awaits_.contains(event.ticket)) return false;
+      full_ = false;
       waiting_bytes_ -= bytes_of(event);
       return true;
     });
@@ -381,6 +387,7 @@ class AwaitTable final : public FrameKeeper {
   std::size_t max_bytes_;
   Metrics& metrics_;
   Ticket last_ticket_ = 0;
+  std::size_t awaited_ = 0;  ///< events of open awaits
   Awaits awaits_;
   std::set<std::pair<TimePoint, Ticket>> agenda_;
   std::multimap<EventPlace, Waiter, PlaceOrder> waiters_;
@@ -388,7 +395,7 @@ class AwaitTable final : public FrameKeeper {
   std::size_t waiting_bytes_ = 0;
   std::map<std::uint64_t, std::vector<std::byte>> saved_;
   std::size_t saved_bytes_ = 0;
-  bool saving_failed_ = false;  ///< the last time: there was no room for one more
+  bool full_ = false;  ///< something could not be kept, and nothing has been dropped since
   std::deque<AwaitCompletion> completions_;
   bool grew_ = false;
 };

@@ -5,8 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
-#include <utility>
+#include <limits>
 
 #include <syncbus/core/sequence_tracker.hpp>
 #include <syncbus/options.hpp>
@@ -60,38 +59,40 @@ class Freshness {
              std::uint64_t settled) noexcept {
     prove(tracker, pushed, settled);
     if (at <= fresh_at_) return;
-    const Claim claim{at, last, std::nullopt};
-    (oldest_ ? newest_ : oldest_) = claim;
+    claims_[waiting_ == 0 ? 0 : 1] = {at, last};
+    waiting_ = (std::min)(waiting_ + 1, claims_.size());
     prove(tracker, pushed, settled);
   }
 
   /// Looks again at what waits.
   void prove(const SequenceTracker& tracker, std::uint64_t pushed, std::uint64_t settled) noexcept {
-    while (oldest_) {
-      queue(*oldest_, tracker, pushed);
-      if (newest_) queue(*newest_, tracker, pushed);
-      if (!oldest_->behind || settled < *oldest_->behind) return;
-      fresh_at_ = (std::max)(fresh_at_, oldest_->at);
-      oldest_ = std::exchange(newest_, std::nullopt);
+    while (waiting_ != 0) {
+      for (Claim& claim : claims_) queue(claim, tracker, pushed);
+      if (settled < claims_[0].behind) return;
+      fresh_at_ = (std::max)(fresh_at_, claims_[0].at);
+      claims_[0] = claims_[1];
+      --waiting_;
     }
   }
 
   [[nodiscard]] TimePoint fresh_at() const noexcept { return fresh_at_; }
 
  private:
+  static constexpr std::uint64_t not_queued = (std::numeric_limits<std::uint64_t>::max)();  ///< something is missing
+
   struct Claim {
-    TimePoint at;
-    std::uint64_t last;
-    std::optional<std::uint64_t> behind;  ///< the position in the queue behind which all of it lies, once nothing is missing
+    TimePoint at{};
+    std::uint64_t last = 0;
+    std::uint64_t behind = not_queued;  ///< the position in the queue behind which all of it lies
   };
 
   static void queue(Claim& claim, const SequenceTracker& tracker, std::uint64_t pushed) noexcept {
-    if (!claim.behind && tracker.complete_to(claim.last)) claim.behind = pushed;
+    if (claim.behind == not_queued && tracker.complete_to(claim.last)) claim.behind = pushed;
   }
 
   TimePoint fresh_at_;
-  std::optional<Claim> oldest_;
-  std::optional<Claim> newest_;
+  std::array<Claim, 2> claims_{};  // the oldest, the newest
+  std::size_t waiting_ = 0;        // how many of them
 };
 
 }  // namespace syncbus::inline v1::core

@@ -49,6 +49,8 @@ class Hearing {
   void begin_session(std::uint64_t session, TimePoint now) noexcept {
     session_ = session;
     membership_.begin_session(now);
+    const bool unknown_loss = session > 1 && membership_.peers().forgot();  // of one that may not even return
+    if (unknown_loss && listening_) raise({ResyncCause::interrupted, {}});
     for (const NodeId id : gapped_) {
       if (PeerState* const peer = membership_.peers().find(id)) peer->repair.restart(now);
     }
@@ -73,6 +75,7 @@ class Hearing {
   void on_events(const EventsView& events, Bytes frame, bool repaired, TimePoint now) {
     const NodeId origin = events.origin();
     const std::uint64_t sequence = events.sequence();
+    if (repaired && membership_.peers().find(origin) == nullptr) return on_stranger_repaired(events, frame);
     PeerState* const peer = find_or_meet(origin, {sequence - 1, 0}, now);
     const bool whole = peer->tracker.missing().empty();
     const auto seen = peer->tracker.observe(sequence);
@@ -85,6 +88,7 @@ class Hearing {
     if (seen.late) peer->repair.filled(now);
     if (repaired) ++metrics_.frames_repaired;
     receiving_.push(events, frame, seen.late || !seen.fresh);
+    if (peer->gone) peer->ends_behind = receiving_.inbox().pushed();
   }
 
   /// A heartbeat of a peer's. `directed`: to us alone, so that it has no place in the common order.
@@ -99,11 +103,12 @@ class Hearing {
     note(*peer, origin, peer->tracker.announce(heartbeat.last_sequence), whole, true, now);
     if (heartbeat.oldest_sequence > 1 && peer->tracker.abandon(heartbeat.oldest_sequence - 1)) lost(*peer, origin);
     claim(*peer, heartbeat);
+    const bool asked_before = std::exchange(peer->asks, heartbeat.answer_me);
     if (heartbeat.answer_me) {
-      peer->repair.restart(now);  // it was away: what we asked for meanwhile it never heard
+      if (!asked_before) peer->repair.restart(now);  // it was away: what we asked for meanwhile it never heard
       membership_.asked(origin, now);
     }
-    if (heartbeat.goodbye) electorate_changed_ = true;
+    if (heartbeat.goodbye) end(*peer);
   }
 
   /// A heartbeat of our own came back: until now we heard, so who was silent is.
@@ -114,12 +119,11 @@ class Hearing {
     });
   }
 
-  /// A valid frame of a version from the future may say anything. At most one resync a heartbeat interval, since each such
-  /// frame says the same.
+  /// A valid frame of a version from the future may say anything. All that come within a heartbeat interval after a resync
+  /// have the next one at its end.
   void on_other_version(TimePoint now) noexcept {
-    if (incompatible_since_ && now - *incompatible_since_ < options_.heartbeat) return;
-    incompatible_since_ = now;
-    raise({ResyncCause::incompatible, {}});
+    incompatible_due_ = incompatible_since_ ? (std::max)(now, *incompatible_since_ + options_.heartbeat) : now;
+    raise_incompatible(now);
   }
 
   // --- time
@@ -127,6 +131,7 @@ class Hearing {
   /// `connected`: there is a session, so that what is asked for can come; without one nothing is given up.
   void tick(TimePoint now, bool connected) {
     if (membership_.close_window(now)) end_window();
+    raise_incompatible(now);
     std::erase_if(gapped_, [this](NodeId id) {
       const PeerState* const peer = membership_.peers().find(id);
       return peer == nullptr || peer->tracker.missing().empty();
@@ -140,7 +145,7 @@ class Hearing {
 
   /// When tick() or next_request() has something to do.
   [[nodiscard]] TimePoint due(bool connected) const noexcept {
-    TimePoint due = membership_.window_ends();
+    TimePoint due = (std::min)(membership_.window_ends(), incompatible_due_);
     if (!connected) return due;
     for (const NodeId id : gapped_) {
       const PeerState* const peer = membership_.peers().find(id);
@@ -165,7 +170,8 @@ class Hearing {
     for (const NodeId id : gapped_) {
       PeerState* const peer = membership_.peers().find(id);
       if (peer == nullptr || !peer->repairs() || peer->tracker.missing().empty() || peer->repair.due() > now) continue;
-      peer->repair.asked(now, (std::min)(peer->tracker.missing_count(), std::uint64_t{RepairAnswers::max_waiting}));
+      peer->repair.asked(now, (std::min)(peer->tracker.missing_count(), std::uint64_t{RepairAnswers::max_waiting}),
+                         membership_.own().answer_time());
       return request(out, id, peer->tracker.missing());
     }
     return std::nullopt;
@@ -183,7 +189,8 @@ class Hearing {
     }
     TimePoint fresh_at = cut_off_since_.value_or(now);
     membership_.peers().for_each([&](NodeId, PeerState& peer) {
-      if (!peer.live() || peer.publish_only) return;  // who hears nobody can prove nothing
+      const bool over = !peer.live() && peer.tracker.missing().empty() && settled >= peer.ends_behind;
+      if (over || peer.publish_only) return;  // who hears nobody can prove nothing
       if (!held_back_) peer.freshness.prove(peer.tracker, pushed, settled);
       fresh_at = (std::min)(fresh_at, peer.freshness.fresh_at());
     });
@@ -269,21 +276,41 @@ class Hearing {
   }
 
   /// Something of a peer will not come any more.
-  void lost(const PeerState& peer, NodeId origin) {
+  void lost(PeerState& peer, NodeId origin) {
     raise({peer.cut_off ? ResyncCause::interrupted : ResyncCause::unrepairable, origin});
+    if (!peer.live()) end(peer);
+  }
+
+  /// It is not live any more: what came of it, and a resync that stands for the rest, is all that handlers will hear.
+  void end(PeerState& peer) noexcept {
+    peer.ends_behind = receiving_.inbox().pushed();
+    electorate_changed_ = true;
+  }
+
+  void raise_incompatible(TimePoint now) noexcept {
+    if (now < incompatible_due_) return;
+    incompatible_since_ = now;
+    incompatible_due_ = (TimePoint::max)();
+    raise({ResyncCause::incompatible, {}});
+  }
+
+  /// A repair tells how far its publisher once was, which is no baseline. It is heard only if it was asked for.
+  void on_stranger_repaired(const EventsView& events, Bytes frame) {
+    if (!receiving_.take_wanted({events.origin(), events.sequence()})) return;
+    ++metrics_.frames_repaired;
+    receiving_.push(events, frame, true);
   }
 
   /// A silence that can have hidden nothing so far may do so yet, if we are cut off in its time: it stays in question.
   void note_silence(NodeId id, PeerState& peer) {
     if (peer.silent && !peer.silence_in_question) return;
-    if (!peer.silent) {
-      membership_.peers().change(peer, [](PeerState& changed) { changed.silent = true; });
-      electorate_changed_ = true;
-    }
+    const bool news = !peer.silent;
+    membership_.peers().change(peer, [](PeerState& changed) { changed.silent = true; });
     const bool loss = silence_may_hide_loss(peer, options_.lossless_sessions, session_);
     peer.silence_in_question = !loss;
     peer.tracker.abandon();
     if (loss) raise({ResyncCause::peer_lost, id});
+    if (news || loss) end(peer);
   }
 
   /// Inside the join window what was lost before it waits for its end, and is one loss.
@@ -316,6 +343,7 @@ class Hearing {
   std::uint64_t cut_off_in_ = 0;                 ///< our session that ended, or is deaf: only the next one ends it
   std::optional<std::uint64_t> cut_off_until_;   ///< the position in the queue behind which it is over
   std::optional<TimePoint> incompatible_since_;  ///< when the last resync for an unknown version was raised
+  TimePoint incompatible_due_ = (TimePoint::max)();  ///< when the next one is to be
 };
 
 }  // namespace syncbus::inline v1::core

@@ -26,21 +26,29 @@ namespace syncbus::inline v1::core {
 
 /// A heartbeat goes `tail` after the last frame, so that the loss of the last one is noticed, then after twice that, and
 /// so on up to `heartbeat`. While frames go out without a pause one goes every `heartbeat` all the same. The spacing that
-/// keeps the cluster under its control rate comes first.
+/// keeps the cluster under its control rate comes first; a tenth of that is for answers to hellos.
 class HeartbeatSchedule {
  public:
   static constexpr Duration tail = std::chrono::milliseconds{20};
 
   HeartbeatSchedule(Duration heartbeat, std::size_t control_rate) noexcept
-      : heartbeat_{(std::max)(heartbeat, tail)}, control_rate_{control_rate} {}
+      : heartbeat_{(std::max)(heartbeat, tail)},
+        answer_rate_{(std::max)(control_rate / 10, std::size_t{1})},
+        broadcast_rate_{control_rate - (std::min)(answer_rate_, control_rate)} {}
 
-  /// A session begins: the first heartbeat, a hello, goes at once.
-  void begin_session(TimePoint now) noexcept {
+  /// A session begins: the first heartbeat, a hello, goes at `hello`.
+  void begin_session(TimePoint hello) noexcept {
     began_ = true;
     step_ = tail;
-    quiet_at_ = now;
-    last_ = now - heartbeat_;
-    spacing_ = Duration::zero();
+    quiet_at_ = hello;
+    last_ = hello - heartbeat_;
+    spacing_ = heartbeat_;
+  }
+
+  /// The longest that a hello is to wait when all say one at once; zero in a cluster whose hellos are no storm.
+  [[nodiscard]] Duration hello_spread(std::size_t nodes) const noexcept {
+    const Duration spread = broadcast_spacing(nodes, broadcast_rate_);
+    return spread > tail ? spread : Duration::zero();
   }
 
   /// Something happened that others should hear about soon: a frame was sent, a peer was met, several asked.
@@ -58,7 +66,7 @@ class HeartbeatSchedule {
   /// One is sent; how long until the next, at the latest.
   Duration sent(TimePoint now, std::size_t nodes) noexcept {
     last_ = now;
-    spacing_ = broadcast_spacing(nodes, control_rate_);
+    spacing_ = broadcast_spacing(nodes, broadcast_rate_);
     quiet_at_ = now + step_;
     step_ = (std::min)(2 * step_, heartbeat_);
     return due() - now;
@@ -72,13 +80,14 @@ class HeartbeatSchedule {
   /// Whether a hello may be answered to its sender alone; otherwise the next broadcast answers it with all others.
   [[nodiscard]] bool may_answer(TimePoint now, std::size_t nodes) noexcept {
     if (now < answer_again_at_) return false;
-    answer_again_at_ = now + direct_spacing(nodes, control_rate_);
+    answer_again_at_ = now + direct_spacing(nodes, answer_rate_);
     return true;
   }
 
  private:
   Duration heartbeat_;
-  std::size_t control_rate_;
+  std::size_t answer_rate_;     // the share of the control rate that answers to hellos may take
+  std::size_t broadcast_rate_;  // the rest
   bool began_ = false;
   Duration step_ = tail;     // how long after the next heartbeat the one behind it is due
   Duration spacing_{};

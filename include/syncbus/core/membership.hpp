@@ -35,6 +35,7 @@ class Membership {
         publish_only_{options.publish_only},
         peer_timeout_{options.peer_timeout},
         schedule_{options.heartbeat, options.control_rate},
+        own_{options.connect_timeout / 2},  // the other half is for the hello to come back
         random_{options.self.value},
         peers_{options.max_peers} {}
 
@@ -43,9 +44,11 @@ class Membership {
   [[nodiscard]] const OwnHeartbeats& own() const noexcept { return own_; }
   [[nodiscard]] std::string_view zone() const noexcept { return zone_; }
 
+  /// After an interruption, which may be everybody's, the hellos of a large cluster are spread over the time that its
+  /// control rate gives them.
   void begin_session(TimePoint now) noexcept {
     own_.begin_session(now);
-    schedule_.begin_session(now);
+    schedule_.begin_session(now + (own_.sent_ever() ? random_delay(schedule_.hello_spread(peers_.nodes())) : Duration{}));
     answers_.clear();
     window_open_ = !publish_only_;
     window_ends_ = (TimePoint::max)();
@@ -84,8 +87,10 @@ class Membership {
 
   [[nodiscard]] TimePoint heartbeat_due() const noexcept { return schedule_.due(); }
 
-  /// Whether the session has to begin with a hello still: peers have to know of a new session before its first frame.
-  [[nodiscard]] bool hello_due() const noexcept { return !publish_only_ && !own_.sent_in_session(); }
+  /// Whether the session is to begin with a hello now: peers are to know of it before its first frame.
+  [[nodiscard]] bool hello_due(TimePoint now) const noexcept {
+    return !publish_only_ && !own_.sent_in_session() && now >= schedule_.due();
+  }
 
   /// Whose question is to be answered alone, if anybody's.
   [[nodiscard]] std::optional<NodeId> next_answer() {
@@ -144,6 +149,9 @@ class Membership {
   }
 
   // --- silence
+
+  /// Who has not been heard, or is not known to be fresh, for so long is so for a reason.
+  [[nodiscard]] Duration patience() const noexcept { return (std::max)(peer_timeout_, 4 * interval_); }
 
   /// Whether a heartbeat of ours is overdue to come back: then it is we who are cut off.
   [[nodiscard]] bool deaf(TimePoint now) const noexcept { return now >= deaf_at(); }

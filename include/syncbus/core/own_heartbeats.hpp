@@ -16,6 +16,9 @@ namespace syncbus::inline v1::core {
 /// proves nothing about the peers, but that nothing can be said about them.
 class OwnHeartbeats {
  public:
+  /// `longest_answer_time`: no round trip makes answer_time() longer than this.
+  explicit OwnHeartbeats(Duration longest_answer_time) noexcept : longest_answer_time_{longest_answer_time} {}
+
   /// So many are remembered: far more than any peer lags behind, and what is forgotten only makes a peer look staler.
   static constexpr std::size_t remembered = 64;
 
@@ -24,7 +27,8 @@ class OwnHeartbeats {
     session_begins_behind_ = sent_;
     unanswered_since_.reset();
     hears_since_ = now;
-    returned_in_session_ = false;
+    heard_until_.reset();
+    round_trip_ = Duration::zero();
   }
 
   /// One is sent; its number, from 1.
@@ -38,16 +42,18 @@ class OwnHeartbeats {
   void returned(std::uint64_t number, TimePoint now) noexcept {
     if (number <= (std::max)(returned_, session_begins_behind_) || number > sent_) return;
     returned_ = number;
-    returned_at_ = now;
-    returned_in_session_ = true;
-    if (const auto at = sent_at(number)) note_round_trip(now - *at);
+    if (const auto at = sent_at(number)) {
+      note_round_trip(now - *at);
+      note_heard(*at, now);
+    }
     unanswered_since_ = number == sent_ ? std::nullopt : sent_at((std::max)(number + 1, oldest_remembered()));
   }
 
   /// The newest that came back; 0: none yet.
   [[nodiscard]] std::uint64_t newest_returned() const noexcept { return returned_; }
+  [[nodiscard]] bool sent_ever() const noexcept { return sent_ != 0; }
   [[nodiscard]] bool sent_in_session() const noexcept { return sent_ > session_begins_behind_; }
-  [[nodiscard]] bool returned_in_session() const noexcept { return returned_in_session_; }
+  [[nodiscard]] bool returned_in_session() const noexcept { return returned_ > session_begins_behind_; }
 
   /// When one was sent, while it is remembered.
   [[nodiscard]] std::optional<TimePoint> sent_at(std::uint64_t number) const noexcept {
@@ -58,21 +64,27 @@ class OwnHeartbeats {
   /// When the oldest that should have come back since was sent; none while all have.
   [[nodiscard]] std::optional<TimePoint> unanswered_since() const noexcept { return unanswered_since_; }
 
-  /// Until when we provably heard: what was not heard of a peer after this says nothing.
-  [[nodiscard]] std::optional<TimePoint> heard_until() const noexcept {
-    return returned_in_session_ ? std::optional{returned_at_} : std::nullopt;
-  }
+  /// Until when, in this session, we provably heard: what was not heard of a peer after this says nothing. One that comes
+  /// back proves that we have heard what was sent before it, not what was sent since; and of those that come back in one go,
+  /// after a stall, only the first does, for the broker may have taken all of ours before any of a peer's.
+  [[nodiscard]] std::optional<TimePoint> heard_until() const noexcept { return heard_until_; }
   [[nodiscard]] TimePoint hears_since() const noexcept { return hears_since_; }
 
   /// Four round trips, at least 20 ms: within it whoever hears a broadcast has answered.
   [[nodiscard]] Duration answer_time() const noexcept {
     constexpr Duration least = std::chrono::milliseconds{20};
-    return (std::max)(least, 4 * round_trip_);
+    return (std::max)(least, (std::min)(4 * round_trip_, longest_answer_time_));
   }
 
  private:
   [[nodiscard]] std::uint64_t oldest_remembered() const noexcept {
     return sent_ < remembered ? 1 : sent_ - remembered + 1;
+  }
+
+  void note_heard(TimePoint sent, TimePoint now) noexcept {
+    if (heard_until_ && sent < proved_at_) return;
+    heard_until_ = sent;
+    proved_at_ = now;
   }
 
   /// A slower one counts at once, faster ones slowly.
@@ -84,11 +96,12 @@ class OwnHeartbeats {
   std::uint64_t sent_ = 0;
   std::uint64_t returned_ = 0;
   std::uint64_t session_begins_behind_ = 0;
-  bool returned_in_session_ = false;
-  TimePoint returned_at_{};
   TimePoint hears_since_{};
+  std::optional<TimePoint> heard_until_;
+  TimePoint proved_at_{};  ///< when what proves it came back
   std::optional<TimePoint> unanswered_since_;
   Duration round_trip_{};
+  Duration longest_answer_time_;
 };
 
 }  // namespace syncbus::inline v1::core

@@ -29,6 +29,8 @@ struct PeerState {
   TimePoint last_heard;
   std::uint64_t reconciled_in = 0;  ///< our session in which it last said how far it is; what is missing then is known
   bool cut_off = false;             ///< what is missing was found after an interruption of ours
+  std::uint64_t ends_behind = 0;    ///< of one that is not live: the position in the queue behind which all of it lies
+  bool asks = false;                ///< its newest heartbeat asked to be answered
   bool silent = false;
   bool silence_in_question = false; ///< of one that is silent: no resync has covered what it may yet hide
   bool gone = false;                ///< it said goodbye

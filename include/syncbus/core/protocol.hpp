@@ -151,7 +151,7 @@ class Protocol {
   void release(std::span<const Acknowledgement> answers, TimePoint now) noexcept {
     hearing_.receiving().inbox().release();
     for (const Acknowledgement& answer : answers) hearing_.receiving().answered(answer, now);
-    if (stale_) watch_staleness(now);
+    if (stale_ && !has_received()) watch_staleness(now);
   }
 
   /// Whether take() has something.
@@ -161,7 +161,7 @@ class Protocol {
 
   [[nodiscard]] Action next_action(TimePoint now) noexcept {
     if (connected_) {
-      if (!gone_ && hearing_.membership().hello_due()) return heartbeat({}, now);
+      if (!gone_ && hearing_.membership().hello_due(now)) return heartbeat({}, now);
       if (const auto frame = publishing_.next()) return broadcast_events(*frame, now);
     }
     if (hearing_.receiving().grew()) return {.kind = Action::Kind::dispatch};
@@ -209,6 +209,9 @@ class Protocol {
       membership.peers().for_each([&](NodeId id, const PeerState& peer) {
         if (peer.answers()) visit(id);
       });
+    }
+    [[nodiscard]] bool knows(NodeId node) const {
+      return node == self || membership.peers().find(node) != nullptr;
     }
     [[nodiscard]] std::string_view zone_of(NodeId node) const {
       if (node == self) return membership.zone();
@@ -275,7 +278,8 @@ class Protocol {
     Acknowledgement entry;
     while (view.next(entry)) {
       if (entry.status == AcknowledgementStatus::requested) {
-        if (entry.publisher == header.origin) hearing_.receiving().asked(header.origin, entry, now);
+        if (entry.publisher != header.origin) continue;
+        hearing_.receiving().asked(header.origin, entry, now, hearing_.membership().own().answer_time());
       } else if (entry.publisher == options_.self) {
         ++metrics_.acknowledgements_received;
         awaits().acknowledged(header.origin, entry, now, electorate());
@@ -306,7 +310,7 @@ class Protocol {
   [[nodiscard]] Action next_control(TimePoint now) {
     Membership& membership = hearing_.membership();
     make_room_for_control();
-    if (const auto answers = hearing_.receiving().answers().next(options_.self, buffer_, now)) {
+    if (const auto answers = hearing_.receiving().next_answers(buffer_, now)) {
       metrics_.acknowledgements_sent += answers->entries;
       return control(answers->destination, answers->bytes);
     }
@@ -360,9 +364,10 @@ class Protocol {
     return {.kind = Action::Kind::wake, .at = at};
   }
 
-  /// Health is told when staleness passes the peer timeout, up or down.
+  /// Health is told when staleness passes the peer timeout, up or down; in a cluster so large that heartbeats are rarer, what
+  /// makes a peer silent.
   void watch_staleness(TimePoint now) noexcept {
-    const bool stale = hearing_.staleness(now) > options_.peer_timeout;
+    const bool stale = hearing_.staleness(now) > hearing_.membership().patience();
     if (std::exchange(stale_, stale) != stale) health_changed_ = true;
   }
 

@@ -40,7 +40,6 @@ class Publishing {
         outbox_{(std::numeric_limits<std::size_t>::max)(), options.pending_bytes} {}
 
   [[nodiscard]] AwaitTable& awaits() noexcept { return awaits_; }
-  [[nodiscard]] const AwaitTable& awaits() const noexcept { return awaits_; }
 
   [[nodiscard]] bool fits(const WireEvent& event) const noexcept { return ring_.fits(event); }
 
@@ -131,7 +130,7 @@ class Publishing {
     return std::nullopt;
   }
 
-  [[nodiscard]] std::size_t history_bytes() const noexcept { return ring_.bytes() + awaits_.saved_bytes(); }
+  [[nodiscard]] std::size_t history_bytes() const noexcept { return ring_.bytes() + awaits_.kept_bytes(); }
 
  private:
   /// Of the memory for history, what frames beyond the ring may take as long as they are awaited.

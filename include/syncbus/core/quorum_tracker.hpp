@@ -25,41 +25,49 @@ class QuorumTracker {
 
   QuorumTracker(Quorum quorum, std::uint32_t events) noexcept : quorum_{quorum}, events_{events} {}
 
-  /// Takes an answer; whether it told something new.
+  /// Takes an answer; whether it was a final word that was not known. Who says that it is not done yet is expected to be.
   bool answer(NodeId node, std::uint32_t event, AcknowledgementStatus status) {
-    if (status == AcknowledgementStatus::pending || status == AcknowledgementStatus::requested) return false;
-    if (event >= events_) return false;
-    Voter* const known = find(node);
-    if (known == nullptr && voters_.size() >= max_voters) return false;
-    Voter& voter = known != nullptr ? *known : voters_.emplace_back(Voter{node, std::vector<bool>(events_)});
-    if (voter.answered[event]) return false;
+    if (status == AcknowledgementStatus::requested || event >= events_) return false;
+    const auto place = std::ranges::lower_bound(voters_, node, {}, &Voter::node);
+    const bool known = place != voters_.end() && place->node == node;
+    if (!known && voters_.size() >= max_voters) return false;
+    Voter& voter = known ? *place : *voters_.insert(place, Voter{node, std::vector<bool>(events_)});
+    if (status == AcknowledgementStatus::pending || voter.answered[event]) return false;
     voter.answered[event] = true;
     ++voter.answers;
     voter.applied = voter.applied || status == AcknowledgementStatus::applied;
     voter.failed = voter.failed || status == AcknowledgementStatus::failed;
+    replicas_ += is_replica(voter) ? 1 : 0;  // with its last answer
     return true;
   }
 
-  /// Whether a node has said its final word about every event.
-  [[nodiscard]] bool complete(NodeId node) const noexcept {
-    const auto voter = std::ranges::find(voters_, node, &Voter::node);
-    return voter != voters_.end() && voter->answers == events_;
+  /// Whether a node has said its final word about an event.
+  [[nodiscard]] bool answered(NodeId node, std::uint32_t event) const noexcept {
+    const Voter* const voter = find(node);
+    return voter != nullptr && voter->answered[event];
   }
 
-  /// What the answers amount to. `electorate.for_each(visit)` calls visit(NodeId) for every node that can still answer, and
+  /// Whether the quorum is there. `electorate.for_each(visit)` calls visit(NodeId) for every node that can still answer,
+  /// `electorate.knows(node)` is whether it is one that can, or one of which it is known that it cannot, and
   /// `electorate.zone_of(node)` names a node's zone, empty when it has or is known to have none.
   template <class Electorate>
+  [[nodiscard]] bool satisfied(const Electorate& electorate) const {
+    switch (quorum_.unit()) {
+      case Quorum::Unit::everyone: return all_well(electorate);
+      case Quorum::Unit::nodes: return replicas_ >= quorum_.count();
+      case Quorum::Unit::zones: return replicas_ >= quorum_.count() && zone_count(electorate) >= quorum_.count();
+    }
+    return false;
+  }
+
+  /// What the answers amount to: impossible when nobody who has not said its final word is known.
+  template <class Electorate>
   [[nodiscard]] QuorumVerdict verdict(const Electorate& electorate) const {
-    bool all_complete = true;
-    bool all_well = true;
-    electorate.for_each([&](NodeId node) {
-      const auto voter = std::ranges::find(voters_, node, &Voter::node);
-      const bool done = voter != voters_.end() && voter->answers == events_;
-      all_complete = all_complete && done;
-      all_well = all_well && done && !voter->failed;
-    });
-    if (satisfied(electorate, all_well)) return QuorumVerdict::satisfied;
-    return all_complete ? QuorumVerdict::impossible : QuorumVerdict::pending;
+    if (satisfied(electorate)) return QuorumVerdict::satisfied;
+    bool expected = std::ranges::any_of(
+        voters_, [&](const Voter& voter) { return voter.answers != events_ && !electorate.knows(voter.node); });
+    electorate.for_each([&](NodeId node) { expected = expected || !complete(find(node)); });
+    return expected ? QuorumVerdict::pending : QuorumVerdict::impossible;
   }
 
   [[nodiscard]] std::vector<NodeId> replicas() const {
@@ -83,41 +91,39 @@ class QuorumTracker {
     return voter.answers == events_ && voter.applied && !voter.failed;
   }
 
-  template <class Electorate>
-  [[nodiscard]] bool satisfied(const Electorate& electorate, bool all_well) const {
-    switch (quorum_.unit()) {
-      case Quorum::Unit::everyone: return all_well;
-      case Quorum::Unit::nodes: return count(replica_count()) >= quorum_.count();
-      case Quorum::Unit::zones: return count(zone_count(electorate)) >= quorum_.count();
-    }
-    return false;
-  }
-
-  [[nodiscard]] static std::int64_t count(std::size_t number) noexcept { return static_cast<std::int64_t>(number); }
-
-  [[nodiscard]] std::size_t replica_count() const noexcept {
-    return static_cast<std::size_t>(
-        std::ranges::count_if(voters_, [this](const Voter& voter) { return is_replica(voter); }));
+  [[nodiscard]] bool complete(const Voter* voter) const noexcept {
+    return voter != nullptr && voter->answers == events_;
   }
 
   template <class Electorate>
-  [[nodiscard]] std::size_t zone_count(const Electorate& electorate) const {
+  [[nodiscard]] bool all_well(const Electorate& electorate) const {
+    bool all_well = true;
+    electorate.for_each([&](NodeId node) {
+      const Voter* const voter = all_well ? find(node) : nullptr;
+      all_well = complete(voter) && !voter->failed;
+    });
+    return all_well;
+  }
+
+  template <class Electorate>
+  [[nodiscard]] std::int64_t zone_count(const Electorate& electorate) const {
     std::vector<std::string_view> zones;
     for (const Voter& voter : voters_) {
       const std::string_view zone = is_replica(voter) ? electorate.zone_of(voter.node) : std::string_view{};
       if (!zone.empty() && std::ranges::find(zones, zone) == zones.end()) zones.push_back(zone);
     }
-    return zones.size();
+    return static_cast<std::int64_t>(zones.size());
   }
 
-  [[nodiscard]] Voter* find(NodeId node) noexcept {
-    const auto voter = std::ranges::find(voters_, node, &Voter::node);
-    return voter == voters_.end() ? nullptr : &*voter;
+  [[nodiscard]] const Voter* find(NodeId node) const noexcept {
+    const auto voter = std::ranges::lower_bound(voters_, node, {}, &Voter::node);
+    return voter == voters_.end() || voter->node != node ? nullptr : &*voter;
   }
 
   Quorum quorum_;
   std::uint32_t events_;
-  std::vector<Voter> voters_;
+  std::vector<Voter> voters_;  ///< by node
+  std::int64_t replicas_ = 0;
 };
 
 }  // namespace syncbus::inline v1::core

@@ -14,7 +14,6 @@
 #include <syncbus/core/acknowledgement_outbox.hpp>
 #include <syncbus/core/actions.hpp>
 #include <syncbus/core/answer_memory.hpp>
-#include <syncbus/core/await_table.hpp>
 #include <syncbus/core/receive_queue.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/metrics.hpp>
@@ -28,19 +27,19 @@ namespace syncbus::inline v1::core {
 class Receiving {
  public:
   static constexpr std::size_t max_wanted = 1'024;
-  static constexpr std::uint32_t max_question_events = 4'096;  ///< of one entry; the rest is asked about again
   static constexpr Duration asked_again_after = std::chrono::milliseconds{60};
   static constexpr Duration wanted_for = std::chrono::seconds{10};
+  static constexpr Duration longest_drain = std::chrono::milliseconds{1};  ///< an answer waits so long for those behind it
 
   Receiving(const ProtocolOptions& options, Metrics& metrics)
-      : metrics_{metrics},
+      : self_{options.self},
+        metrics_{metrics},
         inbox_{options.queue_bytes, options.pending_bytes},
         memory_{options.max_awaits},
         answers_{options.max_awaits} {}
 
   [[nodiscard]] ReceiveQueue& inbox() noexcept { return inbox_; }
   [[nodiscard]] const ReceiveQueue& inbox() const noexcept { return inbox_; }
-  [[nodiscard]] AcknowledgementOutbox& answers() noexcept { return answers_; }
   [[nodiscard]] const AcknowledgementOutbox& answers() const noexcept { return answers_; }
 
   void push(const EventsView& events, Bytes frame, bool late) {
@@ -60,18 +59,24 @@ class Receiving {
   /// Handlers have returned from awaited events. That nothing matched can wait for company.
   void answered(const Acknowledgement& answer, TimePoint now) {
     memory_.answered(answer);
-    const bool alone = answer.status == AcknowledgementStatus::no_subscriber;
-    answers_.add(answer.publisher, answer, alone ? now + no_subscriber_delay : now);
+    const bool nobody = answer.status == AcknowledgementStatus::no_subscriber;
+    answers_.add(answer.publisher, answer, now + (nobody ? no_subscriber_delay : longest_drain));
   }
 
-  /// `publisher` asks what became of events of its own.
-  void asked(NodeId publisher, const Acknowledgement& question, TimePoint now) {
+  /// Encodes answers that are to go now: all that was dispatched in one go together, once nothing waits behind it.
+  [[nodiscard]] std::optional<AcknowledgementOutbox::Outgoing> next_answers(std::span<std::byte> out, TimePoint now) {
+    return answers_.next(self_, out, inbox_.empty() ? now + longest_drain : now);
+  }
+
+  /// `publisher` asks what became of events of its own. Within `answer_time` a frame may come that was asked for.
+  void asked(NodeId publisher, const Acknowledgement& question, TimePoint now, Duration answer_time) {
     const FrameName name{publisher, question.sequence};
-    const std::uint32_t count = (std::min)(question.count, max_question_events);
-    for (std::uint32_t index = question.index; index != question.index + count; ++index) {
-      const auto status = memory_.find(name, index, inbox_.settled());
-      if (!status) return want(name, now);
-      answers_.add(publisher, {publisher, question.sequence, index, 1, *status}, now);
+    const std::uint32_t end = question.index + question.count;
+    for (std::uint32_t index = question.index; index != end;) {
+      const auto word = memory_.find(name, index, end - index, inbox_.settled());
+      if (!word) return want(name, now, answer_time);
+      if (!answers_.add(publisher, {publisher, question.sequence, index, word->count, word->status}, now)) return;
+      index += word->count;
     }
   }
 
@@ -87,17 +92,18 @@ class Receiving {
   }
 
  private:
-  void want(FrameName name, TimePoint now) {
+  void want(FrameName name, TimePoint now, Duration answer_time) {
     if (wanted_.size() >= max_wanted) {
       std::erase_if(wanted_, [now](const auto& entry) { return now - entry.second >= wanted_for; });
       if (wanted_.size() >= max_wanted) return;
     }
     const auto [place, fresh] = wanted_.try_emplace(name, now);
-    if (!fresh && now - place->second < asked_again_after) return;
+    if (!fresh && now - place->second < (std::max)(asked_again_after, answer_time)) return;
     place->second = now;
     to_ask_.push_back(name);
   }
 
+  NodeId self_;
   Metrics& metrics_;
   ReceiveQueue inbox_;
   AnswerMemory memory_;

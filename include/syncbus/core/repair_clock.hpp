@@ -51,11 +51,12 @@ class RepairClock {
     batch_ = batch_ && expected_ != 0;
   }
 
-  /// A request is sent, which brings `expected` frames if all goes well; 0: nobody knows.
-  void asked(TimePoint now, std::uint64_t expected = 0) noexcept {
+  /// A request is sent, which brings `expected` frames if all goes well; 0: nobody knows. Within `answer_time` they may
+  /// come.
+  void asked(TimePoint now, std::uint64_t expected, Duration answer_time) noexcept {
     expected_ = expected;
     batch_ = expected != 0;
-    due_ = now + pause_;
+    due_ = now + (std::max)(pause_, answer_time);
     pause_ = (std::min)(2 * pause_, longest_pause);
   }
 

@@ -16,6 +16,7 @@
 #include <syncbus/detail/hub_node.hpp>
 #include <syncbus/detail/hub_queue.hpp>
 #include <syncbus/detail/hub_timeline.hpp>
+#include <syncbus/detail/split_mix64.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/options.hpp>
@@ -28,7 +29,14 @@ namespace syncbus::inline v1::detail {
 class HubNetwork {
  public:
   /// `longest_hold`: how long a copy that is held back waits to be overtaken.
-  HubNetwork(std::uint64_t seed, Duration longest_hold) noexcept : longest_hold_{longest_hold}, faults_{seed} {}
+  HubNetwork(std::uint64_t seed, Duration longest_hold) noexcept
+      : longest_hold_{longest_hold}, faults_{seed}, ids_{~seed} {}
+
+  /// For a new node; never 0, nor one that was drawn before.
+  [[nodiscard]] NodeId draw_id() noexcept {
+    const NodeId id{ids_.next()};
+    return id == NodeId{} ? NodeId{ids_.next()} : id;
+  }
 
   /// In the order of joining.
   [[nodiscard]] const std::vector<std::shared_ptr<HubNode>>& nodes() const noexcept { return nodes_; }
@@ -143,6 +151,7 @@ class HubNetwork {
 
   const Duration longest_hold_;
   HubFaults faults_;
+  SplitMix64 ids_;  // from the seed too: a node's own random delays begin with its id
   HubTimeline timeline_;
   std::vector<std::shared_ptr<HubNode>> nodes_;
 };

@@ -62,6 +62,11 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
 
   // --- nodes
 
+  [[nodiscard]] NodeId draw_id() {
+    const std::lock_guard lock{mutex_};
+    return network_.draw_id();
+  }
+
   [[nodiscard]] std::shared_ptr<HubNode> join(const TransportSettings& settings, TransportSink& sink) {
     auto node = std::make_shared<HubNode>(
         HubNode{.id = settings.self, .publish_only = settings.publish_only, .sink = &sink});

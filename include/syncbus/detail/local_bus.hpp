@@ -27,8 +27,8 @@ class LocalBus {
   static constexpr std::size_t max_label_bytes = 255;  // they travel in heartbeats, behind a length of one byte
 
   /// Throws std::system_error (invalid_argument) for options that no bus can have.
-  explicit LocalBus(BusOptions options)
-      : id_{random_node_id()},
+  explicit LocalBus(BusOptions options, NodeId id = random_node_id())
+      : id_{id},
         options_{std::move(options)},
         subscribers_{std::make_shared<LocalDispatch>(options_.on_log)} {
     if (options_.name.size() > max_label_bytes || options_.zone.size() > max_label_bytes) {

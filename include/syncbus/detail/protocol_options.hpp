@@ -14,6 +14,7 @@ namespace syncbus::inline v1::detail {
           .zone = options.zone,
           .publish_only = options.publish_only,
           .lossless_sessions = lossless_sessions,
+          .connect_timeout = options.connect_timeout,
           .heartbeat = options.heartbeat,
           .peer_timeout = options.peer_timeout,
           .repair_timeout = options.repair_timeout,
