@@ -15,7 +15,7 @@ enum class Errc {
   would_deadlock,        ///< a call that waits, made inside a handler
   quorum_unsupported,    ///< this bus hears no acknowledgements
   quorum_not_satisfied,  ///< fewer replicas than asked for acknowledged
-  too_many_awaits,       ///< as many awaits are open as max_awaits allows
+  too_many_awaits,       ///< as many events are awaited as max_awaits allows, or as history_bytes has room for
   not_connected,         ///< the broker cannot be reached
   permission_denied,     ///< the broker refused the user
   frame_too_large,       ///< the event does not fit into a frame of this broker
@@ -41,7 +41,8 @@ inline std::string ErrorCategory::message(int code) const {
     case Errc::would_deadlock: return "this call waits for handlers and cannot be made inside one";
     case Errc::quorum_unsupported: return "this bus receives no acknowledgements (publish_only), so it cannot await any";
     case Errc::quorum_not_satisfied: return "fewer replicas than asked for acknowledged the event";
-    case Errc::too_many_awaits: return "max_awaits awaits are open; wait for some to end or raise the limit";
+    case Errc::too_many_awaits: return "as many events are awaited as max_awaits allows, or as history_bytes has room for; wait for some awaits to end "
+                                       "or raise the limits";
     case Errc::not_connected: return "the broker cannot be reached; check its address and that it runs";
     case Errc::permission_denied: return "the broker refused the operation; check the user, the password and its grants";
     case Errc::frame_too_large: return "the event does not fit into one message of this broker";

@@ -38,8 +38,8 @@ struct Metrics {
   std::uint64_t frames_received = 0;  ///< valid frames, own echoes included
   std::uint64_t bytes_sent = 0;       ///< bytes of those frames, without the broker's own framing
   std::uint64_t bytes_received = 0;
-  std::uint64_t acknowledgements_sent = 0;
-  std::uint64_t acknowledgements_received = 0;
+  std::uint64_t acknowledgements_sent = 0;      ///< entries, each about a run of events of one frame
+  std::uint64_t acknowledgements_received = 0;  ///< likewise, about this node's own events
   std::uint64_t quorums_satisfied = 0;
   std::uint64_t quorums_not_satisfied = 0;
   std::uint64_t duplicates = 0;      ///< events frames dropped because their sequence had been seen
@@ -51,7 +51,7 @@ struct Metrics {
   std::uint64_t handler_errors = 0;  ///< handlers that threw
   std::uint64_t reconnects = 0;      ///< times the transport became ready again after an interruption
   std::uint64_t queue_bytes = 0;     ///< now waiting for the dispatcher, in bytes
-  std::uint64_t history_bytes = 0;   ///< now held in the send ring, in bytes
+  std::uint64_t history_bytes = 0;   ///< now held in the send ring and for awaits, in bytes
   LatencyHistogram acknowledgement_latency;
 
   [[nodiscard]] std::uint64_t resyncs_by(ResyncCause cause) const noexcept {

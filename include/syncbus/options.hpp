@@ -60,7 +60,7 @@ struct BusOptions {
   std::size_t queue_bytes = std::size_t{64} << 20U;   ///< received frames that wait for the dispatcher
   std::size_t pending_bytes = std::size_t{8} << 20U;  ///< each set of events that found no room in a ring
   std::size_t max_peers = 4'096;    ///< peers remembered; the one heard longest ago is forgotten first
-  std::size_t max_awaits = 65'536;  ///< awaits open at once
+  std::size_t max_awaits = 65'536;  ///< awaited events open at once: an await of several keys counts as many
   /// A bus without a way back: it receives nothing, and only local subscriptions (Scope::local) are possible.
   bool publish_only = false;
 
