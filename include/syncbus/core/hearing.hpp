@@ -75,7 +75,10 @@ class Hearing {
   void on_events(const EventsView& events, Bytes frame, bool repaired, TimePoint now) {
     const NodeId origin = events.origin();
     const std::uint64_t sequence = events.sequence();
-    if (repaired && membership_.peers().find(origin) == nullptr) return on_stranger_repaired(events, frame);
+    const bool of_stranger = repaired && membership_.peers().find(origin) == nullptr;
+    if (of_stranger && first_session_is_whole() && !receiving_.wants({origin, sequence})) {
+      return;  // how far a stranger once was is no baseline, and its past is none of ours
+    }
     PeerState* const peer = find_or_meet(origin, {sequence - 1, 0}, now);
     const bool whole = peer->tracker.missing().empty();
     const auto seen = peer->tracker.observe(sequence);
@@ -292,13 +295,6 @@ class Hearing {
     incompatible_since_ = now;
     incompatible_due_ = (TimePoint::max)();
     raise({ResyncCause::incompatible, {}});
-  }
-
-  /// A repair tells how far its publisher once was, which is no baseline. It is heard only if it was asked for.
-  void on_stranger_repaired(const EventsView& events, Bytes frame) {
-    if (!receiving_.take_wanted({events.origin(), events.sequence()})) return;
-    ++metrics_.frames_repaired;
-    receiving_.push(events, frame, true);
   }
 
   /// A silence that can have hidden nothing so far may do so yet, if we are cut off in its time: it stays in question.

@@ -80,7 +80,9 @@ class Receiving {
     }
   }
 
-  /// Whether an events frame that is no news is to be heard all the same. It is not wanted any longer then.
+  /// Whether an events frame is asked for, though it may be no news.
+  [[nodiscard]] bool wants(FrameName name) const { return wanted_.contains(name); }
+  /// Whether one that is no news is to be heard all the same. It is not wanted any longer then.
   [[nodiscard]] bool take_wanted(FrameName name) { return wanted_.erase(name) != 0; }
 
   /// A wanted frame that is to be asked for now.
