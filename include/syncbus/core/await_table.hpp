@@ -9,13 +9,13 @@
 #include <map>
 #include <optional>
 #include <set>
-#include <string>
 #include <system_error>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include <syncbus/core/acknowledgement_outbox.hpp>
+#include <syncbus/core/await_reserve.hpp>
 #include <syncbus/core/frame_ring.hpp>
 #include <syncbus/core/quorum_tracker.hpp>
 #include <syncbus/error.hpp>
@@ -25,9 +25,6 @@
 #include <syncbus/quorum.hpp>
 
 namespace syncbus::inline v1::core {
-
-/// Names an await of this node, also before its events have a sequence.
-using Ticket = std::uint64_t;
 
 struct AwaitRequest {
   Quorum quorum{1};
@@ -56,7 +53,7 @@ class AwaitTable final : public FrameKeeper {
   /// `max_awaits` bounds the events that are awaited, `max_bytes` the frames that are kept for awaits beyond the ring and the
   /// events that wait for the ring.
   AwaitTable(NodeId self, std::size_t max_awaits, std::size_t max_bytes, Metrics& metrics) noexcept
-      : self_{self}, max_awaits_{max_awaits}, max_bytes_{max_bytes}, metrics_{metrics} {}
+      : self_{self}, max_awaits_{max_awaits}, metrics_{metrics}, reserve_{max_bytes} {}
 
   AwaitTable(const AwaitTable&) = delete;
   AwaitTable& operator=(const AwaitTable&) = delete;
@@ -64,9 +61,8 @@ class AwaitTable final : public FrameKeeper {
 
   /// None: too many are open, or hold too much memory.
   [[nodiscard]] std::optional<Ticket> open(const AwaitRequest& request, TimePoint now) {
-    if (full_) drop_ended();
-    const bool too_many = request.events > max_awaits_ - awaited_;
-    if (too_many || (full_ && kept_bytes() != 0)) return std::nullopt;
+    if (reserve_.full()) reserve_.drop_ended([this](Ticket other) { return awaits_.contains(other); });
+    if (reserve_.full() || request.events > max_awaits_ - awaited_) return std::nullopt;
     awaited_ += request.events;
     const Ticket ticket = ++last_ticket_;
     const auto place = awaits_.try_emplace(ticket, request, now).first;
@@ -91,29 +87,25 @@ class AwaitTable final : public FrameKeeper {
   }
 
   /// There is no room in the ring. The event itself goes the way of all that have to wait, in its place among them; for the
-  /// answers it is sent once more behind those, as an invalidation: a second time does no harm. Without memory for that its
-  /// await ends at the deadline.
+  /// answers it is sent once more behind those, as an invalidation: a second time does no harm.
   void wait_for_room(Ticket ticket, std::uint32_t event, const WireEvent& what) {
-    full_ = sizeof(Waiting) + what.key.size() > max_bytes_ - kept_bytes();
-    if (full_) return;
     const bool lease = what.type == EventType::lease_revoked;
-    waiting_.push_back({ticket, event, lease ? what.type : EventType::invalidate, std::string{what.key}, what.version});
-    waiting_bytes_ += bytes_of(waiting_.back());
+    reserve_.add({ticket, event, lease ? what.type : EventType::invalidate, std::string{what.key}, what.version});
   }
 
   /// The first event that waits for room, of an await that is still open.
   [[nodiscard]] std::optional<WireEvent> first_waiting() {
-    while (!waiting_.empty() && !awaits_.contains(waiting_.front().ticket)) drop_waiting();
-    if (waiting_.empty()) return std::nullopt;
-    const Waiting& first = waiting_.front();
-    return WireEvent{.type = first.type, .key = first.key, .version = first.version, .awaited = true};
+    while (reserve_.first() != nullptr && !awaits_.contains(reserve_.first()->ticket)) reserve_.drop_first();
+    const AwaitReserve::Waiting* const first = reserve_.first();
+    if (first == nullptr) return std::nullopt;
+    return WireEvent{.type = first->type, .key = first->key, .version = first->version, .awaited = true};
   }
   void placed_first_waiting(EventPlace place) {
-    placed(waiting_.front().ticket, waiting_.front().event, place);
-    drop_waiting();
+    placed(reserve_.first()->ticket, reserve_.first()->event, place);
+    reserve_.drop_first();
   }
   /// No frame can take it any more: its await ends at the deadline.
-  void drop_first_waiting() { drop_waiting(); }
+  void drop_first_waiting() { reserve_.drop_first(); }
 
   /// A frame went to the transport; `answer_time` as in AwaitConditions.
   void handed_over(std::uint64_t sequence, TimePoint now, Duration answer_time) {
@@ -203,22 +195,9 @@ class AwaitTable final : public FrameKeeper {
 
   void before_overwriting(std::uint64_t sequence, Bytes frame) noexcept override {
     const auto waiter = waiters_.lower_bound({sequence, 0});
-    if (waiter == waiters_.end() || waiter->first.sequence != sequence) return;
-    full_ = frame.size() > max_bytes_ - kept_bytes();
-    if (full_) return;  // as without memory
-    try {
-      saved_.emplace(sequence, std::vector<std::byte>{frame.begin(), frame.end()});
-      saved_bytes_ += frame.size();
-    } catch (const std::bad_alloc&) {
-      return;  // who misses the frame cannot answer: the await ends at its deadline
-    }
+    if (waiter != waiters_.end() && waiter->first.sequence == sequence) reserve_.save(sequence, frame);
   }
-  [[nodiscard]] std::optional<Bytes> find_saved(std::uint64_t sequence) const noexcept {
-    const auto frame = saved_.find(sequence);
-    return frame == saved_.end() ? std::nullopt : std::optional<Bytes>{frame->second};
-  }
-  /// What counts against max_bytes.
-  [[nodiscard]] std::size_t kept_bytes() const noexcept { return saved_bytes_ + waiting_bytes_; }
+  [[nodiscard]] const AwaitReserve& reserve() const noexcept { return reserve_; }
 
  private:
   static constexpr Duration first_question_after = no_subscriber_delay + std::chrono::milliseconds{5};
@@ -248,14 +227,6 @@ class AwaitTable final : public FrameKeeper {
     Ticket ticket;
     std::uint32_t event;
     bool handed_over = false;
-  };
-
-  struct Waiting {
-    Ticket ticket;
-    std::uint32_t event;
-    EventType type;
-    std::string key;
-    std::uint64_t version;
   };
 
   struct PlaceOrder {
@@ -356,46 +327,18 @@ class AwaitTable final : public FrameKeeper {
       first = first->second.ticket == ticket ? waiters_.erase(first) : std::next(first);
     }
     const auto other = waiters_.lower_bound({place.sequence, 0});
-    if (other != waiters_.end() && other->first.sequence == place.sequence) return;
-    if (const auto frame = saved_.find(place.sequence); frame != saved_.end()) {
-      saved_bytes_ -= frame->second.size();
-      saved_.erase(frame);
-      full_ = false;
-    }
-  }
-
-  [[nodiscard]] static std::size_t bytes_of(const Waiting& event) noexcept { return sizeof(Waiting) + event.key.size(); }
-
-  void drop_waiting() {
-    full_ = false;
-    waiting_bytes_ -= bytes_of(waiting_.front());
-    waiting_.pop_front();
-  }
-
-  /// Nobody waits any more for events of awaits that have ended.
-  void drop_ended() {
-    std::erase_if(waiting_, [this](const Waiting& event) {
-      if (awaits_.contains(event.ticket)) return false;
-      full_ = false;
-      waiting_bytes_ -= bytes_of(event);
-      return true;
-    });
+    if (other == waiters_.end() || other->first.sequence != place.sequence) reserve_.drop(place.sequence);
   }
 
   NodeId self_;
   std::size_t max_awaits_;
-  std::size_t max_bytes_;
   Metrics& metrics_;
   Ticket last_ticket_ = 0;
   std::size_t awaited_ = 0;  ///< events of open awaits
   Awaits awaits_;
   std::set<std::pair<TimePoint, Ticket>> agenda_;
   std::multimap<EventPlace, Waiter, PlaceOrder> waiters_;
-  std::deque<Waiting> waiting_;
-  std::size_t waiting_bytes_ = 0;
-  std::map<std::uint64_t, std::vector<std::byte>> saved_;
-  std::size_t saved_bytes_ = 0;
-  bool full_ = false;  ///< something could not be kept, and nothing has been dropped since
+  AwaitReserve reserve_;
   std::deque<AwaitCompletion> completions_;
   bool grew_ = false;
 };

@@ -125,12 +125,12 @@ class Publishing {
   [[nodiscard]] std::optional<Repair> next_repair() {
     while (const auto answer = answers_.next()) {
       const auto kept = ring_.find(answer->sequence);
-      if (const auto frame = kept ? kept : awaits_.find_saved(answer->sequence)) return Repair{*frame, answer->destination};
+      if (const auto frame = kept ? kept : awaits_.reserve().find(answer->sequence)) return Repair{*frame, answer->destination};
     }
     return std::nullopt;
   }
 
-  [[nodiscard]] std::size_t history_bytes() const noexcept { return ring_.bytes() + awaits_.kept_bytes(); }
+  [[nodiscard]] std::size_t history_bytes() const noexcept { return ring_.bytes() + awaits_.reserve().bytes(); }
 
  private:
   /// Of the memory for history, what frames beyond the ring may take as long as they are awaited.
@@ -168,7 +168,7 @@ class Publishing {
 
   /// A frame that was kept for an await beyond the ring.
   void answer_saved(NodeId requester, SequenceRange range, TimePoint now) {
-    if (awaits_.find_saved(range.first)) answers_.request(requester, range, range, now);
+    if (awaits_.reserve().find(range.first)) answers_.request(requester, range, range, now);
   }
 
   NodeId self_;
