@@ -9,6 +9,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <string>
 #include <system_error>
 #include <unordered_map>
 #include <utility>
