@@ -236,15 +236,20 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
     if (protocol_.has_frame_to_send()) run_actions(lock);
   }
 
-  /// Waits for room up to `deadline`, which the first wait of a call sets; then joins.
+  /// Waits for room up to `deadline`, which the first wait of a call sets; then joins. What no frame takes any more, because
+  /// a session with smaller ones began meanwhile, was accepted all the same: a resync goes in its place.
   void submit_one(const core::WireEvent& event, std::optional<core::Awaited> awaited, std::optional<TimePoint>& deadline,
                   std::unique_lock<std::mutex>& lock) noexcept {
     bool may_join = !waits_for_room_;
-    while (protocol_.submit(event, may_join, awaited) == core::Submitted::no_room) {
+    core::Submitted submitted{};
+    while ((submitted = protocol_.submit(event, may_join, awaited)) == core::Submitted::no_room) {
       run_actions(lock);
       if (!deadline) deadline = deadline_after(options_.send_wait);
       const bool late = wait(*deadline, lock) == std::cv_status::timeout;
       may_join = late || state_ != State::open;
+    }
+    if (submitted == core::Submitted::too_large) {
+      static_cast<void>(protocol_.submit({.type = EventType::resync, .cause = ResyncCause::overflow}, true));
     }
   }
 

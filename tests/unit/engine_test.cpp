@@ -1,0 +1,162 @@
+// The engine over a transport of the test's own: what it does when the broker is slow, changes, or answers at once.
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <syncbus/basic_bus.hpp>
+
+#include "support/catch.hpp"
+#include "support/eventually.hpp"
+#include "support/frame_text.hpp"
+
+using namespace std::chrono_literals;
+using namespace syncbus;
+using support::eventually;
+
+namespace {
+
+/// A broker of one node: what is broadcast comes back and is confirmed, in order, on a thread of its own, unless it is told
+/// otherwise.
+class Broker {
+ public:
+  ~Broker() { close(); }
+
+  void open(TransportSink& sink) {
+    sink_ = &sink;
+    sink.on_ready(session_, std::size_t{1} << 20U);
+    thread_ = std::thread{[this] { serve(); }};
+  }
+
+  void take(Bytes bytes, BroadcastToken token) {
+    const std::lock_guard lock{mutex_};
+    if (token.session != session_) return;
+    queue_.push_back({{bytes.begin(), bytes.end()}, token});
+    changed_.notify_all();
+  }
+
+  void close() noexcept {
+    {
+      const std::lock_guard lock{mutex_};
+      closed_ = true;
+      changed_.notify_all();
+    }
+    if (thread_.joinable()) thread_.join();
+  }
+
+  /// It answers nothing meanwhile.
+  void stall(bool stalled) {
+    const std::lock_guard lock{mutex_};
+    stalled_ = stalled;
+    changed_.notify_all();
+  }
+
+  void interrupt() { sink_->on_interrupted(); }
+
+  /// Another session, with frames of this size.
+  void reconnect(std::size_t max_frame_bytes) {
+    sink_->on_interrupted();
+    {
+      const std::lock_guard lock{mutex_};
+      queue_.clear();
+      ++session_;
+    }
+    sink_->on_ready(session_, max_frame_bytes);
+  }
+
+  /// What came back, as text.
+  [[nodiscard]] std::string heard() const {
+    const std::lock_guard lock{mutex_};
+    return heard_;
+  }
+
+ private:
+  struct Frame {
+    std::vector<std::byte> bytes;
+    BroadcastToken token;
+  };
+
+  void serve() {
+    std::unique_lock lock{mutex_};
+    while (true) {
+      changed_.wait(lock, [this] { return closed_ || (!stalled_ && !queue_.empty()); });
+      if (closed_) return;
+      const Frame frame = std::move(queue_.front());
+      queue_.pop_front();
+      heard_ += syncbus_test::text_of(frame.bytes);
+      lock.unlock();
+      sink_->on_frame(frame.bytes);
+      sink_->on_confirmed(frame.token);
+      lock.lock();
+    }
+  }
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Frame> queue_;
+  std::string heard_;
+  std::uint64_t session_ = 1;
+  bool stalled_ = false;
+  bool closed_ = false;
+  TransportSink* sink_ = nullptr;
+  std::thread thread_;
+};
+
+class BrokerTransport {
+ public:
+  static constexpr bool lossless_sessions = false;
+
+  explicit BrokerTransport(Broker& broker) noexcept : broker_{broker} {}
+
+  void open(TransportSink& sink, const TransportSettings&) { broker_.open(sink); }
+  void broadcast(Bytes bytes, BroadcastToken token) noexcept { broker_.take(bytes, token); }
+  void send(NodeId, Bytes) noexcept {}
+  void reopen(std::uint64_t) noexcept {}
+  void close() noexcept { broker_.close(); }
+
+ private:
+  Broker& broker_;
+};
+static_assert(Transport<BrokerTransport>);
+
+class BrokerBus : public BasicBus<BrokerTransport> {
+ public:
+  explicit BrokerBus(Broker& broker, BusOptions options = {})
+      : BasicBus{std::move(options), std::in_place, broker} {}
+};
+static_assert(Bus<BrokerBus>);
+
+}  // namespace
+
+TEST_CASE("an event that a broker with smaller frames no longer takes is a resync: accepted is never lost") {
+  constexpr std::size_t key_bytes = 60'000;
+  constexpr std::size_t smaller = 40'000;
+  Broker broker;
+  BrokerBus bus{broker, {.max_key_bytes = key_bytes, .send_wait = 1h, .history_bytes = 256 << 10U}};
+  broker.stall(true);
+  std::vector<std::string> keys;
+  for (char c = 'a'; c != 'g'; ++c) keys.emplace_back(key_bytes, c);
+
+  std::error_code error{Errc::timed_out};
+  {
+    const std::jthread publisher{[&] { error = bus.publish(keys); }};  // fills the ring and waits for room
+    CHECK(eventually([&] { return bus.metrics().history_bytes > 2 * key_bytes; }));
+    broker.reconnect(smaller);
+    broker.stall(false);
+  }
+  CHECK_FALSE(error);
+  CHECK_FALSE(bus.flush(10s));
+  const std::string heard = broker.heard();
+  CHECK(heard.find("invalidate \"aaa") != std::string::npos);
+  CHECK(heard.find("resync overflow") != std::string::npos);
+  CHECK(heard.find("invalidate \"fff") == std::string::npos);
+}
