@@ -106,11 +106,12 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
   // --- waiting
 
   /// Drains the hub until `done()`; while another thread does that, waits. Time does not move. Inside a handler it
-  /// comes back at once, and the work is done when that handler's dispatch has ended.
+  /// comes back at once, and when that handler's dispatch has ended this thread drains, but does not wait: whom it would
+  /// wait for may wait for the hub that this thread is draining.
   template <class Done>
   void settle(const Done& done) noexcept {
     if (in_handler()) {
-      HandlerScope::defer([self = shared_from_this()]() noexcept { self->settle_all(); });
+      HandlerScope::defer([self = shared_from_this()]() noexcept { self->deliver_queued(); });
       return;
     }
     Lock lock{mutex_};
@@ -162,10 +163,7 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
   void task_began() noexcept { unfinished_tasks_.fetch_add(1); }
   void task_ended() noexcept {
     Lock lock{mutex_};
-    if (can_drain() && !in_handler()) {
-      owed_ = queue_.size();
-      drain([] { return true; }, lock);
-    }
+    if (can_drain() && !in_handler()) drain_queued(lock);
     if (unfinished_tasks_.fetch_sub(1) == 1) progress_.notify_all();
   }
 
@@ -209,6 +207,16 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
   using Due = HubNetwork::Due;
 
   static constexpr Duration longest_hold = std::chrono::milliseconds{1};  // in real time
+
+  /// What is queued now is delivered, by this thread or by the drainer, who is not waited for.
+  void deliver_queued() noexcept {
+    Lock lock{mutex_};
+    if (has_drainer()) {
+      owed_ = queue_.size();
+    } else {
+      drain_queued(lock);
+    }
+  }
 
   [[nodiscard]] bool called_by_drainer() const noexcept {
     const std::lock_guard lock{mutex_};
@@ -273,6 +281,12 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
   template <class Done>
   void drain(const Done& done, Lock& lock) noexcept {
     as_drainer([&] { deliver_queue(done, lock); });
+  }
+
+  /// What is queued now, and what comes of it.
+  void drain_queued(Lock& lock) noexcept {
+    owed_ = queue_.size();
+    drain([] { return true; }, lock);
   }
 
   template <class Done>
@@ -397,7 +411,7 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
   std::vector<std::shared_ptr<HubNode>> targets_;  // of the drainer
   const HubNode* hearing_ = nullptr;               // whose sink the drainer is calling
   std::thread::id drainer_;
-  std::size_t owed_ = 0;  // so many of the queue's first are the drainer's: sinks that it called broadcast the last
+  std::size_t owed_ = 0;  // so many of the queue's first the drainer delivers whatever else it waits for
   std::size_t waiting_ = 0;
   bool ending_ = false;
   std::thread server_;  // last: it uses everything above
