@@ -96,7 +96,10 @@ class BasicBus : public BusFacade<BasicBus<T>> {
     return {};
   }
   void wait(detail::AwaitCall& call) { call.wait(); }
-  void cancel(detail::AwaitCall& call) { link_.engine().cancel(call.ticket); }
+  [[nodiscard]] auto canceller(const detail::AwaitCall& call) {
+    return [engine = link_.engine().shared_from_this(), ticket = call.ticket]() noexcept { engine->cancel(ticket); };
+  }
+  void complete(detail::AwaitCall& call) noexcept { local_.subscribers()->complete(call); }
   [[nodiscard]] std::shared_ptr<detail::Waiting> waiting() const noexcept { return nullptr; }
 
   [[nodiscard]] const std::shared_ptr<detail::LocalDispatch>& dispatch(Scope from) { return local_.dispatch_for(from); }

@@ -65,7 +65,9 @@ concept KeyRange =
 ///     std::error_code submit(const Submission&, Quorum, const AwaitOptions&, const std::shared_ptr<detail::AwaitCall>&);
 ///                                                           // no error: the call ends, once, perhaps before it returns
 ///     void wait(detail::AwaitCall&);                        // until it has ended
-///     void cancel(detail::AwaitCall&);                      // ends it now, unless it has ended
+///     auto canceller(const detail::AwaitCall&);             // a callable that ends it now, unless it has ended; may be
+///                                                           // called when the bus is gone, as long as the call lives
+///     void complete(detail::AwaitCall&) noexcept;           // calls its completion, as handlers are called
 ///     std::shared_ptr<detail::Waiting> waiting();           // how mailboxes wait; null: on the steady clock
 ///
 /// so that a decorator or a test double is short.
@@ -274,8 +276,7 @@ class BusFacade {
     if (detail::in_handler()) return {Errc::would_deadlock, {}};
     const auto call = std::make_shared<detail::AwaitCall>();
     if (const auto error = derived().submit(submission, quorum, options, call)) return {error, {}};
-    const auto cancel = [this, &call]() noexcept { derived().cancel(*call); };
-    const std::stop_callback on_stop{options.stop_token, cancel};
+    const std::stop_callback on_stop{options.stop_token, derived().canceller(*call)};
     derived().wait(*call);
     return call->take();
   }
@@ -289,11 +290,9 @@ class BusFacade {
                                    : make_error_code(Errc::invalid_argument);
     if (error) {
       call->end({error, {}});
-      return call->complete();
+      return derived().complete(*call);
     }
-    if (options.stop_token.stop_possible()) {
-      call->cancel_on(options.stop_token, [this, raw = call.get()] { derived().cancel(*raw); });
-    }
+    if (options.stop_token.stop_possible()) call->cancel_on(options.stop_token, derived().canceller(*call));
   }
 
   [[nodiscard]] Subscription attach(core::Space space, std::string_view key, detail::Subscriber subscriber, Scope from) {

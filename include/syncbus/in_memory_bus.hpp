@@ -31,7 +31,9 @@ namespace syncbus::inline v1 {
 class InMemoryBus : public BusFacade<InMemoryBus> {
  public:
   InMemoryBus() : InMemoryBus{BusOptions{}} {}
-  explicit InMemoryBus(BusOptions options) : local_{std::move(options)} {}
+  explicit InMemoryBus(BusOptions options)
+      : local_{std::move(options)},
+        awaits_{std::make_shared<detail::LocalAwaits>(local_.subscribers(), local_.options().max_awaits)} {}
 
   /// The hub may end before the bus.
   explicit InMemoryBus(InMemoryHub& hub, BusOptions options = {})
@@ -102,7 +104,8 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
                                        const std::shared_ptr<detail::AwaitCall>& call) {
     if (const auto error = local_.check(submission, quorum, options.stop_token)) return error;
     if (!link_) {
-      local_.deliver(submission, detail::LocalAwait::make(local_, submission, quorum, call));
+      if (const auto error = awaits_->open(call)) return error;
+      local_.deliver(submission, detail::LocalAwait::make(local_, awaits_, submission, quorum, call));
       return {};
     }
     {
@@ -121,11 +124,17 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
     call.wait();
   }
 
-  void cancel(detail::AwaitCall& call) {
-    if (!link_) return;
-    link_->engine().cancel(call.ticket);
-    hub_->recheck();
+  [[nodiscard]] auto canceller(const detail::AwaitCall& call) {
+    auto engine = link_ ? link_->engine().shared_from_this() : nullptr;
+    return [engine = std::move(engine), hub = hub_, ticket = call.ticket]() noexcept {
+      if (!engine) return;  // alone: only handlers end it, and close
+      // The completion is called in here. With it the call ends, which owns this callable, and perhaps the bus.
+      const auto [kept_engine, kept_hub] = std::pair{engine, hub};
+      kept_engine->cancel(ticket);
+      kept_hub->recheck();
+    };
   }
+  void complete(detail::AwaitCall& call) noexcept { local_.subscribers()->complete(call); }
 
   [[nodiscard]] std::shared_ptr<detail::Waiting> waiting() const noexcept { return hub_; }
 
@@ -152,13 +161,16 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
       static_cast<void>(settle_within(timeout));
       error = link_->engine().close(detail::deadline_after(timeout));
       hub_->settle_all();  // what it said last is heard
+    } else if (!awaits_->close(detail::deadline_after(timeout))) {
+      error = Errc::timed_out;
     }
     local_.end();
     return error;
   }
 
   detail::LocalBus local_;
-  std::shared_ptr<detail::HubState> hub_;  // null: alone
+  std::shared_ptr<detail::LocalAwaits> awaits_;  // null: on a hub
+  std::shared_ptr<detail::HubState> hub_;        // null: alone
   std::unique_ptr<detail::EngineLink<InMemoryTransport>> link_;
 };
 

@@ -73,13 +73,16 @@ class RecordingBus : public BusFacade<RecordingBus> {
     return {};
   }
   void wait(detail::AwaitCall& call) { call.wait(); }
-  void cancel(detail::AwaitCall& call) {
-    ++cancels;
-    if (!call.ended()) end(call, {Errc::canceled, {}});
+  auto canceller(detail::AwaitCall& call) {
+    return [this, &call] {
+      ++cancels;
+      if (!call.ended()) end(call, {Errc::canceled, {}});
+    };
   }
-  static void end(detail::AwaitCall& call, AwaitOutcome outcome) {
+  void complete(detail::AwaitCall& call) noexcept { local_.subscribers()->complete(call); }
+  void end(detail::AwaitCall& call, AwaitOutcome outcome) {
     call.end(std::move(outcome));
-    if (call.has_completion()) call.complete();
+    if (call.has_completion()) complete(call);
   }
   const std::shared_ptr<detail::LocalDispatch>& dispatch(Scope) const { return local_.subscribers(); }
   std::size_t max_key_bytes() const noexcept { return 100; }

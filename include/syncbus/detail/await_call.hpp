@@ -36,8 +36,11 @@ class AwaitCall {
     changed_.notify_all();
   }
 
-  /// Calls the completion. May throw what it throws.
-  void complete() { completion_(take()); }
+  /// Calls the completion, and destroys it. May throw what it throws.
+  void complete() {
+    Completion completion{std::move(completion_)};
+    completion(take());
+  }
 
   [[nodiscard]] bool ended() const noexcept { return ended_.load(std::memory_order_acquire); }
 
@@ -54,7 +57,7 @@ class AwaitCall {
   /// Names it at the bus; set before anybody can ask to cancel it.
   std::uint64_t ticket = 0;
 
-  /// Calls `cancel` when a stop is requested, until this object ends.
+  /// Calls `cancel` when a stop is requested, until this object ends: perhaps when the bus is gone.
   void cancel_on(std::stop_token stop, std::function<void()> cancel) {
     on_stop_.emplace(std::move(stop), std::move(cancel));
   }

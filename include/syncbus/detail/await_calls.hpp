@@ -1,6 +1,7 @@
 // The awaits of a bus that are under way, by ticket, and those whose completion is still to be called.
 #pragma once
 
+#include <cstddef>
 #include <deque>
 #include <memory>
 #include <unordered_map>
@@ -27,6 +28,9 @@ class AwaitCalls {
     completions_.push_back(std::move(call.mapped()));
     return true;
   }
+
+  /// Open ones, and those whose completion is still to be called.
+  [[nodiscard]] std::size_t size() const noexcept { return calls_.size() + completions_.size(); }
 
   [[nodiscard]] bool has_completions() const noexcept { return !completions_.empty(); }
 

@@ -78,6 +78,7 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
                                        const std::shared_ptr<AwaitCall>& call) {
     std::unique_lock lock{mutex_};
     if (const auto error = check(submission)) return error;
+    if (calls_.size() >= options_.max_awaits) return Errc::too_many_awaits;  // a slow dispatcher may owe completions
     const TimePoint start = port_->now();
     const auto ticket = protocol_.open_await({.quorum = quorum,
                                               .events = static_cast<std::uint32_t>(submission.keys.size()),
@@ -100,6 +101,7 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
     };
   }
 
+  /// Also after close.
   void cancel(std::uint64_t ticket) noexcept {
     input([&] { protocol_.cancel_await(ticket, Errc::canceled); });
   }
@@ -379,8 +381,10 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
   void complete_one(std::unique_lock<std::mutex>& lock) noexcept {
     auto call = calls_.next_completion();
     unlocked(lock, [&] {
-      subscribers_->run_hook([&] { call->complete(); });
-      call.reset();
+      subscribers_->run_hook([&] {
+        const auto ended = std::move(call);  // ends inside the hook: it may be the last that keeps something of the user's
+        ended->complete();
+      });
     });
   }
 

@@ -1,35 +1,100 @@
-// An await on a bus that is alone: only this node's own handlers can answer.
+// The awaits of a bus that is alone: only this node's own handlers can answer.
 #pragma once
 
+#include <condition_variable>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
+#include <string>
 #include <string_view>
+#include <system_error>
+#include <unordered_set>
 #include <utility>
 
 #include <syncbus/bus.hpp>
 #include <syncbus/core/quorum_tracker.hpp>
 #include <syncbus/detail/await_call.hpp>
+#include <syncbus/detail/handler_scope.hpp>
 #include <syncbus/detail/local_bus.hpp>
+#include <syncbus/detail/local_dispatch.hpp>
 #include <syncbus/error.hpp>
+#include <syncbus/options.hpp>
 #include <syncbus/quorum.hpp>
 
 namespace syncbus::inline v1::detail {
 
+/// Those that have not ended. Who is to answer one may be inside a handler and come to it when the bus is gone: so close
+/// ends them. Thread safety: all of it.
+class LocalAwaits {
+ public:
+  LocalAwaits(std::shared_ptr<LocalDispatch> subscribers, std::size_t most)
+      : subscribers_{std::move(subscribers)}, most_{most} {}
+
+  /// Errors: closed, too_many_awaits.
+  [[nodiscard]] std::error_code open(const std::shared_ptr<AwaitCall>& call) {
+    const std::lock_guard lock{mutex_};
+    if (closed_) return Errc::closed;
+    if (open_.size() >= most_) return Errc::too_many_awaits;
+    open_.insert(call);
+    return {};
+  }
+
+  /// The first word counts.
+  void end(const std::shared_ptr<AwaitCall>& call, AwaitOutcome outcome) noexcept {
+    {
+      const std::lock_guard lock{mutex_};
+      if (open_.erase(call) == 0) return;
+      ++ending_;
+    }
+    subscribers_->count_await(!outcome.error);
+    call->end(std::move(outcome));
+    if (call->has_completion()) subscribers_->complete(*call);
+    const std::lock_guard lock{mutex_};
+    if (--ending_ == 0) ended_.notify_all();
+  }
+
+  /// Ends all with `closed`. Waits for completions that others are calling, unless inside a handler, which may be one of
+  /// them. Returns whether all have returned.
+  [[nodiscard]] bool close(TimePoint deadline) noexcept {
+    std::unique_lock lock{mutex_};
+    closed_ = true;
+    while (!open_.empty()) {
+      const auto call = *open_.begin();
+      lock.unlock();
+      end(call, {Errc::closed, {}});
+      lock.lock();
+    }
+    return in_handler() || ended_.wait_until(lock, deadline, [this] { return ending_ == 0; });
+  }
+
+ private:
+  const std::shared_ptr<LocalDispatch> subscribers_;
+  const std::size_t most_;
+  std::mutex mutex_;
+  std::condition_variable ended_;
+  std::unordered_set<std::shared_ptr<AwaitCall>> open_;
+  std::size_t ending_ = 0;  ///< completions that are being called
+  bool closed_ = false;
+};
+
 /// Takes the answers to the keys of one submission; with the last the call ends. Only one thread answers: that of the
-/// publisher.
+/// publisher, perhaps after the bus.
 class LocalAwait {
  public:
-  /// What LocalBus::deliver is to call. A submission that this node does not hear has ended when it returns.
-  [[nodiscard]] static auto make(const LocalBus& bus, const Submission& submission, Quorum quorum,
-                                 std::shared_ptr<AwaitCall> call) {
-    const auto await = std::make_shared<LocalAwait>(bus, submission, quorum, std::move(call));
+  /// What LocalBus::deliver is to call, for a call that is open. A submission that this node does not hear has ended when
+  /// it returns.
+  [[nodiscard]] static auto make(const LocalBus& bus, const std::shared_ptr<LocalAwaits>& awaits,
+                                 const Submission& submission, Quorum quorum, std::shared_ptr<AwaitCall> call) {
+    const auto await = std::make_shared<LocalAwait>(bus, awaits, submission, quorum, std::move(call));
     if (submission.scope == Scope::remote) await->end();
     return [await](std::uint32_t event, core::AcknowledgementStatus status) { await->answer(event, status); };
   }
 
-  LocalAwait(const LocalBus& bus, const Submission& submission, Quorum quorum, std::shared_ptr<AwaitCall> call)
+  LocalAwait(const LocalBus& bus, std::shared_ptr<LocalAwaits> awaits, const Submission& submission, Quorum quorum,
+             std::shared_ptr<AwaitCall> call)
       : voters_{bus.id(), bus.options().zone, submission.scope != Scope::remote},
-        subscribers_{bus.subscribers()},
+        awaits_{std::move(awaits)},
         unanswered_{submission.keys.size()},
         tracker_{quorum, static_cast<std::uint32_t>(submission.keys.size())},
         call_{std::move(call)} {}
@@ -37,7 +102,7 @@ class LocalAwait {
  private:
   struct Voters {
     NodeId self;
-    std::string_view zone;
+    std::string zone;
     bool hears;
 
     template <class Visit>
@@ -55,16 +120,15 @@ class LocalAwait {
 
   void end() {
     const bool satisfied = tracker_.verdict(voters_) == core::QuorumVerdict::satisfied;
-    call_->end({satisfied ? std::error_code{} : make_error_code(Errc::quorum_not_satisfied), tracker_.replicas()});
-    subscribers_->count_await(satisfied);
-    if (call_->has_completion()) subscribers_->run_hook([this] { call_->complete(); });
+    awaits_->end(call_, {satisfied ? std::error_code{} : make_error_code(Errc::quorum_not_satisfied),
+                         tracker_.replicas()});
   }
 
-  Voters voters_;
-  std::shared_ptr<LocalDispatch> subscribers_;
+  const Voters voters_;
+  const std::shared_ptr<LocalAwaits> awaits_;
   std::size_t unanswered_;
   core::QuorumTracker tracker_;
-  std::shared_ptr<AwaitCall> call_;
+  const std::shared_ptr<AwaitCall> call_;
 };
 
 }  // namespace syncbus::inline v1::detail

@@ -18,6 +18,7 @@
 
 #include <syncbus/core/dispatch_table.hpp>
 #include <syncbus/core/prefix_lengths.hpp>
+#include <syncbus/detail/await_call.hpp>
 #include <syncbus/detail/handler_scope.hpp>
 #include <syncbus/detail/retired_nodes.hpp>
 #include <syncbus/detail/striped_counters.hpp>
@@ -185,6 +186,11 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
     } catch (...) {
       counters_.add(mine.slot(), &CounterStripe::handler_errors, 1);
     }
+  }
+
+  /// Calls the completion of an await that has ended; what it captured ends inside the hook too.
+  void complete(AwaitCall& call) noexcept {
+    run_hook([&] { call.complete(); });
   }
 
  private:

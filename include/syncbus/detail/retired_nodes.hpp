@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <utility>
 
+#include <syncbus/detail/handler_scope.hpp>
 #include <syncbus/detail/thread_marks.hpp>
 
 namespace syncbus::inline v1::detail {
@@ -50,8 +51,10 @@ class RetiredNodes {
     return unheld;
   }
 
-  /// Runs destructors of the user's: without a lock.
+  /// Runs destructors of the user's: without a lock, and as handlers run, for this may be where a wait would never end.
   static void destroy(Node* node) noexcept {
+    if (node == nullptr) return;
+    const HandlerScope scope{ThreadMark::mine()};
     while (node != nullptr) {
       const typename Node::Owner owned{node};
       node = static_cast<Node*>(owned->previous);
