@@ -2,6 +2,7 @@
 // thread.
 #include <algorithm>
 #include <atomic>
+#include <barrier>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -332,4 +333,207 @@ TEST_CASE("the seed of a hub decides everything that its nodes do: what a test s
   const auto first = bad_day(3);
   CHECK(first == bad_day(3));
   CHECK(first != bad_day(4));
+}
+
+namespace {
+
+/// What a handler captured, at its end.
+class AtEnd {
+ public:
+  explicit AtEnd(std::function<void()> call) : call_{std::move(call)} {}
+  AtEnd(AtEnd&& other) noexcept : call_{std::exchange(other.call_, nullptr)} {}
+  AtEnd& operator=(AtEnd&&) = delete;
+  ~AtEnd() {
+    if (call_) call_();
+  }
+
+ private:
+  std::function<void()> call_;
+};
+
+}  // namespace
+
+TEST_CASE("a cancel whose completion lets the bus be destroyed touches neither bus nor hub after it") {
+  for (int round = 0; round != 50; ++round) {
+    InMemoryHub hub;
+    auto bus = std::make_unique<InMemoryBus>(hub);
+    const InMemoryBus peer{hub};
+    std::stop_source stop;
+    std::atomic<bool> ended = false;
+    bus->async_publish_and_await("k", 5, {.timeout = 1h, .stop_token = stop.get_token()},
+                                 [&](const AwaitOutcome&) { ended = true; });
+    const std::jthread canceler{[&] { stop.request_stop(); }};
+    while (!ended) std::this_thread::yield();
+    bus.reset();
+  }
+}
+
+TEST_CASE("a bus that is alone ends an await that a handler put off when it is closed, and can be canceled after") {
+  InMemoryBus outer;
+  auto inner = std::make_unique<InMemoryBus>(BusOptions{.zone = "a zone whose name does not fit into a string"});
+  const auto listener = inner->subscribe("k", [](const Event&) {});
+  std::stop_source stop;
+  std::vector<std::error_code> outcomes;
+  std::size_t ended_with_the_bus = 0;
+  const auto subscription = outer.subscribe("x", [&](const Event&) {
+    inner->async_publish_and_await("k", Quorum::zones(1), {.stop_token = stop.get_token()},
+                                   [&](const AwaitOutcome& outcome) { outcomes.push_back(outcome.error); });
+    inner.reset();
+    ended_with_the_bus = outcomes.size();
+    stop.request_stop();
+  });
+
+  CHECK_FALSE(outer.publish("x"));
+  CHECK(ended_with_the_bus == 1);
+  CHECK(outcomes == std::vector{make_error_code(Errc::closed)});
+}
+
+TEST_CASE("a bus that is alone closes only when completions that other threads call have returned, or it is too late") {
+  InMemoryBus bus;
+  std::binary_semaphore called{0}, go_on{0};
+  std::jthread other{[&] {
+    bus.async_publish_and_await("k", 1, {}, [&](const AwaitOutcome&) {
+      called.release();
+      go_on.acquire();
+    });
+  }};
+  called.acquire();
+  CHECK(bus.close(0s) == Errc::timed_out);
+  go_on.release();
+  CHECK_FALSE(bus.close(1h));
+}
+
+TEST_CASE("two hubs that are bridged both ways do not wait for each other") {
+  InMemoryHub one, two;
+  InMemoryBus from_one{one}, bridge_to_two{one}, on_one{one};
+  InMemoryBus from_two{two}, bridge_to_one{two}, on_two{two};
+  std::atomic<int> heard = 0;
+  std::barrier both{2};
+  const auto publish_across = [&](InMemoryBus& other) {
+    return [&](const Event&) {
+      both.arrive_and_wait();
+      CHECK_FALSE(other.publish("y"));
+      both.arrive_and_wait();  // each now drains its hub, and has put off that of the other
+    };
+  };
+  const auto a = bridge_to_two.subscribe("x", publish_across(on_two), Scope::remote);
+  const auto b = bridge_to_one.subscribe("x", publish_across(on_one), Scope::remote);
+  const auto c = from_one.subscribe("y", [&](const Event&) { ++heard; });
+  const auto d = from_two.subscribe("y", [&](const Event&) { ++heard; });
+  {
+    const std::jthread first{[&] { CHECK_FALSE(from_one.publish("x")); }};
+    const std::jthread second{[&] { CHECK_FALSE(from_two.publish("x")); }};
+  }
+  CHECK(heard == 2);
+}
+
+TEST_CASE("what a handler captured may wait for nothing when it ends, wherever that is") {
+  std::vector<std::error_code> said;
+  const auto ending = [&said](InMemoryBus& bus) {
+    return AtEnd{[&said, &bus] {
+      said.push_back(bus.publish_and_await("z", 1, {.timeout = 1s}).error);
+      said.push_back(bus.flush(1s));
+    }};
+  };
+  Subscription subscription;
+  SECTION("alone") {
+    InMemoryBus bus;
+    const auto listener = bus.subscribe("z", [](const Event&) {});
+    subscription = bus.subscribe(
+        "k", [&subscription, end = ending(bus)](const Event&) { subscription.request_unsubscribe(); });
+    CHECK_FALSE(bus.publish("k"));
+  }
+  SECTION("on a hub") {
+    InMemoryHub hub;
+    InMemoryBus publisher{hub}, bus{hub};
+    subscription = bus.subscribe(
+        "k", [&subscription, end = ending(bus)](const Event&) { subscription.request_unsubscribe(); });
+    CHECK_FALSE(publisher.publish("k"));
+  }
+  SECTION("captured by a completion") {
+    InMemoryHub hub;
+    InMemoryBus bus{hub};
+    const auto listener = bus.subscribe("k", [](const Event&) {});
+    bus.async_publish_and_await("k", 1, {}, [end = ending(bus)](const AwaitOutcome&) {});
+  }
+  CHECK(said == std::vector<std::error_code>{Errc::would_deadlock, Errc::would_deadlock});
+}
+
+TEST_CASE("completions that wait for a slow dispatcher count as open awaits") {
+  InMemoryHub hub;
+  std::vector<std::function<void()>> tasks;
+  InMemoryBus bus{hub,
+                  {.max_awaits = 10, .executor = [&](std::function<void()> task) { tasks.push_back(std::move(task)); }}};
+  const auto subscription = bus.subscribe("k", [](const Event&) {}, Scope::local);
+  int refused = 0, satisfied = 0;
+  for (int i = 0; i != 15; ++i) {
+    bus.async_publish_and_await("k", 1, {.publish = {.scope = Scope::local}}, [&](const AwaitOutcome& outcome) {
+      ++(outcome.error == Errc::too_many_awaits ? refused : satisfied);
+    });
+  }
+  CHECK(refused == 5);
+  CHECK(satisfied == 0);
+  for (auto& task : std::exchange(tasks, {})) task();
+  CHECK(satisfied == 10);
+}
+
+TEST_CASE("what a completion throws is counted, also when its await was refused") {
+  const auto refuse = [](auto& bus) {
+    bus.async_publish_and_await("", 1, {}, [&](const AwaitOutcome&) {
+      CHECK(bus.close(1s) == Errc::would_deadlock);
+      throw 42;
+    });
+    CHECK(bus.metrics().handler_errors == 1);
+  };
+  InMemoryBus alone;
+  refuse(alone);
+  InMemoryHub hub;
+  InMemoryBus node{hub};
+  refuse(node);
+}
+
+TEST_CASE("an executor that throws is given the work again when time has passed") {
+  InMemoryHub hub;
+  InMemoryBus publisher{hub};
+  std::vector<std::jthread> threads;
+  std::atomic<int> heard = 0, left_to_throw = 1;
+  InMemoryBus listener{hub, {.executor = [&](std::function<void()> task) {
+                               if (left_to_throw != 0) {
+                                 --left_to_throw;
+                                 throw std::system_error{Errc::timed_out, "no threads"};
+                               }
+                               threads.emplace_back(std::move(task));
+                             }}};
+  const auto subscription = listener.subscribe("k", [&](const Event&) { ++heard; });
+  CHECK_FALSE(publisher.publish("k"));
+  CHECK(left_to_throw == 0);
+  CHECK(heard == 0);
+  hub.advance(5s);
+  CHECK(heard == 1);
+}
+
+TEST_CASE("an executor that throws when it has taken the task, or drops it, does not stop time") {
+  InMemoryHub hub;
+  InMemoryBus publisher{hub};
+  std::vector<std::function<void()>> tasks;
+  int heard = 0;
+  SECTION("throws") {
+    InMemoryBus listener{hub, {.executor = [&](std::function<void()> task) {
+                                 tasks.push_back(std::move(task));
+                                 throw 1;
+                               }}};
+    const auto subscription = listener.subscribe("k", [&](const Event&) { ++heard; });
+    CHECK_FALSE(publisher.publish("k"));
+    CHECK(tasks.size() == 1);
+    for (auto& task : std::exchange(tasks, {})) task();
+    CHECK(heard == 1);
+    hub.advance(1s);
+  }
+  SECTION("drops") {
+    InMemoryBus listener{hub, {.executor = [](const std::function<void()>&) {}}};
+    const auto subscription = listener.subscribe("k", [&](const Event&) { ++heard; });
+    CHECK_FALSE(publisher.publish("k"));
+    hub.advance(1s);
+    CHECK(heard == 0);
+  }
 }

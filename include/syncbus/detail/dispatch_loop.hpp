@@ -7,7 +7,6 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -26,7 +25,7 @@ enum class Dispatching : std::uint8_t {
 ///
 ///     bool has_work() const;
 ///     bool do_one(std::unique_lock<std::mutex>&);   // releases the lock while user code runs; false: nothing to do
-///     bool post(std::function<void()> task);        // to the executor; false: it threw. Keeps the work alive until then
+///     void post();                                  // gives the executor a task that calls run_task(), or drop_task()
 ///     bool serve(const std::atomic<bool>& leave);   // does the transport's I/O: see LendableTransport
 ///
 /// On own threads it is leader and follower, if the transport can be lent them: there are two, of which one, the leader, does
@@ -66,10 +65,27 @@ class DispatchLoop {
       }
     } else if (where_ == Dispatching::executor && !stopping_ && !std::exchange(task_posted_, true)) {
       lock.unlock();
-      const bool posted = work_.post([this] { run_task(); });
+      work_.post();
       lock.lock();
-      if (!posted) task_posted_ = false;
     }
+  }
+
+  /// For an executor that did not take what it was given: what waits is offered again.
+  void post_again(std::unique_lock<std::mutex>& lock) noexcept {
+    if (where_ == Dispatching::executor && !task_posted_ && work_.has_work()) wake(lock);
+  }
+
+  /// What a posted task does.
+  void run_task() noexcept {
+    std::unique_lock lock{mutex_};
+    run_all(lock);
+    task_posted_ = false;
+  }
+
+  /// A posted task will not be run.
+  void drop_task() noexcept {
+    const std::lock_guard lock{mutex_};
+    task_posted_ = false;
   }
 
   void run_inline(std::unique_lock<std::mutex>& lock) noexcept {
@@ -126,12 +142,6 @@ class DispatchLoop {
     leader_ = {};
     serving_possible_ = serving_possible_ && more;
     if (idle_ != 0) wake_.notify_one();
-  }
-
-  void run_task() noexcept {
-    std::unique_lock lock{mutex_};
-    run_all(lock);
-    task_posted_ = false;
   }
 
   const Dispatching where_;

@@ -6,7 +6,6 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -25,6 +24,7 @@
 #include <syncbus/detail/dispatch_loop.hpp>
 #include <syncbus/detail/engine_port.hpp>
 #include <syncbus/detail/local_dispatch.hpp>
+#include <syncbus/detail/posted_task.hpp>
 #include <syncbus/detail/protocol_options.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/metrics.hpp>
@@ -196,10 +196,11 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
     input([&] { protocol_.on_ready(session, max_frame_bytes, port_->now()); });
   }
   void on_wake() noexcept override {
-    input([&] {
-      protocol_.tick(port_->now());
-      if (waiting_ != 0) changed_.notify_all();  // it may have joined
-    });
+    std::unique_lock lock{mutex_};
+    protocol_.tick(port_->now());
+    if (waiting_ != 0) changed_.notify_all();  // it may have joined
+    dispatch_.post_again(lock);
+    settle(lock);
   }
   void on_problem(std::error_code, std::string_view sentence) noexcept override {
     if (!options_.on_log) return;
@@ -211,6 +212,7 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
 
  private:
   friend class DispatchLoop<Engine>;
+  friend class PostedTask<Engine>;
   enum class State : std::uint8_t { open, closing, closed };
 
   // --- publishing
@@ -340,18 +342,13 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
 
   // --- dispatching
 
-  [[nodiscard]] bool post(std::function<void()> task) noexcept try {
-    port_->task_began();
-    options_.executor([self = shared_from_this(), task = std::move(task)] {
-      task();
-      self->port_->task_ended();
-    });
-    return true;
+  void post() noexcept try {
+    options_.executor([task = std::make_shared<PostedTask<Engine>>(shared_from_this(), port_)] { task->run(); });
   } catch (...) {
-    port_->task_ended();
-    subscribers_->report("the executor threw; its task is posted again with the next frame");
-    return false;
+    subscribers_->report("the executor threw; unless it has taken its task, it is given another in a moment");
   }
+  void run_task() noexcept { dispatch_.run_task(); }
+  void drop_task() noexcept { dispatch_.drop_task(); }
 
   [[nodiscard]] bool serve(const std::atomic<bool>& leave) noexcept { return port_->serve(leave); }
 
