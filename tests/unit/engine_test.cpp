@@ -1,11 +1,13 @@
 // The engine over a transport of the test's own: what it does when the broker is slow, changes, or answers at once.
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
-#include <memory>
+#include <functional>
 #include <mutex>
+#include <semaphore>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -159,4 +161,65 @@ TEST_CASE("an event that a broker with smaller frames no longer takes is a resyn
   CHECK(heard.find("invalidate \"aaa") != std::string::npos);
   CHECK(heard.find("resync overflow") != std::string::npos);
   CHECK(heard.find("invalidate \"fff") == std::string::npos);
+}
+
+TEST_CASE("a publish that fills the ring goes on as soon as there is room, also when that came before it could wait") {
+  Broker broker;
+  BrokerBus bus{broker, {.send_wait = 1h, .history_bytes = 256 << 10U}};
+  const std::vector<std::string> keys(2'000, "a key of some thirty-two bytes, x");
+  for (int i = 0; i != 50; ++i) {
+    std::vector<std::string> different;
+    for (std::size_t at = 0; at != keys.size(); ++at) different.push_back(keys[at] + std::to_string(at));
+    CHECK_FALSE(bus.publish(different));  // with a lost wake-up it would take an hour
+  }
+  CHECK_FALSE(bus.flush(10s));
+  CHECK(bus.metrics().joined == 0);
+}
+
+TEST_CASE("a flush that another thread's close cuts short answers closed") {
+  Broker broker;
+  BrokerBus bus{broker};
+  broker.stall(true);
+  CHECK_FALSE(bus.publish("k"));
+  std::error_code flushed;
+  {
+    const std::jthread flusher{[&] { flushed = bus.flush(1h); }};
+    CHECK(bus.close(20ms) == Errc::timed_out);
+  }
+  CHECK(flushed == Errc::closed);
+}
+
+TEST_CASE("who awaits hears of a close before its flush") {
+  Broker broker;
+  BrokerBus bus{broker};
+  broker.stall(true);
+  std::atomic<bool> ended = false;
+  bus.async_publish_and_await("k", 3, {.timeout = 1h}, [&](const AwaitOutcome& outcome) {
+    CHECK(outcome.error == Errc::closed);
+    ended = true;
+  });
+  const std::jthread closer{[&] { static_cast<void>(bus.close(1h)); }};
+  CHECK(eventually([&] { return ended.load(); }));
+  broker.stall(false);
+}
+
+TEST_CASE("an executor that blocks stops neither what is sent nor the end of a bus") {
+  Broker broker;
+  std::binary_semaphore blocked{0}, go_on{0};
+  bool first = true;
+  BrokerBus bus{broker, {.executor =
+                             [&](const std::function<void()>& task) {
+                               if (std::exchange(first, false)) {
+                                 blocked.release();
+                                 go_on.acquire();
+                               }
+                               task();
+                             },
+                         .on_health = [](const Health&) {}}};
+  std::jthread health{[&] { broker.interrupt(); }};
+  blocked.acquire();
+  broker.reconnect(std::size_t{1} << 20U);
+  CHECK_FALSE(bus.publish("k"));
+  CHECK_FALSE(bus.flush(10s));
+  go_on.release();
 }

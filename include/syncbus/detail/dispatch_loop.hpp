@@ -54,25 +54,24 @@ class DispatchLoop {
     }
   }
 
-  /// There is something to do; for inline_, run_inline() follows.
-  void wake(std::unique_lock<std::mutex>& lock) noexcept {
-    if (where_ == Dispatching::thread) {
-      if (running_) return;  // and will look again
-      if (leader_ == std::this_thread::get_id()) {
-        leave_.store(true, std::memory_order_relaxed);
-      } else if (idle_ != 0) {
-        wake_.notify_one();
-      }
-    } else if (where_ == Dispatching::executor && !stopping_ && !std::exchange(task_posted_, true)) {
-      lock.unlock();
-      work_.post();
-      lock.lock();
+  /// There is something to do. For an executor post() follows; for inline_, run_inline().
+  void wake() noexcept {
+    if (where_ != Dispatching::thread || running_) return;  // who runs looks again
+    if (leader_ == std::this_thread::get_id()) {
+      leave_.store(true, std::memory_order_relaxed);
+    } else if (idle_ != 0) {
+      wake_.notify_one();
     }
   }
 
-  /// For an executor that did not take what it was given: what waits is offered again.
-  void post_again(std::unique_lock<std::mutex>& lock) noexcept {
-    if (where_ == Dispatching::executor && !task_posted_ && work_.has_work()) wake(lock);
+  /// Offers what waits to the executor, unless it has a task: after wake(), and now and then, for it may have refused one.
+  /// Releases the lock meanwhile.
+  void post(std::unique_lock<std::mutex>& lock) noexcept {
+    if (where_ != Dispatching::executor || stopping_ || task_posted_ || !work_.has_work()) return;
+    task_posted_ = true;
+    lock.unlock();
+    work_.post();
+    lock.lock();
   }
 
   /// What a posted task does.

@@ -17,13 +17,13 @@
 #include <syncbus/bus.hpp>
 #include <syncbus/core/protocol.hpp>
 #include <syncbus/detail/await_call.hpp>
-#include <syncbus/detail/await_calls.hpp>
-#include <syncbus/detail/bounded_log.hpp>
+#include <syncbus/detail/counted_condition.hpp>
 #include <syncbus/detail/deadline.hpp>
 #include <syncbus/detail/deliver.hpp>
 #include <syncbus/detail/dispatch_loop.hpp>
 #include <syncbus/detail/engine_port.hpp>
 #include <syncbus/detail/local_dispatch.hpp>
+#include <syncbus/detail/news.hpp>
 #include <syncbus/detail/posted_task.hpp>
 #include <syncbus/detail/protocol_options.hpp>
 #include <syncbus/error.hpp>
@@ -53,6 +53,7 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
         subscribers_{std::move(subscribers)},
         port_{std::move(port)},
         protocol_{protocol_options(self, options, lossless_sessions)},
+        news_{options_, subscribers_},
         dispatch_{options.executor ? Dispatching::executor
                                    : (inline_dispatch ? Dispatching::inline_ : Dispatching::thread),
                   port_->lendable(), *this, mutex_} {}
@@ -78,7 +79,7 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
                                        const std::shared_ptr<AwaitCall>& call) {
     std::unique_lock lock{mutex_};
     if (const auto error = check(submission)) return error;
-    if (calls_.size() >= options_.max_awaits) return Errc::too_many_awaits;  // a slow dispatcher may owe completions
+    if (news_.awaits().size() >= options_.max_awaits) return Errc::too_many_awaits;  // a slow dispatcher may owe completions
     const TimePoint start = port_->now();
     const auto ticket = protocol_.open_await({.quorum = quorum,
                                               .events = static_cast<std::uint32_t>(submission.keys.size()),
@@ -87,7 +88,7 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
                                               .heard_elsewhere = submission.scope != Scope::local},
                                              start);
     if (!ticket) return Errc::too_many_awaits;
-    calls_.add(*ticket, call);
+    news_.awaits().add(*ticket, call);
     if (submission.scope != Scope::local) submit_all(submission, ticket, lock);
     protocol_.submitted(*ticket);
     settle(lock);
@@ -106,11 +107,16 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
     input([&] { protocol_.cancel_await(ticket, Errc::canceled); });
   }
 
-  /// Waits until the broker has confirmed everything accepted so far.
+  /// Waits until the broker has confirmed everything accepted so far, or the engine is closed.
   [[nodiscard]] std::error_code flush(TimePoint deadline) noexcept {
     std::unique_lock lock{mutex_};
     if (state_ != State::open) return Errc::closed;
     return flush_until(deadline, lock);
+  }
+
+  [[nodiscard]] bool closed() const noexcept {
+    const std::lock_guard lock{mutex_};
+    return state_ == State::closed;
   }
 
   /// Whether everything accepted before the first call with this `point` is confirmed, or the engine closed. Does not wait.
@@ -128,10 +134,7 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
   }
   [[nodiscard]] bool wait_joined(TimePoint deadline) noexcept {
     std::unique_lock lock{mutex_};
-    ++waiting_;
-    const bool joined = changed_.wait_until(lock, deadline, [&] { return protocol_.joined(); });
-    --waiting_;
-    return joined;
+    return changed_.wait_until(lock, deadline, [&] { return protocol_.joined(); });
   }
 
   /// Flush, goodbye, stop sending, close the transport, stop dispatching. A second call waits for the first.
@@ -144,10 +147,11 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
     state_ = State::closing;
     changed_.notify_all();  // who waits for room joins instead
     protocol_.cancel_awaits(Errc::closed);
+    run_actions(lock);  // who awaits hears it before the flush
     const auto error = flush_until(deadline, lock);
     protocol_.say_goodbye();
     run_actions(lock);
-    changed_.wait(lock, [&] { return !running_; });
+    changed_.wait_until(lock, (TimePoint::max)(), [&] { return !running_; });  // soon: no port blocks, and no code of the user's runs in there
     sending_ = false;
     lock.unlock();
     port_->close();
@@ -198,15 +202,13 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
   void on_wake() noexcept override {
     std::unique_lock lock{mutex_};
     protocol_.tick(port_->now());
-    if (waiting_ != 0) changed_.notify_all();  // it may have joined
-    dispatch_.post_again(lock);
+    changed_.notify_all();  // it may have joined
     settle(lock);
   }
   void on_problem(std::error_code, std::string_view sentence) noexcept override {
-    if (!options_.on_log) return;
     std::unique_lock lock{mutex_};
-    log_.add(sentence);
-    dispatch_.wake(lock);
+    news_.log(sentence);
+    if (!news_.empty()) dispatch_.wake();
     settle(lock);
   }
 
@@ -247,9 +249,12 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
     bool may_join = !waits_for_room_;
     core::Submitted submitted{};
     while ((submitted = protocol_.submit(event, may_join, awaited)) == core::Submitted::no_room) {
-      run_actions(lock);
       if (!deadline) deadline = deadline_after(options_.send_wait);
-      const bool late = wait(*deadline, lock) == std::cv_status::timeout;
+      const std::uint64_t rooms = rooms_;
+      run_actions(lock);
+      const bool changed = rooms_ != rooms || state_ != State::open;  // while the lock was released: nobody tells again
+      const bool late = changed ? std::chrono::steady_clock::now() >= *deadline
+                                : changed_.wait_until(lock, *deadline) == std::cv_status::timeout;
       may_join = late || state_ != State::open;
     }
     if (submitted == core::Submitted::too_large) {
@@ -261,7 +266,8 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
     std::optional<std::uint64_t> point;
     while (true) {
       if (reached(point)) return {};
-      if (wait(deadline, lock) == std::cv_status::timeout) {
+      if (state_ == State::closed) return Errc::closed;
+      if (changed_.wait_until(lock, deadline) == std::cv_status::timeout) {
         return protocol_.connected() ? Errc::timed_out : Errc::not_connected;
       }
     }
@@ -270,13 +276,6 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
   [[nodiscard]] bool reached(std::optional<std::uint64_t>& point) noexcept {
     if (!point) point = protocol_.flush_point();
     return point && protocol_.confirmed() >= *point;
-  }
-
-  std::cv_status wait(TimePoint deadline, std::unique_lock<std::mutex>& lock) noexcept {
-    ++waiting_;
-    const auto status = changed_.wait_until(lock, deadline);
-    --waiting_;
-    return status;
   }
 
   // --- actions
@@ -291,15 +290,15 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
 
   void settle(std::unique_lock<std::mutex>& lock) noexcept {
     run_actions(lock);
+    dispatch_.post(lock);
     dispatch_.run_inline(lock);
   }
 
   void run_actions(std::unique_lock<std::mutex>& lock) noexcept {
     if (running_ || !sending_) return;
     running_ = true;
-    const TimePoint now = port_->now();
-    for (auto action = protocol_.next_action(now); action.kind != core::Action::Kind::none;
-         action = protocol_.next_action(now)) {
+    for (auto action = protocol_.next_action(port_->now()); action.kind != core::Action::Kind::none;
+         action = protocol_.next_action(port_->now())) {
       run(action, lock);
     }
     running_ = false;
@@ -315,14 +314,14 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
       case Kind::reopen: return unlocked(lock, [&] { port_->reopen(action.session); });
       case Kind::wake: return unlocked(lock, [&] { port_->wake_at(action.at); });
       case Kind::room:
-        if (waiting_ != 0) changed_.notify_all();
-        return;
-      case Kind::complete: return end_calls(lock);
+        ++rooms_;
+        return changed_.notify_all();
+      case Kind::complete: return end_calls();
       case Kind::health:
-        health_due_ = static_cast<bool>(options_.on_health);
-        if (!health_due_) return;
-        [[fallthrough]];
-      case Kind::dispatch: return dispatch_.wake(lock);
+        news_.health_changed();
+        if (!news_.empty()) dispatch_.wake();
+        return;
+      case Kind::dispatch: return dispatch_.wake();
       case Kind::none: return;
     }
   }
@@ -334,10 +333,10 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
     lock.lock();
   }
 
-  void end_calls(std::unique_lock<std::mutex>& lock) noexcept {
+  void end_calls() noexcept {
     bool completions = false;
-    while (auto completion = protocol_.take_completion()) completions |= calls_.end(std::move(*completion));
-    if (completions) dispatch_.wake(lock);
+    while (auto completion = protocol_.take_completion()) completions |= news_.awaits().end(std::move(*completion));
+    if (completions) dispatch_.wake();
   }
 
   // --- dispatching
@@ -353,42 +352,23 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
   [[nodiscard]] bool serve(const std::atomic<bool>& leave) noexcept { return port_->serve(leave); }
 
   [[nodiscard]] bool has_work() const noexcept {
-    return protocol_.has_received() || health_due_ || !log_.empty() || calls_.has_completions();
+    return protocol_.has_received() || !news_.empty();
   }
 
   bool do_one(std::unique_lock<std::mutex>& lock) noexcept {
-    if (calls_.has_completions()) {
-      complete_one(lock);
-    } else if (std::exchange(health_due_, false)) {
-      const Health health = protocol_.health(port_->now());
-      unlocked(lock, [&] { subscribers_->run_hook([&] { options_.on_health(health); }); });
-    } else if (const auto line = log_.take()) {
-      unlocked(lock, [&] { subscribers_->report(*line); });
-    } else if (protocol_.take(item_)) {
-      answers_.clear();
-      unlocked(lock, [&] { deliver(item_, *subscribers_, answers_); });
-      protocol_.release(answers_, port_->now());
-      run_actions(lock);
-    } else {
-      return false;
-    }
+    if (news_.tell_one([this] { return protocol_.health(port_->now()); }, lock)) return true;
+    if (!protocol_.take(item_)) return false;
+    answers_.clear();
+    unlocked(lock, [&] { deliver(item_, *subscribers_, answers_); });
+    protocol_.release(answers_, port_->now());
+    run_actions(lock);
     return true;
-  }
-
-  void complete_one(std::unique_lock<std::mutex>& lock) noexcept {
-    auto call = calls_.next_completion();
-    unlocked(lock, [&] {
-      subscribers_->run_hook([&] {
-        const auto ended = std::move(call);  // ends inside the hook: it may be the last that keeps something of the user's
-        ended->complete();
-      });
-    });
   }
 
   /// Nobody is called after it; but what has completed is always told.
   [[nodiscard]] bool end_dispatch(TimePoint deadline, std::unique_lock<std::mutex>& lock) noexcept {
     const bool ended = dispatch_.stop(deadline, lock);
-    while (calls_.has_completions()) complete_one(lock);
+    news_.complete_all(lock);
     state_ = State::closed;
     changed_.notify_all();
     return ended;
@@ -401,14 +381,12 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
 
   mutable std::mutex mutex_;
   core::Protocol protocol_;
-  BoundedLog log_;
+  News news_;
   State state_ = State::open;
   bool sending_ = true;        ///< until close has ended the last broadcast
   bool running_ = false;       ///< somebody runs actions
-  bool health_due_ = false;
-  std::size_t waiting_ = 0;    ///< threads that wait for room, a flush, or to have joined
-  std::condition_variable changed_;
-  AwaitCalls calls_;
+  std::uint64_t rooms_ = 0;    ///< how often there was room again
+  CountedCondition changed_;   ///< room, a flush, having joined, the end
 
   core::ReceiveQueue::Item item_;                 ///< of the dispatch loop; used without the lock
   std::vector<core::Acknowledgement> answers_;    ///< likewise

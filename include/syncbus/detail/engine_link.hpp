@@ -26,8 +26,8 @@ class EngineLink {
         engine_{std::make_shared<Engine>(local.id(), local.options(), T::lossless_sessions, inline_dispatch,
                                          local.subscribers(), port_)} {
     const BusOptions& options = local.options();
-    engine_->start();
     try {
+      engine_->start();  // in here: one thread may have been made when there is none for the next
       const TimePoint deadline = deadline_after(port_->now(), options.connect_timeout);
       port_->open(*engine_, {.self = local.id(),
                              .publish_only = options.publish_only,
