@@ -52,7 +52,10 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
   [[nodiscard]] std::error_code flush(Duration timeout) {
     if (detail::in_handler()) return Errc::would_deadlock;
     if (local_.closed()) return Errc::closed;
-    return !link_ || settle_within(timeout) ? std::error_code{} : make_error_code(Errc::timed_out);
+    if (!link_) return {};
+    const bool settled = settle_within(timeout);
+    if (link_->engine().closed()) return Errc::closed;
+    return settled ? std::error_code{} : make_error_code(Errc::timed_out);
   }
 
   /// Leaves the hub; publishes and subscriptions are refused from here on. Idempotent. Errors: would_deadlock.
@@ -158,8 +161,11 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
     local_.refuse_all();
     std::error_code error;
     if (link_) {
-      static_cast<void>(settle_within(timeout));
-      error = link_->engine().close(detail::deadline_after(timeout));
+      const bool settled = settle_within(timeout);
+      // Inside a handler nothing moves while this waits; what is queued goes out when that handler's dispatch has ended.
+      const bool in_vain = !settled && detail::in_handler();
+      error = link_->engine().close(detail::deadline_after(in_vain ? Duration::zero() : timeout));
+      hub_->recheck();     // a publisher may wait for what will not come any more
       hub_->settle_all();  // what it said last is heard
     } else if (!awaits_->close(detail::deadline_after(timeout))) {
       error = Errc::timed_out;

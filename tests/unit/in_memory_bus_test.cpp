@@ -537,3 +537,38 @@ TEST_CASE("an executor that throws when it has taken the task, or drops it, does
     CHECK(heard == 0);
   }
 }
+
+TEST_CASE("nobody waits inside a handler for time that stands still: neither a new node nor one that ends") {
+  const bool real_time = GENERATE(false, true);
+  InMemoryHub hub{{.real_time = real_time}};
+  InMemoryBus publisher{hub}, listener{hub};
+  const BusOptions patient{.connect_timeout = 1h, .close_timeout = 1h};
+  std::unique_ptr<InMemoryBus> node;
+  const auto subscription = listener.subscribe("k", [&](const Event&) {
+    node = std::make_unique<InMemoryBus>(hub, patient);
+    CHECK_FALSE(node->publish("last word"));
+    node.reset();
+  }, Scope::remote);
+  Lines heard;
+  const auto other = publisher.subscribe("last word", [&](const Event& event) { heard.push_back(line_of(event)); });
+  CHECK_FALSE(publisher.publish("k"));
+  CHECK_FALSE(publisher.flush(1h));
+  CHECK(heard.size() == 1);
+}
+
+TEST_CASE("a publish that a close overtakes does not wait for ever") {
+  for (int round = 0; round != 50; ++round) {
+    InMemoryHub hub;
+    InMemoryBus bus{hub};
+    const InMemoryBus peer{hub};
+    bus.async_publish_and_await("k", 5, {.timeout = 1h}, [](const AwaitOutcome&) { std::this_thread::yield(); });
+    std::vector<std::jthread> publishers;
+    for (int i = 0; i != 3; ++i) {
+      publishers.emplace_back([&] {
+        while (!bus.publish("k")) {
+        }
+      });
+    }
+    static_cast<void>(bus.close(0s));
+  }
+}

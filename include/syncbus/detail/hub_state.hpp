@@ -13,12 +13,12 @@
 #include <system_error>
 #include <thread>
 #include <utility>
-#include <vector>
 
 #include <syncbus/detail/deadline.hpp>
 #include <syncbus/detail/handler_scope.hpp>
 #include <syncbus/detail/hub_clock.hpp>
 #include <syncbus/detail/hub_deadlines.hpp>
+#include <syncbus/detail/hub_drainer.hpp>
 #include <syncbus/detail/hub_network.hpp>
 #include <syncbus/detail/hub_node.hpp>
 #include <syncbus/detail/hub_queue.hpp>
@@ -30,8 +30,7 @@
 
 namespace syncbus::inline v1::detail {
 
-/// One thread at a time is the drainer: it delivers what is queued, and holds no lock while it calls a node's sink.
-/// What others broadcast meanwhile queues behind.
+/// One thread at a time is the drainer (see HubDrainer). What others broadcast meanwhile queues behind.
 ///
 /// Time is virtual: it moves only in settle_until() and advance(), from one due thing to the next, and only while
 /// nothing is queued, nobody is the drainer, and no task is unfinished. In real time it is the steady clock, and a
@@ -41,10 +40,10 @@ namespace syncbus::inline v1::detail {
 /// what a `done` locks must not be held by whoever calls.
 class HubState final : public Waiting, public std::enable_shared_from_this<HubState> {
  public:
-  static constexpr std::size_t max_frame_bytes = std::size_t{64} << 20U;  // memory has no limit; the codec has this one
+  static constexpr std::size_t max_frame_bytes = hub_frame_bytes;
 
   HubState(std::uint64_t seed, bool real_time)
-      : clock_{real_time}, network_{seed, real_time ? longest_hold : Duration::zero()} {
+      : clock_{real_time}, network_{seed, real_time ? longest_hold : Duration::zero()}, drainer_{network_, clock_, progress_} {
     if (real_time) server_ = std::thread{[this] { serve(); }};
   }
   HubState(const HubState&) = delete;
@@ -79,8 +78,8 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
   void leave(const std::shared_ptr<HubNode>& node) noexcept {
     Lock lock{mutex_};
     network_.remove(node);
-    if (drains()) return;
-    progress_.wait(lock, [&] { return hearing_ != node.get(); });
+    if (drainer_.is_me()) return;
+    progress_.wait(lock, [&] { return !drainer_.is_telling(*node); });
   }
 
   void broadcast(const std::shared_ptr<HubNode>& origin, Bytes bytes, BroadcastToken token) {
@@ -115,30 +114,31 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
       return;
     }
     Lock lock{mutex_};
-    if (drains()) return;
-    while (!done()) can_drain() ? drain(done, lock) : wait(lock);
+    if (drainer_.is_me()) return;
+    while (!done()) drainer_.can_be_me() ? drainer_.drain(done, lock) : wait(lock);
   }
 
   /// The same until nothing is queued: for work that may have broadcast and was no publish.
   void settle_all() noexcept {
-    settle([this] { return queue_.empty(); });
+    settle([this] { return drainer_.queue_empty(); });
   }
 
   /// Drains the hub and moves time until `done()`, but not beyond the deadline, nor that of any other call that waits.
   /// Returns done(). When that is false, what is due at the deadline itself has happened. An endless deadline waits for
   /// other threads when nothing is due any more. Where time cannot move, inside a handler or a sink, it only asks.
-  /// In real time it waits, inside a handler too.
+  /// In real time it waits, inside a handler too, unless that is one which the hub's drainer runs.
   template <class Done>
   [[nodiscard]] bool settle_until(TimePoint deadline, const Done& done) noexcept {
     Lock lock{mutex_};
+    if (drainer_.is_me()) return done();
     if (clock_.real_time()) return settle_in_real_time(deadline, done, lock);
-    if (in_handler() || drains()) return done();
+    if (in_handler()) return done();
     HubDeadlines::Call call{.deadline = deadline};
     deadlines_.add(call);
     bool ended = false;
     while (!(ended = done()) && !call.passed) {
-      if (can_drain()) {
-        drain(done, lock);
+      if (drainer_.can_be_me()) {
+        drainer_.drain(done, lock);
       } else if (!time_may_move() || !move_time(done, lock)) {
         wait(lock);
       }
@@ -163,7 +163,7 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
   void task_began() noexcept { unfinished_tasks_.fetch_add(1); }
   void task_ended() noexcept {
     Lock lock{mutex_};
-    if (can_drain() && !in_handler()) drain_queued(lock);
+    if (drainer_.can_be_me() && !in_handler()) drainer_.drain_queued(lock);
     if (unfinished_tasks_.fetch_sub(1) == 1) progress_.notify_all();
   }
 
@@ -211,31 +211,21 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
   /// What is queued now is delivered, by this thread or by the drainer, who is not waited for.
   void deliver_queued() noexcept {
     Lock lock{mutex_};
-    if (has_drainer()) {
-      owed_ = queue_.size();
-    } else {
-      drain_queued(lock);
-    }
+    drainer_.exists() ? drainer_.owe_all() : drainer_.drain_queued(lock);
   }
 
   [[nodiscard]] bool called_by_drainer() const noexcept {
     const std::lock_guard lock{mutex_};
-    return drains();
+    return drainer_.is_me();
   }
 
   void enqueue(HubItem item, Bytes bytes) {
     const std::lock_guard lock{mutex_};
-    item.lost = item.origin->crashed;
-    queue_.push(std::move(item), bytes);
-    if (drains()) owed_ = queue_.size();
+    drainer_.push(std::move(item), bytes);
     if (waiting_ != 0) progress_.notify_all();
   }
 
   // --- All below is called under the lock.
-
-  [[nodiscard]] bool has_drainer() const noexcept { return drainer_ != std::thread::id{}; }
-  [[nodiscard]] bool drains() const noexcept { return drainer_ == std::this_thread::get_id(); }
-  [[nodiscard]] bool can_drain() const noexcept { return !has_drainer() && !queue_.empty(); }
 
   void wait(Lock& lock) noexcept {
     ++waiting_;
@@ -249,86 +239,11 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
     --waiting_;
   }
 
-  // --- delivery
-
-  template <class Call>
-  void tell(HubNode& node, Lock& lock, const Call& call) noexcept {
-    TransportSink* const sink = node.sink;
-    if (sink == nullptr) return;
-    hearing_ = &node;
-    lock.unlock();
-    call(*sink);
-    lock.lock();
-    hearing_ = nullptr;
-    progress_.notify_all();
-  }
-
-  /// How the network has a node hear a frame.
-  [[nodiscard]] auto frame_heard(Lock& lock) noexcept {
-    return [this, &lock](HubNode& node, Bytes bytes) {
-      tell(node, lock, [bytes](TransportSink& sink) { sink.on_frame(bytes); });
-    };
-  }
-
-  template <class Work>
-  void as_drainer(const Work& work) noexcept {
-    drainer_ = std::this_thread::get_id();
-    work();
-    drainer_ = {};
-    progress_.notify_all();
-  }
-
-  template <class Done>
-  void drain(const Done& done, Lock& lock) noexcept {
-    as_drainer([&] { deliver_queue(done, lock); });
-  }
-
-  /// What is queued now, and what comes of it.
-  void drain_queued(Lock& lock) noexcept {
-    owed_ = queue_.size();
-    drain([] { return true; }, lock);
-  }
-
-  template <class Done>
-  void deliver_queue(const Done& done, Lock& lock) noexcept {
-    while (!queue_.empty() && (owed_ != 0 || !done())) {
-      HubItem item = queue_.take();
-      if (owed_ != 0) --owed_;
-      deliver(item, lock);
-      queue_.recycle(item);
-    }
-  }
-
-  void deliver(HubItem& item, Lock& lock) noexcept {
-    if (item.kind == HubItem::Kind::reopen) return renew(*item.origin, item.token.session, lock);
-    const bool broadcast = item.kind == HubItem::Kind::broadcast;
-    if (broadcast && item.token.session != item.origin->session) return;  // that connection is gone
-    if (!item.lost) {
-      targets_ = network_.nodes();
-      for (const auto& node : targets_) {
-        if (!node->publish_only && (broadcast || item.destination == node->id)) {
-          network_.pass_on(item, node, now(), frame_heard(lock));
-        }
-      }
-      targets_.clear();
-    }
-    if (broadcast) tell(*item.origin, lock, [&](TransportSink& sink) { sink.on_confirmed(item.token); });
-  }
-
-  /// As a broken connection does: what was on its way to the node is lost.
-  void renew(HubNode& node, std::uint64_t session, Lock& lock) noexcept {
-    if (node.crashed || session != node.session) return;
-    network_.lose_copies_to(node);
-    ++node.session;
-    tell(node, lock, [](TransportSink& sink) { sink.on_interrupted(); });
-    tell(node, lock, [session](TransportSink& sink) { sink.on_ready(session + 1, max_frame_bytes); });
-  }
-
   // --- time
 
   /// A call whose deadline has come ends before time leaves it.
   [[nodiscard]] bool time_may_move() const noexcept {
-    return !has_drainer() && unfinished_tasks_ == 0 && !deadlines_.any_passed();
+    return !drainer_.exists() && unfinished_tasks_ == 0 && !deadlines_.any_passed();
   }
 
   /// To the next due thing, or to the earliest deadline. False: nothing is due and no deadline is set.
@@ -349,21 +264,8 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
     const Due due = next_due();
     if (due.at > limit || due.at == never) return false;
     clock_.move_to(due.at);
-    as_drainer([&] {
-      bring(due, lock);
-      deliver_queue(done, lock);
-    });
+    drainer_.bring(due, done, lock);
     return true;
-  }
-
-  void bring(const Due& due, Lock& lock) noexcept {
-    switch (due.what) {
-      case Due::What::held: return network_.release_held(due.node, now(), frame_heard(lock));
-      case Due::What::copy: return network_.bring_copy(frame_heard(lock));
-      case Due::What::wake:
-        due.node->wake = never;
-        return tell(*due.node, lock, [](TransportSink& sink) { sink.on_wake(); });
-    }
   }
 
   [[nodiscard]] Due next_due() const noexcept { return network_.next_due(clock_.real_time() ? TimePoint{} : now()); }
@@ -372,10 +274,10 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
 
   template <class Done>
   bool settle_in_real_time(TimePoint deadline, const Done& done, Lock& lock) noexcept {
-    const bool may_drain = !in_handler() && !drains();
+    const bool may_drain = !in_handler();
     while (!done()) {
-      if (may_drain && can_drain()) {
-        drain(done, lock);
+      if (may_drain && drainer_.can_be_me()) {
+        drainer_.drain(done, lock);
       } else if (now() >= deadline) {
         return false;
       } else {
@@ -390,10 +292,10 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
     constexpr auto never_done = [] { return false; };
     Lock lock{mutex_};
     while (!ending_) {
-      if (has_drainer()) {
+      if (drainer_.exists()) {
         wait(lock);
-      } else if (!queue_.empty()) {
-        drain(never_done, lock);
+      } else if (!drainer_.queue_empty()) {
+        drainer_.drain(never_done, lock);
       } else if (!bring_next(now(), never_done, lock)) {
         wait_until(next_due().at, lock);
       }
@@ -406,12 +308,8 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
   mutable std::mutex mutex_;
   std::condition_variable progress_;
   HubNetwork network_;
-  HubQueue queue_;
+  HubDrainer drainer_;
   HubDeadlines deadlines_;
-  std::vector<std::shared_ptr<HubNode>> targets_;  // of the drainer
-  const HubNode* hearing_ = nullptr;               // whose sink the drainer is calling
-  std::thread::id drainer_;
-  std::size_t owed_ = 0;  // so many of the queue's first the drainer delivers whatever else it waits for
   std::size_t waiting_ = 0;
   bool ending_ = false;
   std::thread server_;  // last: it uses everything above
