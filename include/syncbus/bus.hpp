@@ -96,22 +96,21 @@ class BusFacade {
     return submit_keys({keys.begin(), keys.size()}, options);
   }
 
-  /// Any forward range of views or lvalue strings. Handed over in portions; all keys are checked before the first.
+  /// Any forward range of views or lvalue strings. Allocates for more than 128 keys.
   template <KeyRange Keys>
   [[nodiscard]] std::error_code publish(Keys&& keys, PublishOptions options = {}) {
-    for (const std::string_view key : keys) {
-      if (!valid_key(key)) return Errc::invalid_key;
-    }
-    std::array<std::string_view, 128> portion;
+    std::array<std::string_view, 128> few;
+    std::vector<std::string_view> many;
     std::size_t used = 0;
     for (const std::string_view key : keys) {
-      if (used == portion.size()) {
-        if (const auto error = submit_keys(portion, options)) return error;
-        used = 0;
+      if (used != few.size()) {
+        few[used++] = key;
+      } else {
+        if (many.empty()) many.assign(few.begin(), few.end());
+        many.push_back(key);
       }
-      portion[used++] = key;
     }
-    return submit_keys({portion.data(), used}, options);
+    return submit_keys(many.empty() ? std::span<const std::string_view>{few.data(), used} : many, options);
   }
 
   std::error_code publish(std::nullptr_t, PublishOptions = {}) = delete;
@@ -127,6 +126,7 @@ class BusFacade {
     return derived().submit(
         {.type = EventType::lease_revoked, .version = options.version, .scope = options.scope, .keys = {&id, 1}});
   }
+  std::error_code revoke_lease(std::nullptr_t, PublishOptions = {}) = delete;
 
   /// Broadcasts that `key` changed and waits for replicas: nodes whose matching handlers have all returned for this very event
   /// (for a mailbox: it is in it), or for one that covers it and began later. This node counts when it has a matching
@@ -151,7 +151,8 @@ class BusFacade {
   }
   template <KeyRange Keys>
   [[nodiscard]] AwaitOutcome publish_and_await(Keys&& keys, Quorum quorum, AwaitOptions options = {}) {
-    const std::vector<std::string_view> views(std::ranges::begin(keys), std::ranges::end(keys));
+    std::vector<std::string_view> views;
+    for (const std::string_view key : keys) views.push_back(key);
     return await_keys(views, quorum, options);
   }
   AwaitOutcome publish_and_await(std::nullptr_t, Quorum, AwaitOptions = {}) = delete;
@@ -174,6 +175,8 @@ class BusFacade {
                                F&& completion) {
     async_await_keys({keys.begin(), keys.size()}, quorum, options, detail::Completion{std::forward<F>(completion)});
   }
+  template <AwaitHandler F>
+  void async_publish_and_await(std::nullptr_t, Quorum, AwaitOptions, F&&) = delete;
 
   /// As publish_and_await, for a lease: replicas are nodes with a subscriber of the lease. The type of the options counts
   /// for nothing.
@@ -184,6 +187,7 @@ class BusFacade {
                   .keys = {&id, 1}},
                  quorum, options);
   }
+  AwaitOutcome revoke_lease_and_await(std::nullptr_t, Quorum, AwaitOptions = {}) = delete;
 
   /// Calls `handler(const Event&)` for every event of `key`, until the Subscription ends. After a loss the handler hears an
   /// event of its key with type resync, so erasing `event.key` is right without thinking. A subscriber added while an event
@@ -199,6 +203,10 @@ class BusFacade {
   [[nodiscard]] Mailbox subscribe(std::string_view key, MailboxOptions options = {}) {
     return attach_mailbox(core::Space::key, key, options);
   }
+
+  template <EventHandler H>
+  Subscription subscribe(std::nullptr_t, H&&, Scope = Scope::all) = delete;
+  Mailbox subscribe(std::nullptr_t, MailboxOptions = {}) = delete;
 
   /// Hears every event whose key begins with `prefix` (empty: every key), and every resync through `on_resync`.
   template <EventHandler H, ResyncHandler R>

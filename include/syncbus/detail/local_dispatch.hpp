@@ -171,9 +171,9 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
     }
   }
 
-  /// Tells on_log a line.
+  /// Tells on_log a line, unless the bus is closed: a handler that was left behind may outlive what on_log uses.
   void report(std::string_view line) noexcept {
-    if (on_log_) run_hook([&] { on_log_(line); });
+    if (on_log_ && !closed_) run_hook([&] { on_log_(line); });
   }
 
   /// Runs a hook of the user's as handlers run: what it throws is counted.
@@ -337,7 +337,7 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
 
   void count_error(const Node& node, const ThreadMark& mark, std::string_view what) noexcept {
     counters_.add(mark.slot(), &CounterStripe::handler_errors, 1);
-    if (!on_log_) return;
+    if (!on_log_ || closed_) return;
     run_hook([&] {
       constexpr std::size_t shown = 64;
       const std::string key = std::string{node.name().substr(0, shown)} + (node.name().size() > shown ? "..." : "");
@@ -375,7 +375,7 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   core::PrefixLengths lengths_;
   std::array<std::atomic<std::size_t>, 3> members_{};  ///< by Space
   RetiredNodes<Node> retired_;
-  bool closed_ = false;
+  std::atomic<bool> closed_{false};  ///< set under the lock
   StripedCounters counters_;
   std::array<std::atomic<std::uint64_t>, resync_cause_count> resyncs_{};
   std::atomic<std::size_t> remote_listeners_{0};
