@@ -33,16 +33,19 @@ class BasicBus : public BusFacade<BasicBus<T>> {
   ~BasicBus() { static_cast<void>(shut(local_.options().close_timeout)); }
 
   /// Blocks until the broker has confirmed everything accepted before the call. Errors: timed_out, not_connected (the
-  /// deadline passed while disconnected; what was accepted is kept and goes out later), closed, would_deadlock.
+  /// deadline passed while disconnected; what was accepted is kept and goes out later), closed (also when another thread
+  /// closes the bus meanwhile), would_deadlock.
   [[nodiscard]] std::error_code flush(Duration timeout) {
     if (detail::in_handler()) return Errc::would_deadlock;
     if (local_.closed()) return Errc::closed;
     return link_.engine().flush(detail::deadline_after(timeout));
   }
 
-  /// Flushes, then stops; blocks for about `timeout` at most. From its beginning publishes and subscriptions are refused.
-  /// Idempotent. Errors: those of flush, after which the bus is closed all the same and what was not confirmed may be lost;
-  /// would_deadlock, after which it is not.
+  /// Flushes, then stops; blocks for about `timeout` at most, and for as long as the transport is in code of the user's: a
+  /// connector, or an executor that blocks. From its beginning publishes and subscriptions are refused and awaits end.
+  /// A handler, completion or hook that runs beyond the deadline is left behind: it goes on, perhaps after the bus, and no
+  /// other follows it. Idempotent. Errors: those of flush, and timed_out when something is left behind, after which the bus
+  /// is closed all the same and what was not confirmed may be lost; would_deadlock, after which it is not.
   [[nodiscard]] std::error_code close(Duration timeout) {
     if (detail::in_handler()) return Errc::would_deadlock;
     return shut(timeout);

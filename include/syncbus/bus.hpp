@@ -79,7 +79,8 @@ template <class Derived>
 class BusFacade {
  public:
   /// Broadcasts that `key` changed. Local handlers have returned when it returns, but inside a handler they run when that
-  /// handler's dispatch has ended. Never waits for a broker's answer; when the send ring is full and the broker is
+  /// handler's dispatch has ended, so perhaps behind what another thread has published since. What a handler publishes is
+  /// kept until then without a bound: publish many keys elsewhere, or use publish_all. Never waits for a broker's answer; when the send ring is full and the broker is
   /// confirming it waits for room, at most `send_wait`. Accepted also while disconnected.
   /// Errors, after which nothing was published: closed, invalid_key, invalid_argument, frame_too_large.
   [[nodiscard]] std::error_code publish(std::string_view key, PublishOptions options = {}) noexcept {
@@ -116,12 +117,13 @@ class BusFacade {
   std::error_code publish(std::nullptr_t, PublishOptions = {}) = delete;
 
   /// Everything is stale: every subscriber of every node hears a resync with cause `requested`. Of the options only `scope`
-  /// counts. Blocks like publish.
+  /// counts. Blocks like publish. Errors: closed.
   [[nodiscard]] std::error_code publish_all(PublishOptions options = {}) noexcept {
     return derived().submit({.type = EventType::resync, .scope = options.scope});
   }
 
   /// Broadcasts that the lease `id` is revoked, to subscribers of leases only. Of the options `version` and `scope` count.
+  /// Blocks like publish. Errors: closed, invalid_key, frame_too_large.
   [[nodiscard]] std::error_code revoke_lease(std::string_view id, PublishOptions options = {}) noexcept {
     return derived().submit(
         {.type = EventType::lease_revoked, .version = options.version, .scope = options.scope, .keys = {&id, 1}});
@@ -131,7 +133,8 @@ class BusFacade {
   /// Broadcasts that `key` changed and waits for replicas: nodes whose matching handlers have all returned for this very event
   /// (for a mailbox: it is in it), or for one that covers it and began later. This node counts when it has a matching
   /// subscriber and the scope includes it.
-  /// Blocks until the quorum is satisfied, for at most `options.timeout`. Ends early when the quorum has become impossible.
+  /// Blocks until the quorum is satisfied, for at most `options.timeout`, to which local handlers and a wait for room add what
+  /// they take. Ends early when the quorum has become impossible.
   /// Errors after which nothing was broadcast: closed, canceled (stop requested before the call), invalid_key,
   /// invalid_argument (also a negative quorum), frame_too_large, would_deadlock (inside a handler), quorum_unsupported
   /// (publish_only), too_many_awaits. After these it was: quorum_not_satisfied, canceled, closed.
@@ -160,7 +163,8 @@ class BusFacade {
   /// The same without blocking, also inside handlers. `completion(AwaitOutcome)` is called exactly once: where handlers of
   /// remote events run (on an InMemoryBus, on the thread that ends the await, perhaps before this returns); for errors after
   /// which nothing was broadcast, before this returns; at the latest when the bus is closed. What it throws is counted as a
-  /// handler's. Throws std::system_error (invalid_argument) for a null completion.
+  /// handler's; what it captured must not wait for the bus either. Throws std::system_error (invalid_argument) for a null
+  /// completion.
   template <AwaitHandler F>
   void async_publish_and_await(std::string_view key, Quorum quorum, AwaitOptions options, F&& completion) {
     async_await_keys({&key, 1}, quorum, options, detail::Completion{std::forward<F>(completion)});
@@ -208,7 +212,8 @@ class BusFacade {
   Subscription subscribe(std::nullptr_t, H&&, Scope = Scope::all) = delete;
   Mailbox subscribe(std::nullptr_t, MailboxOptions = {}) = delete;
 
-  /// Hears every event whose key begins with `prefix` (empty: every key), and every resync through `on_resync`.
+  /// Hears every event whose key begins with `prefix` (empty: every key), and every resync through `on_resync`. Throws as
+  /// subscribe(key, handler) does; invalid_key only for a prefix above max_key_bytes.
   template <EventHandler H, ResyncHandler R>
   [[nodiscard]] Subscription subscribe_prefix(std::string_view prefix, H&& on_event, R&& on_resync,
                                               Scope from = Scope::all) {
@@ -220,7 +225,7 @@ class BusFacade {
     return attach_mailbox(core::Space::prefix, prefix, options);
   }
 
-  /// What a whole cache uses: every event of every key, and every resync.
+  /// What a whole cache uses: every event of every key, and every resync. Throws as subscribe(key, handler) does.
   template <EventHandler H, ResyncHandler R>
   [[nodiscard]] Subscription subscribe_all(H&& on_event, R&& on_resync, Scope from = Scope::all) {
     return subscribe_prefix({}, std::forward<H>(on_event), std::forward<R>(on_resync), from);
@@ -243,7 +248,8 @@ class BusFacade {
     return {};
   }
 
-  /// Calls `handler(const Event&)` when the lease `id` is revoked (type lease_revoked), or may have been (type resync).
+  /// Calls `handler(const Event&)` when the lease `id` is revoked (type lease_revoked), or may have been (type resync). Throws
+  /// as subscribe(key, handler) does.
   template <EventHandler H>
   [[nodiscard]] Subscription subscribe_lease(std::string_view id, H&& handler, Scope from = Scope::all) {
     return attach(core::Space::lease, id, detail::Subscriber{std::forward<H>(handler)}, from);

@@ -58,7 +58,10 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
     return settled ? std::error_code{} : make_error_code(Errc::timed_out);
   }
 
-  /// Leaves the hub; publishes and subscriptions are refused from here on. Idempotent. Errors: would_deadlock.
+  /// Leaves the hub; publishes and subscriptions are refused from here on, and awaits end. Waits, beyond `timeout` too, until
+  /// a handler of this node's that another thread of the hub's is running has returned. Idempotent. Errors: timed_out (what
+  /// was published last may not have been heard, or a handler or completion still runs; the bus is closed all the same);
+  /// would_deadlock, after which it is not.
   [[nodiscard]] std::error_code close(Duration timeout) {
     if (detail::in_handler()) return Errc::would_deadlock;
     return shut(timeout);

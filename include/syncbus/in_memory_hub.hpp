@@ -24,7 +24,8 @@ struct HubOptions {
 /// Time is virtual: it begins at a fixed point and moves only in advance() and in calls of the nodes that wait
 /// (publish_and_await, flush, close, Mailbox::receive, a constructor), from one timer to the next. So a timeout takes
 /// no time, and one thread with one seed sees the same every time. Time stands still while a frame is delivered, and
-/// while a handler or an executor's task is unfinished. With `real_time` it is the steady clock, and a thread of the
+/// while a handler or an executor's task is unfinished, so a call that waits beside another thread's handler waits for that
+/// too, beyond its timeout. With `real_time` it is the steady clock, and a thread of the
 /// hub's own serves the timers.
 ///
 /// Faults act on copies: one frame to one receiver. They never touch what a node hears of itself, nor a publisher's

@@ -56,21 +56,28 @@ struct BusOptions {
   Duration peer_timeout = std::chrono::seconds{5};  ///< no answer for so long: the broker, or a peer, counts as dead
   Duration repair_timeout = std::chrono::seconds{1};
   std::size_t control_rate = 10'000;  ///< control messages that the whole cluster may cause, deliveries a second
-  std::size_t history_bytes = std::size_t{8} << 20U;  ///< frames kept: unsent, unconfirmed, and sent
+  /// Frames kept: unsent, unconfirmed, and sent; a quarter of it is for frames and events that are awaited.
+  std::size_t history_bytes = std::size_t{8} << 20U;
   std::size_t queue_bytes = std::size_t{64} << 20U;   ///< received frames that wait for the dispatcher
   std::size_t pending_bytes = std::size_t{8} << 20U;  ///< each set of events that found no room in a ring
   std::size_t max_peers = 4'096;    ///< peers remembered; the one heard longest ago is forgotten first
-  std::size_t max_awaits = 65'536;  ///< awaited events open at once: an await of several keys counts as many
+  /// Awaited events at once (an await of several keys counts as many), and awaits whose completion is not called yet.
+  std::size_t max_awaits = 65'536;
   /// A bus without a way back: it receives nothing, and only local subscriptions (Scope::local) are possible.
   bool publish_only = false;
 
-  /// Runs handlers of remote events instead of the bus's own dispatch thread. It is given one task at a time and must run
-  /// each exactly once, not inside the call. Tasks it is still holding keep what they need alive.
+  /// Runs handlers of remote events, completions, on_health and on_log instead of the bus's own dispatch thread. It is given
+  /// one task at a time and must run each exactly once, not inside the call. Any thread may call it that brings the bus
+  /// something: the transport's, the one that keeps time, a publisher's. So it must not block, which would hold these up,
+  /// close among them, and must not throw: what it did not take it is offered again, when time has passed (by a heartbeat at
+  /// the latest). To drop a task is the same as not to take it. Tasks that it is still holding keep what they need alive.
   std::function<void(std::function<void()> task)> executor{};
-  /// Called on the dispatch thread whenever `connected` changes, and when the staleness passes `peer_timeout`, up or down.
-  /// May be slow; must not call close.
+  /// Called on the dispatch thread whenever `connected` changes, and when the staleness passes `peer_timeout`, up or down;
+  /// the first time perhaps before the constructor has returned. May be slow; must not call close.
   std::function<void(const Health& health)> on_health{};
-  /// Called on the dispatch thread, or the publisher's for what its own handlers threw: one sentence, no line end.
+  /// Called on the dispatch thread, or the publisher's for what its own handlers threw, so perhaps by several threads at
+  /// once, and perhaps before the constructor has returned: one sentence, no line end. Not called once the bus is closed; a
+  /// call that has begun by then may still run, as may a handler or on_health beyond the deadline of close.
   std::function<void(std::string_view line)> on_log{};
 };
 

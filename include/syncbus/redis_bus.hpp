@@ -21,12 +21,13 @@ namespace syncbus::inline v1 {
 /// `connect_timeout`, and throw std::system_error with a sentence that says what to do: invalid_argument (the URL), not_connected, permission_denied.
 class RedisBus : public BasicBus<RedisTransport> {
  public:
-  /// `url`: redis://[user:password@]host[:port][/db]. For TLS, Sentinel or sockets use a connector.
+  /// `url`: redis://[user:password@]host[:port][/db]. For TLS, Sentinel or sockets use a connector. Channels are the same in
+  /// every database; one that the server does not have is refused by it, and thrown with its words.
   RedisBus(std::string_view url, std::string_view channel, BusOptions options = {}, RedisTuning tuning = {})
       : BasicBus{std::move(options), std::in_place, url, std::string{channel}, tuning} {}
 
   /// `connector` makes an authenticated context; it is called again, on a thread of the bus, for every reconnect, and
-  /// the bus owns what it returns.
+  /// the bus owns what it returns. It should have a timeout: close waits until it has returned.
   RedisBus(RedisConnector connector, std::string_view channel, BusOptions options = {}, RedisTuning tuning = {})
       : BasicBus{std::move(options), std::in_place, std::move(connector), std::string{channel}, tuning} {}
 

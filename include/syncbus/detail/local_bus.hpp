@@ -26,6 +26,8 @@ class LocalBus {
  public:
   static constexpr std::size_t max_label_bytes = 255;  // they travel in heartbeats, behind a length of one byte
 
+  static constexpr std::size_t least_history_bytes = 1'024;
+
   /// Throws std::system_error (invalid_argument) for options that no bus can have.
   explicit LocalBus(BusOptions options, NodeId id = random_node_id())
       : id_{id},
@@ -39,6 +41,15 @@ class LocalBus {
   [[nodiscard]] NodeId id() const noexcept { return id_; }
   [[nodiscard]] const BusOptions& options() const noexcept { return options_; }
   [[nodiscard]] const std::shared_ptr<LocalDispatch>& subscribers() const noexcept { return subscribers_; }
+
+  /// Throws std::system_error (invalid_argument) when no frame has room in the history, which a bus over a broker needs.
+  void require_history() const {
+    if (options_.history_bytes < least_history_bytes) {
+      throw std::system_error{Errc::invalid_argument,
+                              "BusOptions: history_bytes is too small for one frame; it is at least 1,024 bytes, and "
+                              "usually some MiB"};
+    }
+  }
 
   /// What is wrong with a submission, before any of it is taken.
   [[nodiscard]] std::error_code check(const Submission& submission) const noexcept {
