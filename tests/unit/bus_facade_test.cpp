@@ -418,7 +418,7 @@ struct TwoKeys {
       return *this;
     }
     Iterator operator++(int) { return {at++}; }
-    friend bool operator==(const Iterator&, const Iterator&) = default;
+    [[maybe_unused]] friend bool operator==(const Iterator&, const Iterator&) = default;
     friend bool operator==(const Iterator& iterator, End) { return iterator.at == 2; }
   };
 

@@ -572,3 +572,9 @@ TEST_CASE("a publish that a close overtakes does not wait for ever") {
     static_cast<void>(bus.close(0s));
   }
 }
+
+TEST_CASE("a bus over a broker needs a history that holds a frame; one that is alone has no use for it") {
+  InMemoryHub hub;
+  CHECK_THROWS_AS((InMemoryBus{hub, {.history_bytes = 100}}), std::system_error);
+  CHECK_FALSE(InMemoryBus{BusOptions{.history_bytes = 0}}.publish("k"));
+}
