@@ -6,14 +6,16 @@
 #include <hiredis/hiredis.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <random>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -28,8 +30,13 @@ namespace support {
 class RedisServer {
  public:
   /// `arguments` go to redis-server behind its own. Throws a sentence when it cannot be started.
-  explicit RedisServer(std::vector<std::string> arguments = {}) : arguments_{std::move(arguments)}, port_{free_port()} {
-    start();
+  explicit RedisServer(std::vector<std::string> arguments = {}) : arguments_{std::move(arguments)} {
+    constexpr int attempts = 5;  // who tests at the same time may take a port between our look and the server's
+    for (int attempt = 1; port_ == 0; ++attempt) {
+      port_ = free_port();
+      if (!try_start()) port_ = 0;
+      if (port_ == 0 && attempt == attempts) throw std::runtime_error{did_not_start};
+    }
   }
   RedisServer(const RedisServer&) = delete;
   RedisServer& operator=(const RedisServer&) = delete;
@@ -52,15 +59,13 @@ class RedisServer {
 
   /// On the same port as before; returns when it answers.
   void start() {
-    process_ = ::fork();
-    if (process_ < 0) throw std::runtime_error{"fork failed"};
-    if (process_ == 0) become_server();
-    const bool up = eventually([this] { return ended() || answers(); });
-    if (ended()) {
-      process_ = -1;
-      throw std::runtime_error{"redis-server did not start; it is needed for this test: apt-get install redis-server"};
-    }
-    if (!up) throw std::runtime_error{"redis-server does not answer on port " + std::to_string(port_)};
+    if (!try_start()) throw std::runtime_error{did_not_start};
+  }
+
+  /// Whatever a test left: running, stopped or killed, afterwards it runs.
+  void revive() {
+    if (process_ > 0) return resume();
+    start();
   }
 
   void restart() {
@@ -108,17 +113,53 @@ class RedisServer {
   using Context = std::unique_ptr<redisContext, FreeContext>;
   using Reply = std::unique_ptr<redisReply, FreeReply>;
 
+  static constexpr const char* did_not_start =
+      "redis-server did not start; it is needed for this test: apt-get install redis-server";
+
+  /// Below the ports that outgoing connections get, or one of these could take it while the server is away.
   static int free_port() {
-    const int probe = ::socket(AF_INET, SOCK_STREAM, 0);
+    static std::minstd_rand random{std::random_device{}()};
+    std::uniform_int_distribution<int> ports{10'000, 32'000};
+    for (int attempt = 0; attempt != 1'000; ++attempt) {
+      if (const int port = ports(random); is_free(port)) return port;
+    }
+    throw std::runtime_error{"no free port on the loopback interface"};
+  }
+
+  static bool is_free(int port) {
+    const int probe = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    const bool bound = ::bind(probe, reinterpret_cast<sockaddr*>(&address), size) == 0 &&
-                       ::getsockname(probe, reinterpret_cast<sockaddr*>(&address), &size) == 0;
+    address.sin_port = htons(static_cast<std::uint16_t>(port));
+    const bool bound = ::bind(probe, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
     ::close(probe);
-    if (!bound) throw std::runtime_error{"no free port on the loopback interface"};
-    return ntohs(address.sin_port);
+    return bound;
+  }
+
+  /// False when it ends instead of answering.
+  bool try_start() {
+    const std::string port = std::to_string(port_);
+    std::vector<const char*> words{"redis-server",  "--port", port.c_str(), "--bind",   "127.0.0.1",
+                                   "--save",        "",       "--dir",      "/tmp",     "--appendonly",
+                                   "no"};
+    for (const std::string& argument : arguments_) words.push_back(argument.c_str());
+    words.push_back(nullptr);
+    // Whoever kills the test, as a timeout does, ends the server with it. The signal comes when the thread that forked
+    // ends: only the main thread lasts as long as the process.
+    const bool ends_with_test = ::syscall(SYS_gettid) == ::getpid();
+    const pid_t test = ::getpid();
+    process_ = ::fork();
+    if (process_ < 0) throw std::runtime_error{"fork failed"};
+    if (process_ == 0) become_server(words.data(), test, ends_with_test);
+    const bool up = eventually([this] { return ended() || answers(); });
+    if (ended()) {
+      ::waitpid(process_, nullptr, 0);
+      process_ = -1;
+      return false;
+    }
+    if (!up) throw std::runtime_error{"redis-server does not answer on port " + port};
+    return true;
   }
 
   [[nodiscard]] Context connect() const {
@@ -141,11 +182,15 @@ class RedisServer {
     return reply;
   }
 
+  /// Our server, and not another one on a port that ours did not get.
   [[nodiscard]] bool answers() const {
     const Context context = connect();
     if (!context || context->err != 0) return false;
-    const Reply reply{static_cast<redisReply*>(redisCommand(context.get(), "PING"))};
-    return reply != nullptr;  // also when it wants a password
+    const Reply reply{static_cast<redisReply*>(redisCommand(context.get(), "INFO server"))};
+    if (!reply) return false;
+    if (reply->type == REDIS_REPLY_ERROR) return true;  // it wants a password
+    const std::string ours = "\r\nprocess_id:" + std::to_string(process_) + "\r\n";
+    return std::string_view{reply->str, reply->len}.find(ours) != std::string_view::npos;
   }
 
   [[nodiscard]] bool ended() const noexcept {
@@ -153,21 +198,21 @@ class RedisServer {
     return ::waitid(P_PID, static_cast<id_t>(process_), &state, WEXITED | WNOHANG | WNOWAIT) != 0 || state.si_pid != 0;
   }
 
-  [[noreturn]] void become_server() const {
+  /// In the child of a process with other threads, whose locks nobody releases here: nothing may allocate.
+  [[noreturn]] static void become_server(const char* const* words, pid_t test, bool ends_with_test) noexcept {
+    if (ends_with_test) {
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      if (::getppid() != test) ::_exit(127);  // it ended before it could be told
+    }
     const int silence = ::open("/dev/null", O_RDWR);
     for (const int fd : {0, 1, 2}) ::dup2(silence, fd);
-    const std::string port = std::to_string(port_);
-    std::vector<const char*> words{"redis-server",  "--port", port.c_str(), "--bind",   "127.0.0.1",
-                                   "--save",        "",       "--dir",      "/tmp",     "--appendonly",
-                                   "no"};
-    for (const std::string& argument : arguments_) words.push_back(argument.c_str());
-    words.push_back(nullptr);
-    ::execvp("redis-server", const_cast<char* const*>(words.data()));
+    ::syscall(SYS_close_range, 3U, ~0U, 0U);  // connections of the test would not end with it
+    ::execvp(words[0], const_cast<char* const*>(words));
     ::_exit(127);
   }
 
   std::vector<std::string> arguments_;
-  int port_;
+  int port_ = 0;
   pid_t process_ = -1;
 };
 
