@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <syncbus/redis_bus.hpp>
@@ -22,13 +23,20 @@ class OnRedis {
   using Node = syncbus::RedisBus;
   static constexpr bool has_peers = true;
 
+  /// A case that failed may have left the server killed.
+  OnRedis() { server().revive(); }
+
   /// Attempts to reconnect follow each other fast, so that a restarted server is found at once.
   [[nodiscard]] static syncbus::RedisTuning tuning() {
     return {.min_backoff = std::chrono::milliseconds{5}, .max_backoff = std::chrono::milliseconds{50}};
   }
 
-  [[nodiscard]] std::shared_ptr<Node> node(const syncbus::BusOptions& options = {}) {
-    return std::make_shared<Node>(url(), channel_, options, tuning());
+  /// That a busy machine is slow is no silence: unless a test says how long one may be, it may be long.
+  [[nodiscard]] std::shared_ptr<Node> node(syncbus::BusOptions options = {}) {
+    const syncbus::BusOptions unsaid;
+    if (options.connect_timeout == unsaid.connect_timeout) options.connect_timeout = std::chrono::seconds{20};
+    if (options.peer_timeout == unsaid.peer_timeout) options.peer_timeout = std::chrono::seconds{20};
+    return std::make_shared<Node>(url(), channel_, std::move(options), tuning());
   }
   [[nodiscard]] std::shared_ptr<Node> peer_of(const std::shared_ptr<Node>&) { return node(); }
 
