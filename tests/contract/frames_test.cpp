@@ -27,6 +27,9 @@ namespace {
 
 constexpr NodeId stranger{0x5717A6E4};
 
+/// Gives no gap up while a test has more to say.
+const syncbus::BusOptions patient{.repair_timeout = 1min};
+
 Frame bytes_of(std::string_view text) {
   const auto bytes = std::as_bytes(std::span{text});
   return {bytes.begin(), bytes.end()};
@@ -151,7 +154,7 @@ TEMPLATE_LIST_TEST_CASE("a replayed frame is heard once", "[contract]", Brokers)
 }
 
 TEMPLATE_LIST_TEST_CASE("a skipped sequence that comes late is heard, as news of unknown age", "[contract]", Brokers) {
-  Listener<TestType> listener;
+  Listener<TestType> listener{patient};
   const auto set = [](std::uint64_t sequence, std::string_view key) {
     return events_frame(stranger, sequence, {{.type = EventType::set, .key = key}});
   };
@@ -171,7 +174,7 @@ TEMPLATE_LIST_TEST_CASE("a skipped sequence that comes late is heard, as news of
 
 TEMPLATE_LIST_TEST_CASE("a skipped sequence that its publisher's history no longer has is a resync", "[contract]",
                         Brokers) {
-  Listener<TestType> listener;
+  Listener<TestType> listener{patient};
   Heard key;
   const auto subscription = listener.node->subscribe("k", key.on_event());
   listener.fixture.inject(events_frame(stranger, 1, {{.key = "k"}}));
