@@ -159,6 +159,7 @@ TEMPLATE_LIST_TEST_CASE("everyone: all peers that subscribe have applied it, and
 
   auto x = fixture.node(), y = fixture.node();
   const auto bystander = fixture.node(), mute = fixture.node({.publish_only = true});
+  REQUIRE(fixture.in_time([&] { return publisher->peers().size() == 4; }));  // everyone: of those it knows
   std::atomic<int> returned = 0;
   const auto count = [&returned](const Event&) { ++returned; };
   const auto a = x->subscribe("k", count), b = y->subscribe("k", count), c = x->subscribe("half", count),
@@ -178,6 +179,7 @@ TEMPLATE_LIST_TEST_CASE("everyone: all peers that subscribe have applied it, and
   CHECK(nobody.replicas.empty());
 
   CHECK_FALSE(y->close(support::patience));
+  REQUIRE(fixture.in_time([&] { return publisher->peers().size() == 3; }));
   const auto rest = publisher->publish_and_await("k", Quorum::everyone(), patiently);
   CHECK_FALSE(rest.error);
   CHECK(replicas_of(rest) == ids_of(x));
