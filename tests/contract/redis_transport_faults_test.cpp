@@ -219,13 +219,19 @@ TEST_CASE("a refused directed frame is a problem and no interruption", "[redis]"
 
 TEST_CASE("problems that repeat are told once in a while only", "[redis]") {
   RedisServer server;
-  RedisNode a{server.url(), 1};
+  std::atomic<int> attempts = 0;
+  RedisNode a{[&] {
+                ++attempts;
+                return redisConnect("127.0.0.1", server.port());
+              },
+              1};
   const auto begin = now();
   server.kill();
   REQUIRE(will_be_interrupted(a));
-  std::this_thread::sleep_for(500ms);  // some twenty attempts
+  attempts = 0;
+  REQUIRE(eventually([&] { return attempts >= 20; }));
   const std::size_t told = a.recorder.problems().size();
-  CHECK(told >= 2);
+  CHECK(told >= 2);  // that it died, and that nobody is there
   CHECK(told <= 4 + static_cast<std::size_t>((now() - begin) / 1s));
 }
 
@@ -266,7 +272,7 @@ TEST_CASE("the connector is called again for each session", "[redis]") {
   CHECK(calls == 2);
   server.command({"CLIENT", "KILL", "TYPE", "pubsub"});
   REQUIRE(a.recorder.will_be_ready(2));
-  CHECK(calls == 4);
+  CHECK(calls >= 4);  // an attempt may fail
   CHECK(works(a, server));
 }
 
