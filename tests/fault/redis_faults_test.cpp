@@ -257,8 +257,8 @@ TEST_CASE("a node that reads so slowly that the server cuts it off ends with not
     }
     cluster.node(0).rewrite_everything();
     CHECK_FALSE(cluster.bus(0).flush(support::patience));
+    conversation->writing_is_over = true;  // its patience may have run out while it was stopped
     child.resume();
-    conversation->writing_is_over = true;
     CHECK(child.ends() == 0);
     check_nothing_lost(cluster, 1);
   }
@@ -307,7 +307,8 @@ TEST_CASE("a server that evicts clients for their memory is survived like one th
   CHECK(eventually([&] { return limited_to("0"); }));
   check_nothing_lost(cluster);
   INFO(cluster.account());
-  CHECK(cluster.no_resyncs());
+  // The server throws out whom it likes, how often it likes: a gap may see no repair for repair_timeout.
+  for (std::size_t i = 0; i != cluster.size(); ++i) check_resyncs_of_a_cut(cluster.bus(i).metrics());
   check_nothing_leaked(trial);
 }
 
