@@ -13,7 +13,7 @@
 #include "support/frame_text.hpp"
 #include "support/reencode.hpp"
 
-namespace syncbus_test {
+namespace support {
 
 /// The entries of an acknowledgement with those joined that the writer joins.
 inline std::vector<core::Acknowledgement> merged(core::AcknowledgementView view) {
@@ -118,4 +118,4 @@ inline const char* contradiction(syncbus::Bytes bytes) {
   return found != nullptr ? found : contradiction_with_checksums(bytes);
 }
 
-}  // namespace syncbus_test
+}  // namespace support

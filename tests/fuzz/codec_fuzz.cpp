@@ -9,7 +9,7 @@
 #include "fuzz/codec_check.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  if (const char* const found = syncbus_test::contradiction(std::as_bytes(std::span{data, size}))) {
+  if (const char* const found = support::contradiction(std::as_bytes(std::span{data, size}))) {
     std::fprintf(stderr, "%s\n", found);
     std::abort();
   }

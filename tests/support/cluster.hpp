@@ -16,7 +16,8 @@
 
 namespace support {
 
-/// Nodes on one channel: what one broadcasts all hear after `delay`, in one order, itself included, unless `loses` says no.
+/// Nodes on one channel: what one broadcasts all hear after `delay`, in one order, itself included, unless `loses` says
+/// no.
 class Cluster {
  public:
   Node& add(syncbus::core::ProtocolOptions options) {
@@ -62,9 +63,11 @@ class Cluster {
 
   [[nodiscard]] syncbus::TimePoint now() const { return now_; }
 
-  syncbus::Duration delay = 1ms;
-  std::function<bool(const Node& from, const Node& to, const Sent& frame)> loses = [](auto&, auto&, auto&) { return false; };
-  std::size_t deliveries = 0;  ///< of heartbeats
+  syncbus::Duration delay = std::chrono::milliseconds{1};
+  std::function<bool(const Node& from, const Node& to, const Sent& frame)> loses = [](auto&, auto&, auto&) {
+    return false;
+  };
+  std::size_t deliveries = 0;  ///< of control frames
 
  private:
   struct Delivery {
@@ -90,7 +93,8 @@ class Cluster {
   bool step(syncbus::TimePoint until) {
     Node* sleeper = nullptr;
     for (const auto& node : nodes_) {
-      if (node->wake && !crashed_[node.get()] && (sleeper == nullptr || *node->wake < *sleeper->wake)) sleeper = node.get();
+      if (!node->wake || crashed_[node.get()]) continue;
+      if (sleeper == nullptr || *node->wake < *sleeper->wake) sleeper = node.get();
     }
     const auto first = queue_.begin();
     const bool deliver = first != queue_.end() && (sleeper == nullptr || first->first <= *sleeper->wake);
@@ -107,7 +111,7 @@ class Cluster {
     if (delivery.confirmation) {
       delivery.to->on_confirmed(delivery.frame.sequence);
     } else {
-      deliveries += delivery.frame.type == syncbus::core::FrameType::heartbeat ? 1U : 0U;
+      deliveries += delivery.frame.type != syncbus::core::FrameType::events ? 1U : 0U;
       delivery.to->on_frame(delivery.frame.bytes);
     }
     return true;

@@ -3,6 +3,8 @@
 
 #include <cstddef>
 #include <initializer_list>
+#include <span>
+#include <stdexcept>
 #include <vector>
 
 #include <syncbus/core/codec.hpp>
@@ -17,6 +19,7 @@ inline Frame heartbeat_frame(syncbus::NodeId origin, const syncbus::core::Heartb
                              syncbus::NodeId destination = {}) {
   Frame frame(syncbus::core::max_heartbeat_bytes);
   frame.resize(syncbus::core::encode_heartbeat(frame, origin, destination, heartbeat));
+  if (frame.empty()) throw std::logic_error{"no valid heartbeat"};
   return frame;
 }
 
@@ -39,7 +42,8 @@ inline Frame repair_request_frame(syncbus::NodeId origin, syncbus::NodeId publis
   return frame;
 }
 
-inline Frame repair_frame(syncbus::NodeId origin, syncbus::NodeId destination, const Frame& inside) {
+/// Carries `inside`, a frame of `origin`'s that was lost, to `destination` or, 0, to everybody.
+inline Frame repair_frame(syncbus::NodeId origin, syncbus::NodeId destination, std::span<const std::byte> inside) {
   Frame frame(inside.size() + syncbus::core::repair_overhead_bytes);
   frame.resize(syncbus::core::encode_repair(frame, origin, destination, inside));
   return frame;

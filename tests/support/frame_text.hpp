@@ -8,7 +8,7 @@
 
 #include <syncbus/core/codec.hpp>
 
-namespace syncbus_test {
+namespace support {
 
 namespace core = syncbus::core;
 
@@ -108,4 +108,4 @@ inline std::string text_of(syncbus::Bytes frame) {
   return "a type that decode_header must not accept\n";
 }
 
-}  // namespace syncbus_test
+}  // namespace support

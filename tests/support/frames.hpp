@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include <syncbus/core/codec.hpp>
@@ -13,6 +14,8 @@
 namespace support {
 
 using Frame = std::vector<std::byte>;
+
+[[nodiscard]] inline syncbus::Bytes bytes_of(std::string_view text) noexcept { return std::as_bytes(std::span{text}); }
 
 /// An events frame as a node of this id would send it.
 inline Frame events_frame(syncbus::NodeId origin, std::uint64_t sequence,

@@ -23,8 +23,6 @@
 
 namespace support {
 
-using namespace std::chrono_literals;
-
 inline constexpr syncbus::TimePoint start{std::chrono::hours{1}};
 inline constexpr std::size_t kib = 1024;
 
@@ -142,7 +140,7 @@ class Node {
 
   /// Publishes all keys and awaits them; the ticket, 0 when too many are open.
   syncbus::core::Ticket await(const std::vector<std::string>& keys, syncbus::Quorum quorum,
-                              syncbus::Duration timeout = 5s, bool heard_here = false) {
+                              syncbus::Duration timeout = std::chrono::seconds{5}, bool heard_here = false) {
     const auto ticket = machine.open_await({.quorum = quorum,
                                             .events = static_cast<std::uint32_t>(keys.size()),
                                             .deadline = now + timeout,
@@ -175,7 +173,7 @@ class Node {
   }
 
   /// The join window ends, when nobody answers.
-  void join() { pass(25ms); }
+  void join() { pass(std::chrono::milliseconds{25}); }
 
   /// Does what the machine says until it says nothing more.
   void act() {
@@ -281,8 +279,14 @@ class Node {
 
   void keep(const syncbus::core::Action& action) {
     const auto type = header_of(action.bytes).type;
-    Sent frame{action.session, action.sequence, action.destination, type, now, {action.bytes.begin(), action.bytes.end()}};
-    if (type == syncbus::core::FrameType::heartbeat && frame.destination == syncbus::NodeId{}) echoes_.push_back(frame.bytes);
+    const bool to_all = action.destination == syncbus::NodeId{};
+    Sent frame{.session = action.session,
+               .sequence = action.sequence,
+               .destination = action.destination,
+               .type = type,
+               .at = now,
+               .bytes = {action.bytes.begin(), action.bytes.end()}};
+    if (type == syncbus::core::FrameType::heartbeat && to_all) echoes_.push_back(frame.bytes);
     (type == syncbus::core::FrameType::events ? sent : others).push_back(frame);
     wire.push_back(std::move(frame));
   }

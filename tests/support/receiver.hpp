@@ -33,21 +33,24 @@ struct Receiver : Node {
     const std::string key = std::to_string(sequence);
     on_frame(support::repair_frame(of, self, events_frame(of, sequence, {{.key = key}})));
   }
-  void beat(std::uint64_t last, std::uint64_t oldest = 1, syncbus::NodeId of = usual_peer, syncbus::Duration next = 1s) {
-    using std::chrono::duration_cast, std::chrono::microseconds;
-    on_frame(heartbeat_frame(
-        of, {.number = ++number_, .last_sequence = last, .oldest_sequence = oldest, .interval = duration_cast<microseconds>(next)}));
+  void beat(std::uint64_t last, std::uint64_t oldest = 1, syncbus::NodeId of = usual_peer,
+            syncbus::Duration next = std::chrono::seconds{1}) {
+    on_frame(heartbeat_frame(of, {.number = ++number_,
+                                  .last_sequence = last,
+                                  .oldest_sequence = oldest,
+                                  .interval = std::chrono::duration_cast<std::chrono::microseconds>(next)}));
   }
   /// The peer is heard every 100 ms, and has nothing new to say.
   void pass_heard(syncbus::Duration time, std::uint64_t last) {
-    for (; time > 0s; time -= 100ms) {
-      pass(100ms);
+    constexpr std::chrono::milliseconds step{100};
+    for (; time > time.zero(); time -= step) {
+      pass(step);
       beat(last);
     }
   }
   void reconnect() {
     on_interrupted();
-    pass(100ms);
+    pass(std::chrono::milliseconds{100});
     on_ready(session + 1);
   }
 

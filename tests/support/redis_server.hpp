@@ -73,7 +73,8 @@ class RedisServer {
     start();
   }
 
-  /// Runs one command on a connection of its own; an integer's value, 0 for other answers. Throws what the server refuses.
+  /// Runs one command on a connection of its own; an integer's value, 0 for other answers. Throws what the server
+  /// refuses.
   long long command(const std::vector<std::string>& words) const {
     const Context context = connect();
     const Reply reply = run(context, words);

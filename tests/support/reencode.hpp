@@ -7,11 +7,11 @@
 
 #include <syncbus/core/codec.hpp>
 
-namespace syncbus_test {
+#include "support/frames.hpp"
+
+namespace support {
 
 namespace core = syncbus::core;
-
-using Frame = std::vector<std::byte>;
 
 inline Frame reencode(const core::FrameHeader& header, core::EventsView view) {
   Frame out(core::events_header_bytes);
@@ -80,4 +80,4 @@ inline Frame reencode(syncbus::Bytes frame, std::size_t room) {
   return {};
 }
 
-}  // namespace syncbus_test
+}  // namespace support

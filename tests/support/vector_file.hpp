@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-namespace syncbus_test {
+namespace support {
 
 struct VectorFile {
   std::string name;
@@ -46,4 +46,4 @@ inline std::vector<VectorFile> read_vectors(const std::filesystem::path& directo
   return vectors;
 }
 
-}  // namespace syncbus_test
+}  // namespace support

@@ -26,8 +26,8 @@ namespace {
 constexpr NodeId peer{2}, other{3};
 
 /// A node whose handlers run when the test says so, and a publisher that awaits.
-struct Receiver : Node {
-  explicit Receiver(const core::ProtocolOptions& options = roomy()) : Node{options} {
+struct Answering : Node {
+  explicit Answering(const core::ProtocolOptions& options = roomy()) : Node{options} {
     join();
     on_frame(heartbeat_frame(peer, {.number = 1, .oldest_sequence = 1, .interval = 1h}));
   }
@@ -36,14 +36,15 @@ struct Receiver : Node {
     on_frame(acknowledgement_frame(peer, self, {{peer, sequence, index, count, Status::requested}}));
   }
   [[nodiscard]] static support::Frame frame(std::uint64_t sequence) {
-    return events_frame(peer, sequence, {{.key = "plain"}, {.key = "k", .awaited = true}, {.key = "l", .awaited = true}});
+    return events_frame(peer, sequence,
+                        {{.key = "plain"}, {.key = "k", .awaited = true}, {.key = "l", .awaited = true}});
   }
 };
 
 }  // namespace
 
 TEST_CASE("awaited events are answered once their handlers have returned, and only they") {
-  Receiver node;
+  Answering node;
   node.awaited(1);
   CHECK(node.entries(false).empty());
   REQUIRE(node.take());
@@ -75,7 +76,7 @@ TEST_CASE("what is dispatched in one go is answered in one frame, at the latest 
 }
 
 TEST_CASE("a handler that failed is said so") {
-  Receiver node;
+  Answering node;
   node.handler = [](std::string_view key) { return key == "k" ? Status::failed : Status::applied; };
   node.awaited(1);
   (void)node.heard();
@@ -83,7 +84,7 @@ TEST_CASE("a handler that failed is said so") {
 }
 
 TEST_CASE("that nobody subscribes is said within 20 ms, many in one frame, or along with the next answer") {
-  Receiver node;
+  Answering node;
   node.handler = [](std::string_view) { return Status::no_subscriber; };
   for (std::uint64_t sequence = 1; sequence <= 5; ++sequence) node.awaited(sequence);
   (void)node.heard();
@@ -104,7 +105,7 @@ TEST_CASE("that nobody subscribes is said within 20 ms, many in one frame, or al
 }
 
 TEST_CASE("a question is answered from memory, the same again") {
-  Receiver node;
+  Answering node;
   node.awaited(1);
   (void)node.heard();
   const std::size_t before = node.others.size();
@@ -117,7 +118,7 @@ TEST_CASE("a question is answered from memory, the same again") {
 }
 
 TEST_CASE("a question about what waits or runs is answered: pending") {
-  Receiver node;
+  Answering node;
   node.awaited(1);
   node.ask(1, 1);
   CHECK(node.entries(false) == Entries{{peer, 1, 1, 1, Status::pending}});
@@ -129,35 +130,35 @@ TEST_CASE("a question about what waits or runs is answered: pending") {
 }
 
 TEST_CASE("a question about a frame that was lost has it asked for, heard and answered") {
-  Receiver node;
+  Answering node;
   node.ask(1, 1);
   CHECK(node.entries(false).empty());
   REQUIRE(node.requests().size() == 1);
   CHECK(node.requests()[0].destination == peer);
   CHECK(support::requested_by(node.requests()[0]) == std::vector<core::SequenceRange>{{1, 1}});
-  node.on_frame(support::repair_frame(peer, node.self, Receiver::frame(1)));
+  node.on_frame(support::repair_frame(peer, node.self, Answering::frame(1)));
   CHECK(node.heard().size() == 3);
   CHECK(node.entries(false) == Entries{{peer, 1, 1, 2, Status::applied}});
 }
 
 TEST_CASE("a wanted frame is heard although a resync has covered it, once, as a late one") {
-  Receiver node;
+  Answering node;
   node.on_frame(heartbeat_frame(peer, {.number = 2, .last_sequence = 5, .oldest_sequence = 6, .interval = 1h}));
   CHECK(node.heard() == Lines{"resync: unrepairable"});
-  node.on_frame(support::repair_frame(peer, node.self, Receiver::frame(1)));
+  node.on_frame(support::repair_frame(peer, node.self, Answering::frame(1)));
   CHECK(node.heard().empty());  // nobody asked
   node.ask(1, 1);
-  node.on_frame(support::repair_frame(peer, node.self, Receiver::frame(1)));
+  node.on_frame(support::repair_frame(peer, node.self, Answering::frame(1)));
   core::ReceiveQueue::Item item;
   REQUIRE(node.machine.take(item));
   CHECK(item.late);
   node.machine.release({}, node.now);
-  node.on_frame(support::repair_frame(peer, node.self, Receiver::frame(1)));
+  node.on_frame(support::repair_frame(peer, node.self, Answering::frame(1)));
   CHECK(node.heard().empty());
 }
 
 TEST_CASE("the same unknown frame is asked for every 60 ms at most, however often the question comes") {
-  Receiver node;
+  Answering node;
   for (int i = 0; i != 100; ++i) {
     node.ask(1, 1);
     node.pass(1ms);
@@ -169,7 +170,7 @@ TEST_CASE("what went under in an overflow is asked for again when its publisher 
   auto options = roomy();
   options.queue_bytes = 4 * kib;
   options.pending_bytes = 4 * kib;
-  Receiver node{options};
+  Answering node{options};
   node.awaited(1);
   const std::string large(1'000, '.');
   for (std::uint64_t sequence = 2; sequence != 40; ++sequence) {
@@ -183,7 +184,7 @@ TEST_CASE("what went under in an overflow is asked for again when its publisher 
 }
 
 TEST_CASE("a question about others' events, or for another node, is nobody's") {
-  Receiver node;
+  Answering node;
   node.awaited(1);
   (void)node.heard();
   const std::size_t before = node.others.size();
@@ -223,7 +224,7 @@ TEST_CASE("the later word about an event counts, and only for the events of its 
   CHECK_FALSE(memory.find({other, 1}, 0, 9, 1));
 }
 
-TEST_CASE("the outbox keeps a batch a node, the earliest entry says when it goes, and beyond its bound entries are dropped") {
+TEST_CASE("the outbox keeps a batch a node, its earliest entry says when it goes, beyond a bound entries are dropped") {
   AcknowledgementOutbox outbox{3};
   std::vector<std::byte> buffer(AcknowledgementOutbox::frame_bytes);
   CHECK(outbox.due() == (TimePoint::max)());

@@ -11,32 +11,26 @@
 #include "support/catch.hpp"
 #include "support/cluster.hpp"
 #include "support/machine.hpp"
+#include "support/publisher.hpp"
 
 using namespace std::chrono_literals;
 using namespace syncbus;
 using core::Submitted;
-using support::Cluster, support::kib, support::Lines, support::Node, support::roomy, support::Sent;
+using support::Cluster, support::kib, support::Lines, support::Node, support::Publisher, support::roomy,
+    support::Sent;
 using Status = core::AcknowledgementStatus;
 
 namespace {
 
 constexpr NodeId a{11}, b{12};
 
-struct Publisher : Node {
-  explicit Publisher(const core::ProtocolOptions& options = roomy()) : Node{options} { join(); }
-
-  void meet(NodeId peer) { on_frame(support::heartbeat_frame(peer, {.number = 1, .interval = 1h})); }
-  void answer(NodeId peer, std::uint64_t sequence, std::uint32_t index, Status status) {
-    on_frame(support::acknowledgement_frame(peer, self, {{self, sequence, index, 1, status}}));
+/// Publishes and has it confirmed, so often that the ring forgets what was there.
+void overwrite_history(Publisher& node) {
+  for (int i = 0; i != 200; ++i) {
+    (void)node.publish(std::to_string(i) + std::string(1'000, '.'));
+    node.on_confirmed(node.sent.back().sequence);
   }
-  /// Publishes and has it confirmed, so often that the ring forgets what was there.
-  void overwrite_history() {
-    for (int i = 0; i != 200; ++i) {
-      (void)publish(std::to_string(i) + std::string(1'000, '.'));
-      on_confirmed(sent.back().sequence);
-    }
-  }
-};
+}
 
 core::ProtocolOptions with_small_ring() {
   auto options = roomy();
@@ -129,7 +123,7 @@ TEST_CASE("a lost answer is asked for and given again, a lost frame is asked for
 
 // --- while there is no room
 
-TEST_CASE("what is awaited while disconnected is broadcast in its place, and for the answers again as an invalidation") {
+TEST_CASE("what is awaited while disconnected is broadcast in its place, and again as an invalidation to be answered") {
   Publisher node;
   node.meet(a);
   node.on_interrupted();
@@ -209,7 +203,7 @@ TEST_CASE("a frame with an open await is repaired after the ring has forgotten i
   node.meet(b);
   const auto ticket = node.await({"k"}, 2, 1h);
   node.on_confirmed(1);
-  node.overwrite_history();
+  overwrite_history(node);
   const std::size_t before = node.others.size();
   node.on_frame(support::repair_request_frame(a, node.self, {{1, 1}}));
   node.on_frame(support::repair_request_frame(a, node.self, {{2, 2}}));

@@ -15,7 +15,7 @@ TEST_CASE("no input of the fuzzer's corpus makes the codec contradict itself", "
     INFO(entry.path().filename().string());
     std::ifstream file{entry.path(), std::ios::binary};
     const std::string bytes{std::istreambuf_iterator<char>{file}, {}};
-    const char* const found = syncbus_test::contradiction(std::as_bytes(std::span{bytes}));
+    const char* const found = support::contradiction(std::as_bytes(std::span{bytes}));
     CHECK(std::string{found == nullptr ? "" : found}.empty());
     ++files;
   }

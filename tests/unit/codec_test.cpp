@@ -22,7 +22,7 @@ using namespace std::chrono_literals;
 using syncbus::EventType;
 using syncbus::NodeId;
 using syncbus::ResyncCause;
-using syncbus_test::Frame;
+using support::Frame;
 
 constexpr NodeId us{0x1111}, them{0x2222};
 constexpr auto most = (std::numeric_limits<std::uint64_t>::max)();

@@ -12,10 +12,10 @@
 namespace {
 
 namespace core = syncbus::core;
-using syncbus_test::VectorFile;
+using support::VectorFile;
 
 const std::vector<VectorFile>& vectors() {
-  static const std::vector<VectorFile> all = syncbus_test::read_vectors(SYNCBUS_TEST_VECTORS);
+  static const std::vector<VectorFile> all = support::read_vectors(SYNCBUS_TEST_VECTORS);
   return all;
 }
 
@@ -35,8 +35,8 @@ bool rejected(syncbus::Bytes frame) {
 TEST_CASE("every test vector decodes to what its file says", "[codec]") {
   for (const VectorFile& vector : vectors()) {
     INFO(vector.name);
-    CHECK(syncbus_test::text_of(vector.frame) == vector.text);
-    CHECK(syncbus_test::contradiction(vector.frame) == nullptr);
+    CHECK(support::text_of(vector.frame) == vector.text);
+    CHECK(support::contradiction(vector.frame) == nullptr);
   }
 }
 
@@ -57,7 +57,7 @@ TEST_CASE("the encoders write the test vectors byte for byte", "[codec]") {
   for (const VectorFile& vector : vectors()) {
     if (vector.foreign() || vector.malformed() || vector.other_version()) continue;
     INFO(vector.name);
-    CHECK(syncbus_test::reencode(vector.frame, vector.frame.size()) == vector.frame);
+    CHECK(support::reencode(vector.frame, vector.frame.size()) == vector.frame);
   }
 }
 
@@ -105,13 +105,13 @@ TEST_CASE("a truncation or a bit flip under a right checksum never makes the cod
     INFO(vector.name);
     std::vector<std::byte> frame = vector.frame;
     for (std::size_t size = core::header_bytes; size < frame.size(); ++size) {
-      CHECK(syncbus_test::contradiction_with_checksums(syncbus::Bytes{frame}.first(size)) == nullptr);
+      CHECK(support::contradiction_with_checksums(syncbus::Bytes{frame}.first(size)) == nullptr);
     }
     std::size_t contradictions = 0;
     for (std::size_t bit = 8 * core::type_offset; bit != 8 * (std::min)(frame.size(), std::size_t{120}); ++bit) {
       const auto mask = static_cast<std::byte>(1U << (bit % 8));
       frame[bit / 8] ^= mask;
-      contradictions += syncbus_test::contradiction_with_checksums(frame) != nullptr;
+      contradictions += support::contradiction_with_checksums(frame) != nullptr;
       frame[bit / 8] ^= mask;
     }
     CHECK(contradictions == 0);

@@ -25,8 +25,8 @@ constexpr NodeId peer{2}, other{3};
 constexpr auto most = ~std::uint64_t{0};
 
 /// A node alone, and peers whose heartbeats a test writes.
-struct Receiver : Node {
-  explicit Receiver(const core::ProtocolOptions& options = roomy()) : Node{options} {
+struct Witness : Node {
+  explicit Witness(const core::ProtocolOptions& options = roomy()) : Node{options} {
     join();
     beat({.number = 1});
     pass(1s);
@@ -102,7 +102,7 @@ TEST_CASE("without peers nothing is stale, and with one that says nothing stalen
 }
 
 TEST_CASE("a heartbeat that names one of ours proves freshness at the time when that was sent") {
-  Receiver node;
+  Witness node;
   const TimePoint sent = node.newest().at;
   node.pass(300ms);
   node.beat({.number = 2, .newest_origin = node.self, .newest_number = node.newest_number()});
@@ -111,7 +111,7 @@ TEST_CASE("a heartbeat that names one of ours proves freshness at the time when 
 }
 
 TEST_CASE("a heartbeat that names nothing, a stranger's or a forgotten one proves nothing") {
-  Receiver node;
+  Witness node;
   const Duration before = node.staleness();
   SECTION("nothing") { node.beat({.number = 2}); }
   SECTION("a stranger's") { node.beat({.number = 2, .newest_origin = NodeId{77}, .newest_number = 1}); }
@@ -120,7 +120,7 @@ TEST_CASE("a heartbeat that names nothing, a stranger's or a forgotten one prove
 }
 
 TEST_CASE("that ours arrived before the peer's proves nothing: it may have been under way") {
-  Receiver node;
+  Witness node;
   const std::uint64_t named = node.newest_number();
   const TimePoint sent = node.newest().at;
   node.pass(2s);
@@ -130,7 +130,7 @@ TEST_CASE("that ours arrived before the peer's proves nothing: it may have been 
 }
 
 TEST_CASE("a heartbeat that names another peer's proves what lies before that in our own order") {
-  Receiver node;
+  Witness node;
   node.beat({.number = 50}, other);
   const TimePoint before = node.newest().at;
   const auto own = node.newest_number();
@@ -141,7 +141,7 @@ TEST_CASE("a heartbeat that names another peer's proves what lies before that in
 }
 
 TEST_CASE("ours that did not come back proves nothing, whatever a peer says") {
-  Receiver node;
+  Witness node;
   const TimePoint returned = node.newest().at;
   node.hears_itself = false;
   node.pass(2s);
@@ -150,12 +150,14 @@ TEST_CASE("ours that did not come back proves nothing, whatever a peer says") {
 }
 
 TEST_CASE("of several peers the stalest counts; silent and gone ones do not") {
-  Receiver node;
+  Witness node;
   node.beat({.number = 1}, other);
   const TimePoint met = node.now;
   for (int i = 0; i != 3; ++i) {
     node.pass(1s);
-    node.beat({.number = 10U + static_cast<unsigned>(i), .newest_origin = node.self, .newest_number = node.newest_number()});
+    node.beat({.number = 10U + static_cast<unsigned>(i),
+               .newest_origin = node.self,
+               .newest_number = node.newest_number()});
   }
   CHECK(node.now - node.staleness() == met);
   node.beat({.goodbye = true, .number = 2}, other);
@@ -163,7 +165,7 @@ TEST_CASE("of several peers the stalest counts; silent and gone ones do not") {
 }
 
 TEST_CASE("proof waits for handlers") {
-  Receiver node;
+  Witness node;
   const Duration before = node.staleness();
   node.on_frame(events_frame(peer, 1, {{.key = "k"}}));
   node.beat({.number = 2, .last_sequence = 1, .newest_origin = node.self, .newest_number = node.newest_number()});
@@ -175,7 +177,7 @@ TEST_CASE("proof waits for handlers") {
 }
 
 TEST_CASE("proof waits for what is missing") {
-  Receiver node;
+  Witness node;
   const Duration before = node.staleness();
   node.beat({.number = 2, .last_sequence = 1, .newest_origin = node.self, .newest_number = node.newest_number()});
   const TimePoint sent = node.newest().at;
@@ -187,7 +189,7 @@ TEST_CASE("proof waits for what is missing") {
 }
 
 TEST_CASE("proof waits for events that a peer has accepted and not sent") {
-  Receiver node;
+  Witness node;
   const Duration before = node.staleness();
   node.beat({.number = 2, .ahead = GENERATE(std::uint64_t{1}, core::ahead_unknown), .newest_origin = node.self,
              .newest_number = node.newest_number()});
@@ -195,7 +197,7 @@ TEST_CASE("proof waits for events that a peer has accepted and not sent") {
 }
 
 TEST_CASE("proof waits for a resync that is held back") {
-  Receiver node;
+  Witness node;
   const Duration before = node.staleness();
   node.on_frame(events_frame(other, 100, {{.key = "k"}}));  // a stranger with a past
   node.beat({.number = 2, .newest_origin = node.self, .newest_number = node.newest_number()});
@@ -206,7 +208,7 @@ TEST_CASE("proof waits for a resync that is held back") {
 }
 
 TEST_CASE("numbers of any size prove no more than what came back") {
-  Receiver node;
+  Witness node;
   const TimePoint sent = node.newest().at;
   node.beat({.number = most, .newest_origin = node.self, .newest_number = most});
   node.beat({.number = most, .newest_origin = peer, .newest_number = most});
@@ -217,7 +219,8 @@ TEST_CASE("numbers of any size prove no more than what came back") {
 
 // --- health
 
-TEST_CASE("an interruption makes a node stale from when it last heard itself until the next join window's end is heard") {
+TEST_CASE("an interruption makes a node stale from when it last heard itself until the end of the next join window is "
+          "heard") {
   Node node;
   node.join();
   node.pass(1s);
@@ -247,7 +250,7 @@ TEST_CASE("a join window that closes while the node is cut off again proves noth
 }
 
 TEST_CASE("health is told when staleness passes the peer timeout, and when it falls below") {
-  Receiver node;
+  Witness node;
   const int before = node.healths;
   node.pass(3500ms);
   CHECK(node.healths == before);

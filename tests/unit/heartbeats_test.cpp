@@ -212,6 +212,31 @@ TEST_CASE("a thousand nodes stay under the control rate") {
   CHECK(broadcasts * 1'000 * 1'000 + answers * 1'000 <= 3'600 * 10'000);
 }
 
+TEST_CASE("after a restart of the broker, when all reconnect at once, a cluster stays under its control rate") {
+  const auto count = GENERATE(std::uint64_t{30}, std::uint64_t{100});
+  Cluster cluster;
+  std::vector<Node*> nodes;
+  auto options = roomy();
+  options.max_peers = static_cast<std::size_t>(count);
+  for (std::uint64_t id = 1; id <= count; ++id) {
+    options.self = NodeId{id};
+    nodes.push_back(&cluster.add(options));
+  }
+  cluster.pass(20s);
+  cluster.crash(*nodes.back());  // one does not come back
+  nodes.pop_back();
+  for (Node* const node : nodes) cluster.interrupt(*node);
+  cluster.pass(3s);
+  const std::size_t before = cluster.deliveries;
+  for (Node* const node : nodes) cluster.reconnect(*node);
+  const std::size_t hellos = count * count;  // which nothing puts off
+  for (std::size_t second = 1; second <= 10; ++second) {
+    cluster.pass(1s);
+    CHECK(cluster.deliveries - before <= hellos + second * options.control_rate);
+  }
+  for (Node* const node : nodes) CHECK(node->machine.joined());
+}
+
 // --- what comes back
 
 TEST_CASE("a heartbeat that is not back in the peer timeout after it was sent means that we are deaf: reopen") {

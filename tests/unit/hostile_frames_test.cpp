@@ -112,7 +112,8 @@ TEST_CASE("a heartbeat with the largest numbers costs one resync, and a later ho
   node.on_frame(heartbeat_frame(NodeId{3}, {.number = 1, .interval = 1s}));
   (void)node.heard();
   node.on_frame(heartbeat_frame(
-      NodeId{3}, {.number = most, .last_sequence = most, .oldest_sequence = most, .newest_origin = self, .newest_number = most}));
+      NodeId{3},
+      {.number = most, .last_sequence = most, .oldest_sequence = most, .newest_origin = self, .newest_number = most}));
   CHECK(node.heard() == Lines{"resync: unrepairable"});
   node.on_frame(events_frame(honest, 2, {{.key = "b"}}));
   CHECK(node.heard() == Lines{"invalidate b"});
@@ -154,7 +155,9 @@ TEST_CASE("whatever happens the machine asks to be woken a bounded number of tim
           break;
         case 2: node.hears_itself = !dice.chance(3); break;
         case 3: (void)node.publish(std::to_string(dice.upto(100))); break;
-        case 4: node.await({std::to_string(dice.upto(100))}, static_cast<int>(dice.upto(3)), 1ms * static_cast<int>(dice.upto(2'000)));
+        case 4:
+          node.await({std::to_string(dice.upto(100))}, static_cast<int>(dice.upto(3)),
+                     1ms * static_cast<int>(dice.upto(2'000)));
           break;
         case 5:
           if (connected && !node.sent.empty()) node.on_confirmed(node.sent.back().sequence);

@@ -1,4 +1,5 @@
-// The publisher's half of the machine, driven by hand: sending, confirmations, reconnects, room, flushes, control frames.
+// The publisher's half of the machine, driven by hand: sending, confirmations, reconnects, room, flushes, control
+// frames.
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
@@ -10,21 +11,14 @@
 #include <syncbus/core/protocol.hpp>
 
 #include "support/catch.hpp"
+#include "support/keys.hpp"
 #include "support/machine.hpp"
 
 using namespace std::chrono_literals;
 using namespace syncbus;
 using core::SendWindow, core::Submitted;
-using support::Frame, support::kib, support::Lines, support::lines_of, support::Node, support::roomy, support::Sent;
-
-namespace {
-
-std::string key_of_size(std::size_t size, int number) {
-  std::string key = std::to_string(number);
-  return key + std::string(size - key.size(), '.');
-}
-
-}  // namespace
+using support::Frame, support::key_of_size, support::kib, support::Lines, support::lines_of, support::Node,
+    support::roomy, support::Sent;
 
 // --- sending
 

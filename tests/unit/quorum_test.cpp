@@ -14,11 +14,13 @@
 #include "support/catch.hpp"
 #include "support/cluster.hpp"
 #include "support/machine.hpp"
+#include "support/publisher.hpp"
 
 using namespace std::chrono_literals;
 using namespace syncbus;
 using core::AcknowledgementStatus, core::QuorumTracker, core::QuorumVerdict;
-using support::Cluster, support::kib, support::Lines, support::Node, support::roomy, support::Sent;
+using support::Cluster, support::kib, support::Lines, support::Node, support::Publisher, support::roomy,
+    support::Sent;
 using Status = AcknowledgementStatus;
 
 namespace {
@@ -41,18 +43,6 @@ struct Electorate {
 };
 
 /// A lone node that has joined, and peers that a test speaks for.
-struct Publisher : Node {
-  explicit Publisher(const core::ProtocolOptions& options = roomy()) : Node{options} { join(); }
-
-  void meet(NodeId peer, std::string_view zone = {}, bool publish_only = false) {
-    on_frame(support::heartbeat_frame(peer, {.publish_only = publish_only, .number = 1, .interval = 1h, .zone = zone}));
-  }
-  void answer(NodeId peer, std::uint64_t sequence, std::uint32_t index, Status status, std::uint32_t count = 1) {
-    on_frame(support::acknowledgement_frame(peer, self, {{self, sequence, index, count, status}}));
-  }
-  [[nodiscard]] std::error_code outcome(std::size_t at = 0) const { return ended.at(at).error; }
-};
-
 }  // namespace
 
 // --- what answers amount to
@@ -315,7 +305,8 @@ TEST_CASE("an impossible quorum fails early: after an answer's time, everyone as
 
 TEST_CASE("an impossible quorum of this node alone fails at once") {
   Publisher node;
-  const auto ticket = node.machine.open_await({.quorum = 2, .deadline = node.now + 5s, .heard_elsewhere = false}, node.now);
+  const auto ticket =
+      node.machine.open_await({.quorum = 2, .deadline = node.now + 5s, .heard_elsewhere = false}, node.now);
   REQUIRE(ticket);
   node.machine.submitted(*ticket);
   node.machine.heard_here(*ticket, 0, Status::applied);

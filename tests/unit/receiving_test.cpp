@@ -10,11 +10,13 @@
 #include <syncbus/core/protocol.hpp>
 
 #include "support/catch.hpp"
+#include "support/keys.hpp"
 #include "support/machine.hpp"
 
 using namespace std::chrono_literals;
 using namespace syncbus;
-using support::altered, support::events_frame, support::Frame, support::kib, support::Lines, support::Node, support::roomy;
+using support::altered, support::events_frame, support::Frame, support::key_of_size, support::kib, support::Lines,
+    support::Node, support::roomy;
 
 namespace {
 
@@ -24,11 +26,6 @@ constexpr NodeId self{1}, peer{2}, other{3};
 std::vector<std::uint64_t> numbers(const Metrics& metrics) {
   return {metrics.joined,     metrics.frames_sent, metrics.frames_received, metrics.bytes_sent,  metrics.bytes_received,
           metrics.duplicates, metrics.gaps,        metrics.reconnects,      metrics.queue_bytes, metrics.history_bytes};
-}
-
-std::string key_of_size(std::size_t size, int number) {
-  std::string key = std::to_string(number);
-  return key + std::string(size - key.size(), '.');
 }
 
 Frame of_next_version(const Frame& frame) { return altered(frame, core::version_offset, std::byte{2}); }
@@ -147,7 +144,8 @@ TEST_CASE("bytes that are no frame change a counter and nothing else") {
   Node node;
   node.join();
   node.on_frame(events_frame(peer, 1, {{.key = "a"}}));
-  node.on_frame(support::heartbeat_frame(peer, {.number = 1, .last_sequence = 1, .oldest_sequence = 1, .interval = 1h}));
+  node.on_frame(
+      support::heartbeat_frame(peer, {.number = 1, .last_sequence = 1, .oldest_sequence = 1, .interval = 1h}));
   const auto before = numbers(node.machine.metrics());
   const int dispatches = node.dispatches;
   const std::vector<Frame> whole{

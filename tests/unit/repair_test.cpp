@@ -37,7 +37,7 @@ std::size_t count(RepairAnswers& answers) {
 
 // --- who is answered
 
-TEST_CASE("the first who asks is answered alone, a second within 50 ms has it broadcast, others are ignored for 50 ms") {
+TEST_CASE("the first who asks is answered alone, a second within 50 ms has it broadcast, others are ignored so long") {
   RepairAnswers answers;
   answers.request(a, {7, 7}, history, start);
   auto answer = answers.next();
