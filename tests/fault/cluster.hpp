@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <numeric>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -16,14 +15,13 @@
 #include <syncbus/redis_bus.hpp>
 
 #include "fault/auditor.hpp"
+#include "support/all_resyncs.hpp"
 #include "support/eventually.hpp"
 #include "support/redis_server.hpp"
 
 namespace fault {
 
-[[nodiscard]] inline std::uint64_t all_resyncs(const syncbus::Metrics& metrics) noexcept {
-  return std::accumulate(metrics.resyncs.begin(), metrics.resyncs.end(), std::uint64_t{0});
-}
+using support::all_resyncs;
 
 class Cluster {
  public:
@@ -120,7 +118,7 @@ class Cluster {
   }
   [[nodiscard]] bool caps_held() const {
     return all_of([&](const Member& m) {
-      return m.audited.most_queue_bytes() <= options_.queue_bytes &&
+      return m.audited.most_queue_bytes() <= options_.queue_bytes + options_.pending_bytes &&
              m.audited.most_history_bytes() <= options_.history_bytes;
     });
   }

@@ -8,7 +8,7 @@
 
 #include "support/eventually.hpp"
 
-namespace fault {
+namespace support {
 
 /// As many as there are when it is made.
 class ProcessLimits {
@@ -34,4 +34,4 @@ class ProcessLimits {
   std::size_t threads_ = 0;
 };
 
-}  // namespace fault
+}  // namespace support
