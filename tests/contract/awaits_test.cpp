@@ -374,6 +374,47 @@ TEMPLATE_LIST_TEST_CASE("eight threads await at once: each quorum is true when i
   CHECK(publisher->metrics().quorums_satisfied == threads * rounds);
 }
 
+TEST_CASE("four threads await at once while frames are lost: each quorum is true when its call returns",
+          "[contract][threads]") {
+  OnHubInRealTime fixture;
+  constexpr std::size_t threads = 4;
+  constexpr std::uint64_t rounds = 25;
+  using Seen = std::array<std::array<std::atomic<bool>, rounds + 1>, threads>;  // a repaired event may come late
+  const auto publisher = fixture.node(), x = fixture.node(), y = fixture.node();
+  std::array<Seen, 2> seen{};
+  const auto note = [](Seen& mine) {
+    return [&mine](const Event& event) { mine[static_cast<std::size_t>(event.key[0] - '0')][event.version] = true; };
+  };
+  std::vector<syncbus::Subscription> subscriptions;
+  for (std::size_t key = 0; key != threads; ++key) {
+    subscriptions.push_back(x->subscribe(std::to_string(key), note(seen[0])));
+    subscriptions.push_back(y->subscribe(std::to_string(key), note(seen[1])));
+  }
+  fixture.hub().drop(0.2);
+  std::atomic<int> failed = 0, wrong = 0, early = 0;
+  {
+    std::vector<std::jthread> publishing;
+    for (std::size_t i = 0; i != threads; ++i) {
+      publishing.emplace_back([&, i] {
+        AwaitOptions options = patiently;
+        for (std::uint64_t version = 1; version <= rounds; ++version) {
+          options.publish.version = version;
+          const auto outcome = publisher->publish_and_await(std::to_string(i), 2, options);
+          failed += outcome.error ? 1 : 0;
+          wrong += replicas_of(outcome) == ids_of(x, y) ? 0 : 1;
+          for (const Seen& each : seen) early += each[i][version] ? 0 : 1;
+        }
+      });
+    }
+  }
+  fixture.hub().drop(0);
+  CHECK(failed == 0);
+  CHECK(wrong == 0);
+  CHECK(early == 0);
+  CHECK(publisher->metrics().quorums_satisfied == threads * rounds);
+  CHECK(x->metrics().frames_repaired + y->metrics().frames_repaired > 0);
+}
+
 TEMPLATE_LIST_TEST_CASE("nodes that await each other from many threads all come to an end", "[contract][threads]",
                         ClustersOfAnyTime) {
   TestType fixture;

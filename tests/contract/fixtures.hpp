@@ -80,6 +80,7 @@ class OnHubInRealTime {
   }
   [[nodiscard]] std::shared_ptr<Node> peer_of(const std::shared_ptr<Node>&) { return node(); }
 
+  [[nodiscard]] syncbus::InMemoryHub& hub() noexcept { return hub_; }
   [[nodiscard]] syncbus::TimePoint now() const { return hub_.now(); }
   void let_pass(syncbus::Duration duration) const { contract::let_pass(duration); }
   template <class Condition>
@@ -91,8 +92,9 @@ class OnHubInRealTime {
   syncbus::InMemoryHub hub_{{.real_time = true}};
 };
 
-/// Buses over a real broker, in real time. Their fixtures also have kill_broker(), restart_broker() and inject(bytes): a
-/// message on the channel that no node sent. A broker is added to the suite here.
+/// Buses over a real broker, in real time. Their fixtures also have kill_broker() and restart_broker(); stop_broker()
+/// and resume_broker(), for one that is there and answers nothing; and inject(bytes), a message on the channel that no
+/// node sent. A broker is added to the suite here.
 using Brokers = std::tuple<OnRedis>;
 
 using Clusters = decltype(std::tuple_cat(std::declval<std::tuple<OnHub>>(), std::declval<Brokers>()));

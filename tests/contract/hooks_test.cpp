@@ -1,5 +1,4 @@
-// The hooks of the options: an executor that runs the handlers of remote events, and what is said to on_log and
-// on_health.
+// The executor of the options: it runs the handlers of remote events, one task at a time, whenever it likes.
 #include <atomic>
 #include <chrono>
 #include <functional>

@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <numeric>
 #include <stop_token>
 #include <string>
 #include <thread>
@@ -18,7 +17,9 @@
 #include "contract/crank.hpp"
 #include "contract/heard.hpp"
 #include "contract/outcomes.hpp"
+#include "support/all_resyncs.hpp"
 #include "support/catch.hpp"
+#include "support/keys.hpp"
 
 using namespace contract;
 using namespace std::chrono_literals;
@@ -33,10 +34,7 @@ struct Node {
   explicit Node(InMemoryHub& hub, const BusOptions& options = {}) : bus{hub, options} {}
   InMemoryBus* operator->() noexcept { return &bus; }
 
-  [[nodiscard]] std::uint64_t resyncs() const {
-    const auto metrics = bus.metrics();
-    return std::accumulate(metrics.resyncs.begin(), metrics.resyncs.end(), std::uint64_t{0});
-  }
+  [[nodiscard]] std::uint64_t resyncs() const { return support::all_resyncs(bus.metrics()); }
 
   Heard heard;
   InMemoryBus bus;
@@ -53,7 +51,7 @@ Lines keys_of(const Heard& heard) {
   return keys;
 }
 
-std::string wide_key(int number) { return std::to_string(number) + std::string(100, 'x'); }
+std::string wide_key(int number) { return support::key_of_size(100, number); }
 
 }  // namespace
 
@@ -126,7 +124,7 @@ TEST_CASE("a long partition is a resync, peer_lost, for each side, and the heal 
   CHECK(a.resyncs() == lost);
 }
 
-TEST_CASE("staleness in a partition is about its length, and health tells of it", "[contract]") {
+TEST_CASE("staleness in a partition is about its length, and the node stays healthy", "[contract]") {
   InMemoryHub hub;
   Node a{hub}, b{hub};
   hub.advance(10s);
@@ -143,6 +141,37 @@ TEST_CASE("staleness in a partition is about its length, and health tells of it"
   CHECK(a->staleness() <= 2s);
   CHECK(b->staleness() <= 2s);
   CHECK(a.resyncs() + b.resyncs() == 0);
+}
+
+TEST_CASE("on_health tells when staleness passes peer_timeout, and when the peer that was not heard counts as silent",
+          "[contract]") {
+  InMemoryHub hub;
+  std::vector<syncbus::Health> told;
+  Node a{hub, {.on_health = [&](const syncbus::Health& health) { told.push_back(health); }}}, b{hub};
+  hub.advance(10s);
+  told.clear();
+  hub.partition({a->id()});
+  auto worst = syncbus::Duration::zero();
+  for (auto length = 100ms; length <= 20s; length += 100ms) {
+    hub.advance(100ms);
+    worst = (std::max)(worst, a->staleness());
+    CHECK(a->is_healthy());  // it hears itself all the time
+  }
+  CHECK(worst > 5s);
+  CHECK(worst <= 10s);  // silence is found out with a heartbeat of its own
+  REQUIRE(told.size() == 2);
+  CHECK(told[0].connected);
+  CHECK(told[0].staleness > 5s);
+  CHECK(told[1].connected);
+  CHECK(told[1].staleness == 0s);
+  CHECK(a->staleness() == 0s);  // of those that it hears it knows all; what the silent one said may be lost,
+  CHECK(a.heard.lines() == Lines{"resync: peer_lost"});  // which was said
+
+  hub.heal();
+  hub.advance(3s);
+  CHECK(a->staleness() <= 2s);
+  CHECK(a.resyncs() == 1);
+  CHECK(told.size() == 2);
 }
 
 TEST_CASE("a peer lags by what is missing of it", "[contract]") {

@@ -11,13 +11,14 @@
 
 #include "contract/fixtures.hpp"
 #include "contract/heard.hpp"
-#include "contract/stranger.hpp"
 #include "support/catch.hpp"
+#include "support/control_frames.hpp"
 #include "support/eventually.hpp"
 #include "support/frames.hpp"
 
 using namespace contract;
 using namespace std::chrono_literals;
+using support::heartbeat_frame;
 using syncbus::Event, syncbus::Metrics, syncbus::NodeId, syncbus::Resync, syncbus::ResyncCause;
 
 namespace {

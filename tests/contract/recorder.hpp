@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
-#include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -14,10 +13,11 @@
 #include <syncbus/transport.hpp>
 
 #include "support/eventually.hpp"
+#include "support/frames.hpp"
 
 namespace contract {
 
-[[nodiscard]] inline syncbus::Bytes bytes_of(std::string_view text) noexcept { return std::as_bytes(std::span{text}); }
+using support::bytes_of;
 
 class Recorder : public syncbus::TransportSink {
  public:

@@ -13,6 +13,7 @@
 #include <syncbus/redis_bus.hpp>
 
 #include "contract/real_time.hpp"
+#include "contract/redis_tuning.hpp"
 #include "support/eventually.hpp"
 #include "support/redis_server.hpp"
 
@@ -26,17 +27,12 @@ class OnRedis {
   /// A case that failed may have left the server killed.
   OnRedis() { server().revive(); }
 
-  /// Attempts to reconnect follow each other fast, so that a restarted server is found at once.
-  [[nodiscard]] static syncbus::RedisTuning tuning() {
-    return {.min_backoff = std::chrono::milliseconds{5}, .max_backoff = std::chrono::milliseconds{50}};
-  }
-
   /// That a busy machine is slow is no silence: unless a test says how long one may be, it may be long.
   [[nodiscard]] std::shared_ptr<Node> node(syncbus::BusOptions options = {}) {
     const syncbus::BusOptions unsaid;
     if (options.connect_timeout == unsaid.connect_timeout) options.connect_timeout = std::chrono::seconds{20};
     if (options.peer_timeout == unsaid.peer_timeout) options.peer_timeout = std::chrono::seconds{20};
-    return std::make_shared<Node>(url(), channel_, std::move(options), tuning());
+    return std::make_shared<Node>(url(), channel_, std::move(options), quick);
   }
   [[nodiscard]] std::shared_ptr<Node> peer_of(const std::shared_ptr<Node>&) { return node(); }
 
@@ -49,6 +45,8 @@ class OnRedis {
 
   void kill_broker() { server().kill(); }
   void restart_broker() { server().start(); }
+  void stop_broker() { server().stop(); }
+  void resume_broker() { server().resume(); }
   void inject(std::span<const std::byte> bytes) {
     command({"PUBLISH", channel_, {reinterpret_cast<const char*>(bytes.data()), bytes.size()}});
   }

@@ -10,12 +10,9 @@
 #include <syncbus/transport/redis_transport.hpp>
 
 #include "contract/recorder.hpp"
+#include "contract/redis_tuning.hpp"
 
 namespace contract {
-
-/// Attempts to reconnect follow each other fast, so that a restarted server is found at once.
-inline constexpr syncbus::RedisTuning quick{.min_backoff = std::chrono::milliseconds{5},
-                                            .max_backoff = std::chrono::milliseconds{50}};
 
 [[nodiscard]] inline syncbus::TransportSettings settings_of(std::uint64_t id) {
   return {.self = {id},

@@ -6,8 +6,6 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
-#include <iterator>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -21,6 +19,7 @@
 #include "contract/thrown_by.hpp"
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
+#include "support/process_limits.hpp"
 #include "support/redis_server.hpp"
 
 using namespace contract;
@@ -29,10 +28,6 @@ using support::eventually, support::RedisServer;
 using syncbus::BroadcastToken, syncbus::Errc, syncbus::NodeId, syncbus::RedisTransport;
 
 namespace {
-
-std::size_t entries_of(const char* folder) {
-  return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator{folder}, {}));
-}
 
 std::error_code refusal(const std::string& url, std::string& sentence, const std::string& channel = "channel") {
   return thrown_by([&] { RedisNode{url, settings_of(1), channel}; }, &sentence);
@@ -355,13 +350,11 @@ TEST_CASE("what was broadcast before close is with the server", "[redis]") {
 TEST_CASE("no descriptor and no thread is left behind", "[redis]") {
   const RedisServer server;
   { RedisNode warm{server.url(), 1}; }
-  const std::size_t descriptors = entries_of("/proc/self/fd");
-  const std::size_t threads = entries_of("/proc/self/task");
+  const support::ProcessLimits limits;
   for (int i = 0; i != 20; ++i) {
     RedisNode a{server.url(), 1};
     CHECK(thrown_by([] { RedisNode{"redis://127.0.0.1:1", 1}; }) == Errc::not_connected);
     CHECK(thrown_by([&] { RedisNode{url_of(server, "nobody:p"), 1}; }) == Errc::permission_denied);
   }
-  CHECK(entries_of("/proc/self/fd") == descriptors);
-  CHECK(eventually([&] { return entries_of("/proc/self/task") == threads; }));
+  CHECK(limits.hold());
 }

@@ -1,5 +1,6 @@
 // How subscriptions begin and end: from outside, inside handlers, across threads, and when they outlive their bus.
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <semaphore>
@@ -163,13 +164,25 @@ TEMPLATE_LIST_TEST_CASE("unsubscribe waits for the handler that runs on another 
   first.join();
   CHECK(eventually([&] { return returned.exchange(false); }));
 
-  Subscription awaited = listener->subscribe("awaited", slow);
+  constexpr std::uint64_t probe = 7;
+  std::atomic<int> probes = 0;
+  Subscription awaited = listener->subscribe("awaited", [&](const Event& event) {
+    event.version == probe ? static_cast<void>(++probes) : slow(event);
+  });
   std::jthread second{[&] { static_cast<void>(publisher->publish("awaited")); }};
   entered.acquire();
+  std::atomic<bool> ended = false;
   std::jthread ending{[&] {
     awaited.unsubscribe();
     returned_first = returned.load();
+    ended = true;
   }};
+  CHECK(eventually([&] {  // no new call begins any more: all that is left for it is to wait
+    const int before = probes;
+    CHECK_FALSE(listener->publish("awaited", {.version = probe, .scope = syncbus::Scope::local}));
+    return probes == before;
+  }));
+  CHECK_FALSE(ended);
   leave.release();
   ending.join();
   CHECK(returned_first);
