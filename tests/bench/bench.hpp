@@ -1,4 +1,4 @@
-// What the benchmarks share: rounds in which a subject and its peer take turns, and medians of their ratios.
+// What the benchmarks share: keys, rounds in which a subject and its peer take turns, and medians of their ratios.
 #pragma once
 
 #include <algorithm>
@@ -8,11 +8,26 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace bench {
 
 using Clock = std::chrono::steady_clock;
+
+inline constexpr std::size_t key_bytes = 32;
+
+/// Keys of `key_bytes`, numbered in leaps, so that neighbours have little in common.
+[[nodiscard]] inline std::vector<std::string> make_keys(std::size_t count, std::string_view begin = "warp:entity:") {
+  std::vector<std::string> keys;
+  keys.reserve(count);
+  for (std::size_t i = 0; i != count; ++i) {
+    std::string key = std::string{begin} + std::to_string(i * 2'654'435'761U);
+    key.resize(key_bytes, '.');
+    keys.push_back(std::move(key));
+  }
+  return keys;
+}
 
 [[nodiscard]] inline double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -29,8 +44,9 @@ struct Subject {
   std::function<double()> round;
 };
 
-/// Runs all subjects in turn, `rounds` times after one that does not count, so that a drift of the machine's speed meets
-/// all of them; prints each subject's median and, round by round, the median ratio to the first subject (the peer).
+/// Runs all subjects in turn, `rounds` times after one that does not count, so that a drift of the machine's speed
+/// meets all of them; prints each subject's median and, round by round, the median ratio to the first subject (the
+/// peer).
 inline std::vector<double> compare(std::string_view title, std::string_view unit, std::size_t rounds,
                                    const std::vector<Subject>& subjects) {
   std::vector<std::vector<double>> values(subjects.size());

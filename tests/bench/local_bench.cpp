@@ -1,5 +1,6 @@
-// A node's own subscribers, in memory: InMemoryBus beside a bare map of functions, and beside eventpp where it can be had.
-// How to try it: build the target local_bench in release, run it; a number on the command line is the rounds (default 21).
+// A node's own subscribers, in memory: InMemoryBus beside a bare map of functions, and beside eventpp if it is there.
+// How to try it: build the target local_bench in release, run it; a number on the command line is the rounds (default
+// 21).
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -57,18 +58,6 @@ namespace {
 using syncbus::Event;
 
 constexpr std::size_t key_count = 1'000;
-constexpr std::size_t key_bytes = 32;
-
-std::vector<std::string> make_keys(std::size_t count, std::string_view begin = "warp:entity:") {
-  std::vector<std::string> keys;
-  keys.reserve(count);
-  for (std::size_t i = 0; i != count; ++i) {
-    std::string key = std::string{begin} + std::to_string(i * 2'654'435'761U);
-    key.resize(key_bytes, '.');
-    keys.push_back(std::move(key));
-  }
-  return keys;
-}
 
 /// The keys in an order that no prefetcher guesses.
 std::vector<std::string_view> shuffled(const std::vector<std::string>& keys) {
@@ -192,7 +181,7 @@ double churn_time(syncbus::InMemoryBus& bus) {
 // --- rows
 
 void one_thread(std::size_t rounds) {
-  const auto keys = make_keys(key_count);
+  const auto keys = bench::make_keys(key_count);
   const auto views = shuffled(keys);
   const std::vector<std::string> order{views.begin(), views.end()};
   std::uint64_t calls = 0;
@@ -210,7 +199,8 @@ void one_thread(std::size_t rounds) {
 }
 
 void two_threads(std::size_t rounds) {
-  std::array<std::vector<std::string>, 2> keys{make_keys(key_count / 2, "warp:left:"), make_keys(key_count / 2, "warp:right:")};
+  std::array<std::vector<std::string>, 2> keys{bench::make_keys(key_count / 2, "warp:left:"),
+                                               bench::make_keys(key_count / 2, "warp:right:")};
   struct alignas(128) Calls {
     std::uint64_t calls = 0;
   };
@@ -225,9 +215,10 @@ void two_threads(std::size_t rounds) {
 #if BENCH_HAS_EVENTPP
   Eventpp eventpp{keys[0], calls[0].calls};
   eventpp.add(keys[1], calls[1].calls);
-  const auto ratios = bench::compare("two threads, each with its own keys", "ns of wall clock a publish", rounds,
-                                     {{"eventpp, thread-safe: dispatch", [&] { return publish_time_of_two(eventpp, orders); }},
-                                      {"InMemoryBus: publish", [&] { return publish_time_of_two(bus, orders); }}});
+  const auto ratios =
+      bench::compare("two threads, each with its own keys", "ns of wall clock a publish", rounds,
+                     {{"eventpp, thread-safe: dispatch", [&] { return publish_time_of_two(eventpp, orders); }},
+                      {"InMemoryBus: publish", [&] { return publish_time_of_two(bus, orders); }}});
   print_budget("times faster than eventpp", 1 / ratios[1], 8, false);
 #else
   bench::compare("two threads, each with its own keys (eventpp is not installed)", "ns of wall clock a publish", rounds,
@@ -239,8 +230,8 @@ void churn(std::size_t rounds) {
   std::uint64_t calls = 0;
   syncbus::InMemoryBus few, many;
   std::vector<syncbus::Subscription> subscriptions;
-  for (const auto& key : make_keys(1'000)) subscriptions.push_back(few.subscribe(key, Count{&calls}));
-  for (const auto& key : make_keys(1'000'000)) subscriptions.push_back(many.subscribe(key, Count{&calls}));
+  for (const auto& key : bench::make_keys(1'000)) subscriptions.push_back(few.subscribe(key, Count{&calls}));
+  for (const auto& key : bench::make_keys(1'000'000)) subscriptions.push_back(many.subscribe(key, Count{&calls}));
   const auto ratios = bench::compare("subscribe and unsubscribe one key", "ns a pair", rounds,
                                      {{"beside 1,000 others", [&] { return churn_time(few); }},
                                       {"beside 1,000,000 others", [&] { return churn_time(many); }}});
@@ -265,7 +256,7 @@ void check(const std::error_code& error) {
 void allocation_counts() {
   std::printf("\nallocations\n");
   std::uint64_t calls = 0;
-  const auto keys = make_keys(key_count);
+  const auto keys = bench::make_keys(key_count);
   std::size_t at = 0;
   const auto next_key = [&]() -> const std::string& { return keys[at++ % keys.size()]; };
   {
@@ -293,7 +284,8 @@ void allocation_counts() {
     syncbus::InMemoryHub hub;
     syncbus::InMemoryBus publisher{hub}, listener{hub};
     const auto all = listener.subscribe_all(Count{&calls}, [](const syncbus::Resync&) {});
-    count_allocations("a publish on a hub with two nodes, one listening", {}, [&] { check(publisher.publish(next_key())); });
+    count_allocations("a publish on a hub with two nodes, one listening", {},
+                      [&] { check(publisher.publish(next_key())); });
   }
 }
 

@@ -1,5 +1,6 @@
 // Keys a second from one publisher to one subscriber over a private redis-server: RedisBus beside raw hiredis.
-// How to try it: build the target redis_bench in release, run it; a number on the command line is the rounds (default 7).
+// How to try it: build the target redis_bench in release, run it; a number on the command line is the rounds (default
+// 7).
 #include <hiredis/hiredis.h>
 
 #include <algorithm>
@@ -9,98 +10,33 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <memory>
+#include <optional>
 #include <span>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <thread>
-#include <utility>
 #include <vector>
 
 #include <syncbus/redis_bus.hpp>
 
 #include "bench/bench.hpp"
+#include "bench/raw_redis.hpp"
 #include "support/redis_server.hpp"
 
 namespace {
 
 using namespace std::chrono_literals;
+using bench::Context, bench::RawSubscriber, bench::read_reply;
 
-constexpr std::size_t key_bytes = 32;
 constexpr std::size_t pipeline = 200;
-
-struct FreeContext {
-  void operator()(redisContext* context) const { redisFree(context); }
-};
-struct FreeReply {
-  void operator()(void* reply) const { freeReplyObject(reply); }
-};
-using Context = std::unique_ptr<redisContext, FreeContext>;
-using Reply = std::unique_ptr<redisReply, FreeReply>;
-
-std::vector<std::string> make_keys(std::size_t count) {
-  std::vector<std::string> keys;
-  keys.reserve(count);
-  for (std::size_t i = 0; i != count; ++i) {
-    std::string key = "warp:entity:" + std::to_string(i);
-    key.resize(key_bytes, '.');
-    keys.push_back(std::move(key));
-  }
-  return keys;
-}
-
-Reply next_reply(redisContext& context) {
-  void* reply = nullptr;
-  if (redisGetReply(&context, &reply) != REDIS_OK) throw std::runtime_error{context.errstr};
-  return Reply{static_cast<redisReply*>(reply)};
-}
-
-/// A raw subscriber on a thread of its own that counts messages.
-class RawSubscriber {
- public:
-  RawSubscriber(int port, const std::string& channel) : context_{redisConnect("127.0.0.1", port)} {
-    redisAppendCommand(context_.get(), "SUBSCRIBE %s", channel.c_str());
-    next_reply(*context_);
-    thread_ = std::thread{[this] { run(); }};
-  }
-  ~RawSubscriber() {
-    stop_ = true;
-    thread_.join();
-  }
-  void wait_for(std::uint64_t messages) const {
-    while (seen_.load(std::memory_order_acquire) < messages) std::this_thread::yield();
-  }
-
- private:
-  void run() {
-    const timeval soon{0, 50'000};
-    redisSetTimeout(context_.get(), soon);
-    while (!stop_) {
-      void* reply = nullptr;
-      if (redisGetReply(context_.get(), &reply) != REDIS_OK) {
-        if (context_->err != REDIS_ERR_IO) return;
-        context_->err = 0;
-        context_->errstr[0] = 0;
-        continue;
-      }
-      freeReplyObject(reply);
-      seen_.fetch_add(1, std::memory_order_release);
-    }
-  }
-
-  Context context_;
-  std::atomic<std::uint64_t> seen_{0};
-  std::atomic<bool> stop_{false};
-  std::thread thread_;
-};
 
 /// Raw hiredis: `messages` of `payload`, at most `window` unanswered. Messages a second.
 double raw_rate(int port, const std::string& channel, std::size_t messages, const std::vector<std::string>& payloads,
                 std::size_t window, bool publisher_subscribes) {
-  std::unique_ptr<RawSubscriber> echo;
-  if (publisher_subscribes) echo = std::make_unique<RawSubscriber>(port, channel);
-  const RawSubscriber subscriber{port, channel};
+  std::optional<RawSubscriber> echo;
+  if (publisher_subscribes) echo.emplace(port, channel, [] {});
+  std::atomic<std::size_t> seen = 0;
+  const RawSubscriber subscriber{port, channel, [&seen] { seen.fetch_add(1, std::memory_order_release); }};
   const Context context{redisConnect("127.0.0.1", port)};
   const auto start = bench::Clock::now();
   std::size_t answered = 0;
@@ -112,16 +48,16 @@ double raw_rate(int port, const std::string& channel, std::size_t messages, cons
     if (sent - answered + 1 >= window) {
       // A pipeline is answered as a whole; a window of large messages slides.
       const std::size_t target = window == pipeline ? sent + 1 : answered + 1;
-      for (; answered != target; ++answered) next_reply(*context);
+      for (; answered != target; ++answered) read_reply(*context);
     }
   }
-  for (; answered != messages; ++answered) next_reply(*context);
-  subscriber.wait_for(messages);
+  for (; answered != messages; ++answered) read_reply(*context);
+  while (seen.load(std::memory_order_acquire) < messages) std::this_thread::yield();
   return static_cast<double>(messages) / bench::seconds_since(start);
 }
 
-/// Ours: `total` keys in calls of `per_call`, counted by a handler of all keys. Keys a second. Anything joined away, any
-/// resync, makes the figure worthless and ends the program.
+/// Ours: `total` keys in calls of `per_call`, counted by a handler of all keys. Keys a second. Anything joined away,
+/// any resync, makes the figure worthless and ends the program.
 double bus_rate(const std::string& url, const std::string& channel, std::size_t total, std::size_t per_call,
                 const std::vector<std::string>& keys, double* frame_bytes = nullptr) {
   syncbus::RedisBus subscriber{url, channel};
@@ -165,7 +101,7 @@ int main(int argc, char** argv) try {
   support::RedisServer server;
   const int port = server.port();
   const std::string url = "redis://127.0.0.1:" + std::to_string(port);
-  const auto keys = make_keys(100'000);
+  const auto keys = bench::make_keys(100'000);
   double span_frame = 0;
 
   bench::compare("Redis, 32-byte keys, one publisher to one subscriber", "keys/s", rounds,
@@ -177,7 +113,7 @@ int main(int argc, char** argv) try {
 
   const auto frame = static_cast<std::size_t>(span_frame);
   const std::vector<std::string> frames{std::string(frame, 'f')};
-  const double keys_a_frame = (span_frame - 37) / (key_bytes + 2);
+  const double keys_a_frame = (span_frame - 37) / (bench::key_bytes + 2);
   const auto limit = bench::compare(
       "the limit: ready-made messages of the same size, 16 unanswered, publisher subscribed too", "keys/s", rounds,
       {{"raw hiredis, " + std::to_string(frame) + " bytes a message",

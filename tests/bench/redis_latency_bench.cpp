@@ -1,4 +1,5 @@
-// Latency over a private redis-server, idle: one way, and a quorum of one remote replica beside a raw request and reply.
+// Latency over a private redis-server, idle: one way, and a quorum of one remote replica beside a raw request and
+// reply.
 // How to try it: build the target redis_latency_bench in release, run it; a number on the command line is the rounds.
 #include <hiredis/hiredis.h>
 
@@ -7,74 +8,24 @@
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
-#include <memory>
-#include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <syncbus/redis_bus.hpp>
 
 #include "bench/bench.hpp"
+#include "bench/raw_redis.hpp"
 #include "support/redis_server.hpp"
 
 namespace {
 
 using namespace std::chrono_literals;
+using bench::Context, bench::publish, bench::RawSubscriber, bench::read_reply;
 
 constexpr std::size_t samples = 1'000;
 constexpr std::size_t warm_up = 50;
-
-struct FreeContext {
-  void operator()(redisContext* context) const { redisFree(context); }
-};
-using Context = std::unique_ptr<redisContext, FreeContext>;
-
-void read_reply(redisContext& context) {
-  void* reply = nullptr;
-  if (redisGetReply(&context, &reply) != REDIS_OK) throw std::runtime_error{context.errstr};
-  freeReplyObject(reply);
-}
-
-/// Publishes without waiting for the answer, as fast as the client can.
-void publish(redisContext& context, const std::string& channel, const std::string& message) {
-  redisAppendCommand(&context, "PUBLISH %s %b", channel.c_str(), message.data(), message.size());
-  for (int done = 0; done == 0;) {
-    if (redisBufferWrite(&context, &done) != REDIS_OK) throw std::runtime_error{context.errstr};
-  }
-}
-
-/// A raw subscriber that blocks in its read, on a thread of its own, and calls back for each message.
-class RawSubscriber {
- public:
-  RawSubscriber(int port, std::string channel, std::function<void()> on_message)
-      : port_{port}, channel_{std::move(channel)}, context_{redisConnect("127.0.0.1", port)} {
-    redisAppendCommand(context_.get(), "SUBSCRIBE %s", channel_.c_str());
-    read_reply(*context_);
-    thread_ = std::thread{[this, on_message = std::move(on_message)] {
-      while (true) {
-        read_reply(*context_);
-        if (stop_) return;
-        on_message();
-      }
-    }};
-  }
-  RawSubscriber(const RawSubscriber&) = delete;
-  RawSubscriber& operator=(const RawSubscriber&) = delete;
-  ~RawSubscriber() {
-    stop_ = true;
-    const Context last{redisConnect("127.0.0.1", port_)};
-    publish(*last, channel_, "end");
-    thread_.join();
-  }
-
- private:
-  int port_;
-  std::string channel_;
-  Context context_;
-  std::atomic<bool> stop_{false};
-  std::thread thread_;
-};
 
 /// The median of many single calls, in microseconds; each begins when everybody has been idle for a while.
 double median_of(const std::function<double()>& call) {
@@ -93,7 +44,9 @@ double until(std::atomic<bench::Clock::time_point>& arrived, const std::function
   const auto start = bench::Clock::now();
   send();
   bench::Clock::time_point end;
-  while ((end = arrived.load(std::memory_order_acquire)) == bench::Clock::time_point{}) std::this_thread::sleep_for(20us);
+  while ((end = arrived.load(std::memory_order_acquire)) == bench::Clock::time_point{}) {
+    std::this_thread::sleep_for(20us);
+  }
   return std::chrono::duration<double>(end - start).count();
 }
 
@@ -166,7 +119,8 @@ int main(int argc, char** argv) try {
   const support::RedisServer server;
   const std::string url = server.url();
   bench::compare("Redis, idle, one way: publish to handler, p50", "us", rounds,
-                 {{"raw hiredis, PUBLISH to a thread that blocks in its read", [&] { return raw_one_way(server.port()); }},
+                 {{"raw hiredis, PUBLISH to a thread that blocks in its read",
+                   [&] { return raw_one_way(server.port()); }},
                   {"RedisBus, publish to handler", [&] { return bus_one_way(url); }}});
   bench::compare("Redis, idle, there and back, p50", "us", rounds,
                  {{"raw hiredis, request and reply", [&] { return raw_round_trip(server.port()); }},

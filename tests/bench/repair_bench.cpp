@@ -1,4 +1,5 @@
-// What losses and large clusters cost, on an InMemoryHub: repair messages a gap, time to repair, control messages a second.
+// What losses and large clusters cost, on an InMemoryHub: repair messages a gap, time to repair, control messages a
+// second.
 // How to try it: build the target repair_bench in release and run it. All but the second part is counted, not timed.
 #include <algorithm>
 #include <atomic>
@@ -60,8 +61,9 @@ void repair_messages(std::size_t count) {
     repaired += metrics.frames_repaired;
     sent += metrics.repairs_sent;
   }
-  std::printf("  %3zu nodes: %llu frames, %4llu missing, %4llu repaired, %4llu repair messages: %.2f a gap; %llu resyncs\n", count,
-              static_cast<unsigned long long>(published), static_cast<unsigned long long>(gaps),
+  std::printf("  %3zu nodes: %llu frames, %4llu missing, %4llu repaired, %4llu repair messages: %.2f a gap; "
+              "%llu resyncs\n",
+              count, static_cast<unsigned long long>(published), static_cast<unsigned long long>(gaps),
               static_cast<unsigned long long>(repaired), static_cast<unsigned long long>(sent),
               static_cast<double>(sent) / static_cast<double>(gaps), static_cast<unsigned long long>(resyncs));
 }
