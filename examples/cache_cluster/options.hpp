@@ -23,7 +23,8 @@ inline constexpr std::string_view usage =
 Every node reads through a cache of its own, and writes. What a node writes it announces; the others drop their copies.
 Some writes wait for a quorum: until a majority of the nodes, the writer included, has dropped its copy.
 At the end every entry of every cache is compared with the table. Exit status: 0 when no entry is stale, 1 when one is,
-when a calm run had a resync or when something failed, 2 for wrong arguments.
+when a calm run had a resync, when frames were lost and none was repaired, when no quorum was satisfied or when
+something failed, 2 for wrong arguments.
 
 The table has a line for each second: the nodes connected; reads, and how many of them were hits; invalidations that
 went out and came in; how stale a node said it may be, the worst of all in milliseconds; frames found missing, and

@@ -98,7 +98,9 @@ int run_processes(const Cluster& cluster, const Options& options) {
               server ? ("a redis-server of their own, " + url).c_str() : "the Redis server given", options.keys);
   ProcessHost host{cluster, url, channel};
   const bool faults = server && !cluster.calm;
-  return Supervisor{cluster.board, host, faults ? incidents(*server) : Incidents{}, cluster.calm}.run(options.seconds);
+  // A server that dies may take no frame with it that was not sent again: repairs are not for sure.
+  const Expected expected{.no_resync = cluster.calm, .quorums = cluster.writes_per_quorum != 0};
+  return Supervisor{cluster.board, host, faults ? incidents(*server) : Incidents{}, expected}.run(options.seconds);
 }
 
 }  // namespace cache_cluster

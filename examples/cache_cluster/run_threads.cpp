@@ -93,7 +93,10 @@ int run_threads(const Cluster& cluster, const Options& options) {
               cluster.connected ? "on an in-memory hub" : "each alone, without a bus between them", options.keys);
   ThreadHost host{cluster};
   const bool faults = cluster.connected && !cluster.calm;
-  return Supervisor{cluster.board, host, faults ? host.incidents() : Incidents{}, cluster.calm}.run(options.seconds);
+  const Expected expected{.no_resync = cluster.calm,
+                          .repairs = faults,
+                          .quorums = cluster.connected && cluster.writes_per_quorum != 0};
+  return Supervisor{cluster.board, host, faults ? host.incidents() : Incidents{}, expected}.run(options.seconds);
 }
 
 }  // namespace cache_cluster

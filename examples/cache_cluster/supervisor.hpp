@@ -24,9 +24,8 @@ class Interrupted {};
 
 class Supervisor {
  public:
-  /// A `calm` run must have no resync.
-  Supervisor(Board& board, NodeHost& host, Incidents incidents, bool calm)
-      : board_{board}, host_{host}, incidents_{std::move(incidents)}, calm_{calm} {
+  Supervisor(Board& board, NodeHost& host, Incidents incidents, const Expected& expected)
+      : board_{board}, host_{host}, incidents_{std::move(incidents)}, expected_{expected} {
     for (const int signal : {SIGINT, SIGTERM, SIGHUP}) std::signal(signal, [](int) { stop_requested = 1; });
   }
 
@@ -39,7 +38,7 @@ class Supervisor {
     board_.enter(Stage::ended);
     if (const auto problem = host_.join()) throw std::runtime_error{*problem};
     print_totals(board_);
-    return print_verdict(board_, calm_) ? EXIT_SUCCESS : EXIT_FAILURE;
+    return print_verdict(board_, expected_) ? EXIT_SUCCESS : EXIT_FAILURE;
   }
 
  private:
@@ -124,7 +123,7 @@ class Supervisor {
   Board& board_;
   NodeHost& host_;
   const Incidents incidents_;
-  const bool calm_;
+  const Expected expected_;
 };
 
 }  // namespace cache_cluster

@@ -131,15 +131,29 @@ inline void print_totals(const Board& board) {
               resyncs == 0 ? "" : (" (" + totals.resyncs_by_cause() + ')').c_str());
 }
 
-/// Whether the audit found enough to say something, and nothing stale; and a `calm` run had no resync.
-[[nodiscard]] inline bool print_verdict(const Board& board, bool calm) {
+/// What a run must show besides caches without a stale entry.
+struct Expected {
+  bool no_resync = false;  ///< nothing goes wrong in it
+  bool repairs = false;    ///< frames are lost in it
+  bool quorums = false;    ///< some of its writes wait for one
+};
+
+/// Whether the audit found enough to say something, and nothing stale, and all that was expected was seen.
+[[nodiscard]] inline bool print_verdict(const Board& board, const Expected& expected) {
   const auto entries = board.sum(&NodeRecord::entries);
   const auto stale = board.sum(&NodeRecord::stale);
-  const bool needless = calm && Totals{board}.all_resyncs() != 0;
   std::printf("stale entries: %s of %s\n", grouped(stale).c_str(), grouped(entries).c_str());
-  if (entries == 0) std::fprintf(stderr, "cache_cluster: the caches were empty, so the audit says nothing\n");
-  if (needless) std::fprintf(stderr, "cache_cluster: nothing went wrong, and yet there was a resync\n");
-  return entries != 0 && stale == 0 && !needless;
+  bool well = stale == 0;
+  const auto expect = [&well](bool true_that, const char* sentence) {
+    if (!true_that) std::fprintf(stderr, "cache_cluster: %s\n", sentence);
+    well = well && true_that;
+  };
+  const Totals totals{board};
+  expect(entries != 0, "the caches were empty, so the audit says nothing");
+  expect(!expected.no_resync || totals.all_resyncs() == 0, "nothing went wrong, and yet there was a resync");
+  expect(!expected.repairs || totals.repaired != 0, "frames were lost, and yet none was repaired");
+  expect(!expected.quorums || totals.quorums_satisfied != 0, "no quorum was satisfied");
+  return well;
 }
 
 }  // namespace cache_cluster
