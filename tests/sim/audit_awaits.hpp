@@ -1,4 +1,4 @@
-// Promise 3: whether an await that succeeded had its replicas, and one that failed early could not have had them.
+// Promise 3: whether an await that succeeded had its replicas, and one that failed could not have had them.
 #pragma once
 
 #include <algorithm>
@@ -25,6 +25,11 @@ class AwaitAudit : public ResyncAudit {
       if (await.node == node && await.ticket == ticket) await.events.push_back(event);
     }
   }
+  /// With none open there is no table that could be full.
+  void await_refused(NodeNumber node) {
+    if (std::ranges::find(awaits_, node, &records::Await::node) != awaits_.end()) return;
+    fail("promise 3: node " + std::to_string(node) + " refuses an await, and has none open");
+  }
   void await_ended(NodeNumber node, std::uint64_t ticket, std::error_code error,
                    const std::vector<syncbus::NodeId>& replicas, TimePoint now) {
     const auto await = std::ranges::find_if(
@@ -34,8 +39,10 @@ class AwaitAudit : public ResyncAudit {
       check_success(*await, replicas, now);
     } else if (error == syncbus::Errc::quorum_not_satisfied && now < await->deadline) {
       check_early_failure(*await, now);
-    } else if (now < await->deadline) {
-      fail("an await ended with " + error.message());
+    } else if (error == syncbus::Errc::quorum_not_satisfied) {
+      check_late_failure(*await);
+    } else {
+      fail("promise 3: an await ended with " + error.message());
     }
     awaits_.erase(await);
   }
@@ -44,16 +51,10 @@ class AwaitAudit : public ResyncAudit {
   std::vector<records::Await> awaits_;
 
  private:
-  [[nodiscard]] bool heard(const records::Await& await, SubscriberNumber subscriber, std::size_t event) const noexcept {
-    return std::ranges::any_of(await.heard, [&](const records::Await::Heard& entry) {
-      return entry.subscriber == subscriber && entry.event == event;
-    });
-  }
-
   enum class Word : std::uint8_t { applied, nothing_matches, missing };
 
-  /// What a node can say of an await, by what its handlers did.
-  [[nodiscard]] Word word_of(const records::Await& await, NodeNumber node) const noexcept {
+  /// What a node can say of an await at a time, by what its handlers had done.
+  [[nodiscard]] Word word_of(const records::Await& await, NodeNumber node, TimePoint by) const noexcept {
     bool any = false;
     for (SubscriberNumber number = 0; number != subscribers_.size(); ++number) {
       const records::Subscriber& subscriber = subscribers_[number];
@@ -61,7 +62,9 @@ class AwaitAudit : public ResyncAudit {
       for (std::size_t i = 0; i != await.events.size(); ++i) {
         const records::Event& event = events_[await.events[i]];
         if (!subscriber.matches(event.key)) continue;
-        const bool has = heard(await, number, i);
+        const bool has = std::ranges::any_of(await.heard, [&](const records::Await::Heard& entry) {
+          return entry.subscriber == number && entry.event == i && entry.returned <= by;
+        });
         any = any || has;
         if (!has && subscriber.alive && subscriber.step < event.step) return Word::missing;
       }
@@ -76,7 +79,7 @@ class AwaitAudit : public ResyncAudit {
       const auto number = static_cast<NodeNumber>(node - nodes_.begin());
       const bool twice = std::find(replicas.begin(), replicas.begin() + static_cast<std::ptrdiff_t>(i), replicas[i]) !=
                          replicas.begin() + static_cast<std::ptrdiff_t>(i);
-      if (twice || node == nodes_.end() || word_of(await, number) != Word::applied) {
+      if (twice || node == nodes_.end() || word_of(await, number, now) != Word::applied) {
         return fail("promise 3: replica " + number_of(replicas[i]) + " of an await of node " +
                     std::to_string(await.node) +
                     (twice ? " is counted twice" : " has not heard all"));
@@ -98,28 +101,30 @@ class AwaitAudit : public ResyncAudit {
       const bool known = node == await.node ? await.heard_here
                                             : got.met < await.opened && !got.goodbye && !nodes_[node].publish_only &&
                                                   now - got.heard < rules_.peer_timeout;
-      if (known && nodes_[node].alive && word_of(await, node) == Word::missing) {
+      if (known && nodes_[node].alive && word_of(await, node, now) == Word::missing) {
         fail("promise 3: an await of node " + std::to_string(await.node) + " for everyone has not heard of node " +
              std::to_string(node));
       }
     }
   }
 
-  /// Whether nothing keeps a node from being a replica: known before, reachable both ways all the time, matching.
-  [[nodiscard]] bool could_be_replica(const records::Await& await, NodeNumber number) const noexcept {
+  /// Whether nothing has befallen a node or the publisher that keeps its answer from coming.
+  [[nodiscard]] bool could_answer(const records::Await& await, NodeNumber number) const noexcept {
     const records::Node& node = nodes_[number];
     const records::Node& publisher = nodes_[await.node];
     if (!node.alive || node.publish_only) return false;
     if (node.stalled_until >= await.opened || publisher.stalled_until >= await.opened) return false;
-    if (number == await.node && !await.heard_here) return false;
-    if (number != await.node) {
-      const records::Pair& there = pair(await.node, number);
-      const records::Pair& back = pair(number, await.node);
-      const bool whole = there.lost < await.opened && back.lost < await.opened;
-      const bool connected =
-          node.connected && publisher.connected && node.cut < await.opened && publisher.cut < await.opened;
-      if (!whole || !connected || back.met >= await.opened || back.goodbye) return false;
-    }
+    if (number == await.node) return await.heard_here;
+    const records::Pair& there = pair(await.node, number);
+    const records::Pair& back = pair(number, await.node);
+    const bool whole = there.lost < await.opened && back.lost < await.opened;
+    const bool connected =
+        node.connected && publisher.connected && node.cut < await.opened && publisher.cut < await.opened;
+    return whole && connected && back.met < await.opened && !back.goodbye;
+  }
+
+  /// Whether its subscribers allow it to be a replica: one matches, and no one that does throws.
+  [[nodiscard]] bool could_apply(const records::Await& await, NodeNumber number) const noexcept {
     bool matches = false;
     for (const records::Subscriber& subscriber : subscribers_) {
       if (subscriber.node != number) continue;
@@ -132,23 +137,66 @@ class AwaitAudit : public ResyncAudit {
     return matches;
   }
 
-  void check_early_failure(const records::Await& await, TimePoint now) {
+  /// Whether its answer to each event was given by a time: that nothing matches is said in no order that is known here.
+  [[nodiscard]] bool has_answered(const records::Await& await, NodeNumber node, TimePoint by) const noexcept {
+    if (word_of(await, node, by) != Word::applied) return false;
+    if (node == await.node) return true;
+    for (std::size_t i = 0; i != await.events.size(); ++i) {
+      if (std::ranges::none_of(await.heard, [&](const records::Await::Heard& entry) {
+            return subscribers_[entry.subscriber].node == node && entry.event == i && entry.returned <= by;
+          })) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  /// How many nodes, or zones if those count, could have been counted for an await.
+  template <class Can>
+  [[nodiscard]] std::size_t count_if(const records::Await& await, const Can& can) const {
     std::vector<int> zones;
     std::size_t count = 0;
     for (NodeNumber node = 0; node != nodes_.size(); ++node) {
-      if (!could_be_replica(await, node)) continue;
+      if (!could_answer(await, node) || !could_apply(await, node) || !can(node)) continue;
       ++count;
       if (nodes_[node].zone != 0 && std::ranges::find(zones, nodes_[node].zone) == zones.end()) {
         zones.push_back(nodes_[node].zone);
       }
     }
-    const auto wanted = static_cast<std::size_t>(await.quorum.count());
-    const bool enough = await.quorum.unit() == syncbus::Quorum::Unit::nodes   ? count >= wanted
-                        : await.quorum.unit() == syncbus::Quorum::Unit::zones ? zones.size() >= wanted
-                                                                              : nobody_throws();
-    if (!enough) return;
+    return await.quorum.unit() == syncbus::Quorum::Unit::zones ? zones.size() : count;
+  }
+
+  void check_early_failure(const records::Await& await, TimePoint now) {
+    const std::size_t count = count_if(await, [](NodeNumber) { return true; });
+    const bool everyone = await.quorum.unit() == syncbus::Quorum::Unit::everyone;
+    if (everyone ? !nobody_throws() : count < static_cast<std::size_t>(await.quorum.count())) return;
     fail("promise 3: an await of node " + std::to_string(await.node) + " failed " + microseconds(await.deadline - now) +
-         " before its deadline, and " + std::to_string(count) + " nodes could have heard it");
+         " before its deadline, and " + std::to_string(count) + " could have heard it");
+  }
+
+  /// An await has missed its deadline, which is a fault if nothing hindered it: it had much time, or enough nodes heard
+  /// it early enough for their answers to have come.
+  void check_late_failure(const records::Await& await) {
+    const bool long_enough = await.deadline - await.opened >= rules_.await_time;
+    const TimePoint by = await.deadline - rules_.answer_time;
+    const auto answers = [&](NodeNumber node) { return long_enough || has_answered(await, node, by); };
+    const bool everyone = await.quorum.unit() == syncbus::Quorum::Unit::everyone;
+    if (everyone ? !everyone_if(await, answers)
+                 : count_if(await, answers) < static_cast<std::size_t>(await.quorum.count())) {
+      return;
+    }
+    fail("promise 3: an await of node " + std::to_string(await.node) + " was not satisfied within " +
+         microseconds(await.deadline - await.opened) + ", though nothing hindered it");
+  }
+
+  /// Whether everyone could have been counted whom the publisher may wait for, those that have ended among them.
+  template <class Can>
+  [[nodiscard]] bool everyone_if(const records::Await& await, const Can& can) const {
+    for (NodeNumber node = 0; node != nodes_.size(); ++node) {
+      if (node == await.node || nodes_[node].publish_only || pair(node, await.node).goodbye) continue;
+      if (!could_answer(await, node) || !can(node)) return false;
+    }
+    return nobody_throws();
   }
 
   [[nodiscard]] bool nobody_throws() const noexcept {

@@ -28,9 +28,11 @@ class Books {
     bool one_order = true;       ///< all receivers get broadcasts in one order
     bool ample_history = false;
     bool some_end = false;       ///< nodes crash or leave
-    Duration heartbeat{};
     Duration peer_timeout{};
     Duration repair_timeout{};
+    Duration answer_time{};      ///< within it an answer is with whoever asked, if nothing is lost
+    Duration await_time{};       ///< within it an await is satisfied that nothing hinders
+    Duration least_staleness{};  ///< nobody says more when nothing happens any more
     std::size_t history_bytes = 0;
     std::size_t queue_bytes = 0;
     std::size_t pending_bytes = 0;

@@ -4,12 +4,13 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <vector>
 
 #include <syncbus/event.hpp>
 #include <syncbus/options.hpp>
 #include <syncbus/quorum.hpp>
+
+#include "sim/label.hpp"
 
 namespace sim {
 
@@ -22,28 +23,13 @@ using Key = int;
 inline constexpr Key every_key = -1;
 inline constexpr std::size_t max_nodes = 20;
 
-/// What a frame says, as far as an auditor has to know.
-struct Label {
-  enum class Kind : std::uint8_t { events, heartbeat, goodbye, acknowledgement, question, repair };
-
-  Kind kind = Kind::events;
-  bool whole = false;          ///< a valid frame
-  bool directed = false;
-  std::uint64_t sequence = 0;  ///< of events and repairs
-  std::size_t bytes = 0;
-
-  [[nodiscard]] bool carries_events() const noexcept { return kind == Kind::events || kind == Kind::repair; }
-
-  /// Whether it tells a stranger how far its sender is.
-  [[nodiscard]] bool introduces() const noexcept {
-    return carries_events() || kind == Kind::heartbeat || kind == Kind::goodbye;
-  }
-};
-
 namespace records {
 
 inline constexpr TimePoint never = (TimePoint::max)();
 inline constexpr TimePoint before_time = (TimePoint::min)();
+
+/// What may explain a resync and has not yet, by cause.
+using Incidents = std::array<std::uint32_t, syncbus::resync_cause_count>;
 
 struct Node {
   syncbus::NodeId id{};
@@ -51,7 +37,6 @@ struct Node {
   bool publish_only = false;
   bool alive = true;
   bool connected = false;
-  bool waited = false;  ///< events of its own had to wait, and could join
   bool goodbye = false;
   TimePoint ended = never;
   TimePoint cut = before_time;  ///< when it was interrupted last
@@ -62,24 +47,27 @@ struct Node {
   TimePoint busy_since = before_time;  ///< its dispatcher had nothing to do, last
   TimePoint stalled_until = before_time;
   std::uint64_t handed_over = 0;
-  std::size_t handed_over_bytes = 0;
-  std::size_t clearings = 0;  ///< publish_all
+  std::uint64_t confirmed = 0;
+  EventNumber saved = 0;      ///< its events before this one are with the broker, or in a frame that was lost
+  std::size_t unsaved = 0;    ///< how many are not
+  std::size_t clearings = 0;  ///< publish_all, not handed over yet
+  Incidents incidents{};
 };
 
 /// What one node got of another.
 struct Pair {
   TimePoint met = never;              ///< by a broadcast or a repair
-  bool met_at_all = false;            ///< by whatever
-  std::uint64_t behind_when_met = 0;  ///< sequences that it had handed over
-  bool subscribed_when_met = false;
+  bool past_missed = false;           ///< what it had sent before was too much to be asked for
+  std::uint64_t known = 0;            ///< the last sequence that it has told of
   TimePoint heard = before_time;
   TimePoint told = before_time;  ///< it said how far it was, last
   TimePoint back = before_time;  ///< it was heard again after a silence, last
   TimePoint lost = before_time;  ///< a copy was, last
   TimePoint lost_before = before_time;  ///< and the last but one
   bool goodbye = false;
-  std::size_t clearings_heard = 0;
-  std::vector<TimePoint> got;    ///< by sequence: when it came first
+  bool silence_noted = false;    ///< this one, as an incident
+  Incidents incidents{};
+  std::vector<TimePoint> got;    ///< by sequence: when it came first; before all time, if it is not missed
 };
 
 struct Event {
@@ -88,7 +76,6 @@ struct Event {
   std::uint64_t version = 0;
   std::uint64_t step = 0;
   TimePoint accepted{};
-  bool flushed = true;  ///< of an ended publisher: whether a flush behind it had succeeded
 };
 
 struct Subscriber {
@@ -126,6 +113,7 @@ struct Await {
   struct Heard {
     SubscriberNumber subscriber = 0;
     std::size_t event = 0;  ///< which of the await's
+    TimePoint returned{};
   };
 
   NodeNumber node = 0;

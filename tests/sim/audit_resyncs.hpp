@@ -2,50 +2,57 @@
 #pragma once
 
 #include <algorithm>
-#include <iterator>
 #include <string>
 
 #include <syncbus/event.hpp>
 
-#include "sim/audit_books.hpp"
+#include "sim/audit_copies.hpp"
 
 namespace sim {
 
-class ResyncAudit : public Books {
+/// Each resync consumes an incident of its cause, of its peer if it names one. Where more cannot be known from outside
+/// that bounds their number: resyncs that wait join, to one without a peer if theirs differ, and it consumes an incident
+/// of any; missing frames are given up together, and one of perhaps many is consumed. Such a resync also has to come
+/// while some are missing for a reason.
+class ResyncAudit : public CopyAudit {
  public:
   void resync_heard(NodeNumber at, const syncbus::Resync& resync, TimePoint now) {
-    bool explained = resync.cause == syncbus::ResyncCause::overflow && queue_was_full(nodes_[at]);
-    for (NodeNumber peer = 0; peer != nodes_.size() && !explained; ++peer) {
+    bool explained = false;
+    for (NodeNumber peer = 0; peer != nodes_.size(); ++peer) {
       if (peer == at || (resync.peer != syncbus::NodeId{} && resync.peer != nodes_[peer].id)) continue;
-      explained = explains(at, peer, resync.cause, now);
+      if (resync.cause == syncbus::ResyncCause::peer_lost) note_silence(pair(peer, at), at, now);
+      explained = explained || explains(at, peer, resync.cause, now);
+      if (resync.peer != syncbus::NodeId{}) explained = consume(pair(peer, at), resync.cause) && explained;
     }
-    if (explained) return;
+    if (consume(nodes_[at], resync.cause) && explained) return;
     fail("promise 4: node " + std::to_string(at) + " raised a resync that nothing explains: " +
          std::string{to_string(resync.cause)} + ", peer " + number_of(resync.peer));
   }
 
  private:
-  [[nodiscard]] bool queue_was_full(const records::Node& node) const noexcept {
-    return 2 * node.peak_backlog >= rules_.queue_bytes;  // a ring whose frames lie in one piece may be full at half
+  template <class Record>
+  [[nodiscard]] static bool consume(Record& record, syncbus::ResyncCause cause) noexcept {
+    if (incidents(record, cause) == 0) return false;
+    --incidents(record, cause);
+    return true;
   }
 
-  /// Whether what happened between two nodes can be the reason of a resync.
-  [[nodiscard]] bool explains(NodeNumber at, NodeNumber peer, syncbus::ResyncCause cause, TimePoint now) {
+  /// Whether what happened between two nodes can be the reason of a resync, beside the incidents that are counted.
+  [[nodiscard]] bool explains(NodeNumber at, NodeNumber peer, syncbus::ResyncCause cause, TimePoint now) const {
     using enum syncbus::ResyncCause;
     const records::Node& node = nodes_[at];
     const records::Node& other = nodes_[peer];
-    records::Pair& got = pair(peer, at);
+    const records::Pair& got = pair(peer, at);
     switch (cause) {
-      case overflow: return other.waited;
-      case requested: return other.clearings != 0;
+      case overflow:
+      case joined:
+      case requested: return true;
       case unrepairable:
-        return (other.publish_only || (may_lose() && repair_failed(at, peer))) &&
-               misses(got, other, node.busy_since);
+        return (other.publish_only || (may_lose() && repair_failed(at, peer))) && missed_since(got, node.busy_since);
       case interrupted:
         return (other.publish_only || may_lose()) && node.cuts != 0 &&
-               misses(got, other, (std::min)(node.cut, node.busy_since));
-      case joined: return got.behind_when_met != 0 && got.subscribed_when_met && may_join(node, got);
-      case peer_lost: return !rules_.nothing_fails && !got.goodbye && fell_silent(node, other, got, now);
+               missed_since(got, (std::min)(node.cut, node.busy_since));
+      case peer_lost: return !rules_.nothing_fails && !got.goodbye && fell_silent(node, got, now);
       case incompatible: return false;
     }
     return false;
@@ -64,24 +71,11 @@ class ResyncAudit : public Books {
     return !rules_.lossless && (pair(peer, at).lost_before >= since || pair(at, peer).lost >= since);
   }
 
-  /// Whether a frame of another had not come when the dispatcher had nothing to do last.
-  [[nodiscard]] static bool misses(const records::Pair& got, const records::Node& other, TimePoint since) noexcept {
-    if (got.got.size() <= other.handed_over) return other.handed_over != 0;
-    return std::any_of(std::next(got.got.begin()), got.got.end(), [since](TimePoint came) { return came >= since; });
-  }
-
-  [[nodiscard]] bool may_join(const records::Node& node, const records::Pair& got) const noexcept {
-    if (rules_.nothing_fails || (rules_.lossless && node.cuts == 0)) return false;
-    return !rules_.ample_history || got.behind_when_met > 64;
-  }
-
   /// Whether it was silent for long enough, and silence could hide a loss.
-  [[nodiscard]] bool fell_silent(const records::Node& node, const records::Node& other, const records::Pair& got,
-                                 TimePoint now) const noexcept {
-    if (got.heard == records::before_time) return false;
+  [[nodiscard]] bool fell_silent(const records::Node& node, const records::Pair& got, TimePoint now) const noexcept {
     if (got.back >= node.busy_since) return true;
-    if (now - got.heard < rules_.peer_timeout) return false;
-    return !rules_.lossless || node.cut >= got.told || misses(got, other, node.busy_since);
+    if (got.heard == records::before_time || now - got.heard < rules_.peer_timeout) return false;
+    return !rules_.lossless || node.cut >= got.told || missed_since(got, node.busy_since);
   }
 };
 

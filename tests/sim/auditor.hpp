@@ -56,7 +56,6 @@ class Auditor final : public AwaitAudit {
     ++nodes_[node].cuts;
   }
 
-  /// Before this, not_flushed() for those of its events that a flush had not saved.
   void node_ended(NodeNumber number, bool goodbye, TimePoint now) {
     records::Node& node = nodes_[number];
     node.alive = false;
@@ -65,10 +64,9 @@ class Auditor final : public AwaitAudit {
     std::erase_if(awaits_, [&](const records::Await& await) { return await.node == number; });
     for (records::Subscriber& subscriber : subscribers_) {
       if (subscriber.node == number) subscriber.alive = false;
-      std::erase_if(subscriber.owed, [&](EventNumber event) { return !events_[event].flushed; });
+      std::erase_if(subscriber.owed, [&](EventNumber event) { return !must_hear(subscriber.node, event); });
     }
   }
-  void not_flushed(EventNumber event) { events_[event].flushed = false; }
 
   // --- subscribers
 
@@ -84,12 +82,11 @@ class Auditor final : public AwaitAudit {
 
   // --- events
 
-  /// `waited`: there was no room or no connection, so that it may have joined others.
-  EventNumber accepted(NodeNumber publisher, Key key, std::uint64_t version, bool waited, TimePoint now) {
+  EventNumber accepted(NodeNumber publisher, Key key, std::uint64_t version, TimePoint now) {
     const EventNumber number = events_.size();
     events_.push_back({.publisher = publisher, .key = key, .version = version, .step = ++step_, .accepted = now});
     records::Node& node = nodes_[publisher];
-    node.waited = node.waited || waited;
+    ++node.unsaved;
     node.clearings += key == every_key ? 1U : 0U;
     for (records::Subscriber& subscriber : subscribers_) {
       if (subscriber.alive && subscriber.node != publisher && subscriber.matches(key)) {
@@ -123,60 +120,15 @@ class Auditor final : public AwaitAudit {
     return {.subscriber = subscriber, .resync = true, .step = ++step_};
   }
 
-  void returned(const records::Call& call) {
+  void returned(const records::Call& call, TimePoint now) {
     records::Subscriber& at = subscribers_[call.subscriber];
     std::erase_if(at.owed, [&](EventNumber event) { return call.covers(events_[event]); });
     if (call.resync || call.threw) return;
     for (records::Await& await : awaits_) {
       for (std::size_t i = 0; i != await.events.size(); ++i) {
-        if (call.covers(events_[await.events[i]])) await.heard.push_back({call.subscriber, i});
+        if (call.covers(events_[await.events[i]])) await.heard.push_back({call.subscriber, i, now});
       }
     }
-  }
-
-  // --- copies of frames
-
-  void handed_over(NodeNumber from, const Label& label) {
-    if (label.kind != Label::Kind::events) return;
-    records::Node& node = nodes_[from];
-    node.handed_over = (std::max)(node.handed_over, label.sequence);
-    node.handed_over_bytes += label.bytes;
-  }
-
-  void copy_lost(NodeNumber from, NodeNumber to, TimePoint now) {
-    records::Pair& got = pair(from, to);
-    got.lost_before = std::exchange(got.lost, now);
-  }
-
-  /// A whole one, before the receiver learns of it.
-  void copy_came(NodeNumber from, NodeNumber to, const Label& label, TimePoint now) {
-    records::Pair& got = pair(from, to);
-    if (got.heard != records::before_time && now - got.heard >= rules_.peer_timeout) got.back = now;
-    got.heard = now;
-    if (label.introduces() && label.kind != Label::Kind::repair) got.told = now;
-    got.goodbye = got.goodbye || label.kind == Label::Kind::goodbye;
-    if (label.introduces()) {
-      if (!std::exchange(got.met_at_all, true)) {
-        got.behind_when_met = nodes_[from].handed_over;
-        got.subscribed_when_met = nodes_[to].first_subscribed <= now;
-      }
-      if (!label.directed || label.kind == Label::Kind::repair) got.met = (std::min)(got.met, now);
-    }
-    if (!label.carries_events()) return;
-    if (got.got.size() <= label.sequence) got.got.resize(label.sequence + 1, records::never);
-    TimePoint& first = got.got[label.sequence];
-    const bool fresh = first == records::never;
-    first = (std::min)(first, now);
-    if (fresh || label.kind == Label::Kind::repair) queued(nodes_[to], label.bytes);
-  }
-
-  void dispatched(NodeNumber node, std::size_t bytes) {
-    nodes_[node].backlog -= (std::min)(nodes_[node].backlog, bytes);
-  }
-  /// The dispatcher of a node has found nothing to do.
-  void idle(NodeNumber node, TimePoint now) {
-    nodes_[node].backlog = nodes_[node].peak_backlog = 0;
-    nodes_[node].busy_since = now;
   }
 
   // --- now and then: promises 2 and 5
@@ -199,7 +151,7 @@ class Auditor final : public AwaitAudit {
   [[nodiscard]] bool settled() const noexcept {
     return awaits_.empty() && std::ranges::all_of(subscribers_, [this](const records::Subscriber& subscriber) {
       return !subscriber.alive || std::ranges::none_of(subscriber.owed, [&](EventNumber event) {
-        return must_hear(subscriber.node, events_[event]);
+        return must_hear(subscriber.node, event);
       });
     });
   }
@@ -209,12 +161,26 @@ class Auditor final : public AwaitAudit {
       const records::Subscriber& subscriber = subscribers_[number];
       if (!subscriber.alive) continue;
       for (const EventNumber event : subscriber.owed) {
-        if (must_hear(subscriber.node, events_[event])) {
+        if (must_hear(subscriber.node, event)) {
           fail("promise 1: subscriber " + name(number) + " never heard " + text_of(events_[event]));
         }
       }
     }
     if (!awaits_.empty()) fail("an await of node " + std::to_string(awaits_.front().node) + " never ended");
+  }
+
+  /// What one that lives says about its peers once nothing befalls them any more; empty: as it should be.
+  [[nodiscard]] std::string unconverged(NodeNumber at, const std::vector<syncbus::Peer>& peers,
+                                        Duration staleness) const {
+    const std::string who = "node " + std::to_string(at);
+    for (NodeNumber other = 0; other != nodes_.size(); ++other) {
+      if (other == at || !nodes_[other].alive) continue;
+      const auto peer = std::ranges::find(peers, nodes_[other].id, &syncbus::Peer::id);
+      if (peer == peers.end()) return who + " does not know node " + std::to_string(other);
+      if (peer->lag != 0) return who + " misses frames of node " + std::to_string(other);
+      if (peer->silent_for >= rules_.peer_timeout) return who + " does not hear node " + std::to_string(other);
+    }
+    return staleness <= rules_.least_staleness ? "" : who + " remains " + microseconds(staleness) + " behind";
   }
 
  private:
@@ -225,18 +191,14 @@ class Auditor final : public AwaitAudit {
     pair.got = std::move(got);
   }
 
-  static void queued(records::Node& node, std::size_t bytes) {
-    node.backlog += bytes + 64;
-    node.peak_backlog = (std::max)(node.peak_backlog, node.backlog);
-  }
-
-  /// Of a publisher that lives: always. One that ended must have been known, its event saved by a flush, and it must
+  /// Of a publisher that lives: always. One that ended must have been known, its event saved as by a flush, and it must
   /// have been heard since or not long before: whoever had given it up before has heard its resync before.
-  [[nodiscard]] bool must_hear(NodeNumber at, const records::Event& event) const noexcept {
+  [[nodiscard]] bool must_hear(NodeNumber at, EventNumber number) const noexcept {
+    const records::Event& event = events_[number];
     const records::Node& publisher = nodes_[event.publisher];
     const records::Pair& got = pair(event.publisher, at);
     if (publisher.alive) return true;
-    return event.flushed && got.met < event.accepted && got.heard >= event.accepted - rules_.peer_timeout;
+    return number < publisher.saved && got.met < event.accepted && got.heard >= event.accepted - rules_.peer_timeout;
   }
 
   // --- promise 2

@@ -130,7 +130,7 @@ class Handlers : public Link {
 
   void finish_item(Node& node) {
     node.busy = false;
-    for (const records::Call& call : node.calls) auditor_.returned(call);
+    for (const records::Call& call : node.calls) auditor_.returned(call, now_);
     if (node.item.kind == syncbus::core::ReceiveQueue::Item::Kind::frame) {
       auditor_.dispatched(node.number, node.item.frame.size() + 64);
     }

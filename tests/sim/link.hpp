@@ -14,9 +14,10 @@
 
 namespace sim {
 
-/// Whatever a node sends goes to the broker in order, and from there a copy of it to each node. Its own copy always
-/// comes. What is unreachable, lost, doubled, late or damaged is decided for each copy, until the link has healed. A
-/// broken session loses what is on the way to the node, and the rest of what is on the way from it.
+/// Whatever a node sends goes to the broker in order, and from there a copy of it to each node. What is unreachable,
+/// lost, doubled, late or damaged is decided for each copy, until the link has healed; a node's own copy always
+/// comes. A broken session loses what is on the way to the node, and the rest of what is on the way from
+/// it.
 class Link : public Stage {
  protected:
   // --- sessions
@@ -96,9 +97,8 @@ class Link : public Stage {
     Flight::Frame& frame = flight_[number];
     if (!to.alive || to.publish_only) return;
     if (frame.destination != syncbus::NodeId{} && frame.destination != to.id) return;
-    const bool echo = frame.from == to.number;
-    const bool bad = !echo && !healed_;
-    if (!to.connected || (bad && (unreachable_[frame.from][to.number] || random_.chance(plan_.drop)))) {
+    const bool bad = frame.from != to.number && !healed_;
+    if (!to.connected || unreachable_[frame.from][to.number] || (bad && random_.chance(plan_.drop))) {
       return lose(frame, to);
     }
     const std::size_t copies = bad && random_.chance(plan_.duplicate) ? 2 : 1;
@@ -134,14 +134,20 @@ class Link : public Stage {
         lose(frame, to);
         receive_damaged(to, frame.bytes);
       } else {
-        tell_frame("gets", to.number, frame.label, {});
-        if (frame.from != to.number) auditor_.copy_came(frame.from, to.number, frame.label, now_);
-        to.protocol.on_frame(frame.bytes, to.listeners != 0, now_);
-        settle(to);
+        receive(to, frame);
       }
     }
     flight_.release(number);
   }
+
+  void receive(Node& to, const Flight::Frame& frame) {
+    tell_frame("gets", to.number, frame.label, {});
+    if (frame.from != to.number) auditor_.copy_came(frame.from, to.number, frame.label, now_);
+    give(to, frame.bytes);
+    settle(to);
+  }
+
+  void give(Node& to, syncbus::Bytes bytes) { to.protocol.on_frame(bytes, to.listeners != 0, now_); }
 
   void receive_damaged(Node& to, const std::vector<std::byte>& bytes) {
     damaged_ = bytes;
@@ -151,12 +157,13 @@ class Link : public Stage {
     }
     if (random_.chance(0.2)) damaged_.resize(random_.below(damaged_.size()));
     if (damaged_ == bytes) return;
-    to.protocol.on_frame(damaged_, to.listeners != 0, now_);
+    give(to, damaged_);
     settle(to);
   }
 
   void confirm(Node& node, const Moment& moment) {
     if (moment.stamp != node.epoch) return;
+    auditor_.confirmed(node.number, moment.what);
     node.protocol.on_confirmed(moment.what);
     settle(node);
   }

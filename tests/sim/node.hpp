@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -32,11 +31,6 @@ struct Node {
     [[nodiscard]] bool matches(Key of) const noexcept { return alive && (key == every_key || key == of); }
   };
 
-  struct Published {
-    EventNumber event = 0;
-    std::optional<std::uint64_t> flush_point;
-  };
-
   Node(NodeNumber which, const syncbus::core::ProtocolOptions& options)
       : number{which}, id{options.self}, publish_only{options.publish_only}, protocol{options} {}
 
@@ -54,7 +48,7 @@ struct Node {
   std::uint32_t epoch = 0;     ///< another one with every session, and without one
   std::uint64_t sessions = 0;
   Duration delay{};
-  TimePoint reaches_until{};     ///< what it sent in an earlier session reaches the broker until then
+  TimePoint reaches_until{};   ///< what it sent in an earlier session reaches the broker until then
   TimePoint sent_until{};      ///< what it sends now comes behind this at the broker
   TimePoint heard_until[2]{};  ///< what the broker sends now comes behind this: by broadcast, directly
   TimePoint confirmed_until{};
@@ -75,7 +69,6 @@ struct Node {
   std::deque<Wish> waiting;  ///< for room
   bool room = false;
   bool patience_planned = false;
-  std::vector<Published> published;
 };
 
 }  // namespace sim

@@ -63,6 +63,8 @@ struct Plan {
   Duration peer_timeout{};
   Duration repair_timeout{};
 
+  [[nodiscard]] bool loses() const noexcept { return family == Family::lossy; }
+  [[nodiscard]] bool breaks() const noexcept { return family == Family::interrupted; }
   [[nodiscard]] bool lossless() const noexcept { return family == Family::calm || family == Family::interrupted; }
   [[nodiscard]] bool ample_history() const noexcept { return history_bytes >= ample; }
   [[nodiscard]] bool may(Happening what) const noexcept { return weights[static_cast<std::size_t>(what)] != 0; }
@@ -91,14 +93,15 @@ inline void set_life(Plan& plan, Random& random) noexcept {
 inline void set_faults(Plan& plan, Random& random) noexcept {
   constexpr double rates[] = {0, 0, 0.01, 0.05, 0.2, 0.4};
   set(plan, Happening::crash, random.chance(0.3) ? 1 : 0);
-  if (plan.family == Family::lossy) {
+  if (plan.loses()) {
     plan.drop = random.pick(rates);
     plan.duplicate = random.pick(rates) / 2;
     plan.damage = random.pick(rates) / 4;
     plan.reorder = random.chance(0.4) ? random.pick(rates) : 0;
     plan.reorder_by = random.between(std::chrono::milliseconds{1}, std::chrono::milliseconds{40});
     set(plan, Happening::partition, random.chance(0.5) ? 3 : 0);
-  } else {
+  }
+  if (plan.breaks()) {
     set(plan, Happening::break_session, random.chance(0.8) ? 3 : 0);
     set(plan, Happening::restart_broker, random.chance(0.3) ? 1 : 0);
     set(plan, Happening::stall_link, random.chance(0.3) ? 1 : 0);
@@ -110,7 +113,7 @@ inline void set_sizes(Plan& plan, Random& random) noexcept {
   constexpr std::size_t queues[] = {1'024, 2'048, 4'096, 65'536, 65'536};
   constexpr std::size_t pendings[] = {512, 1'024, 2'048, 16'384, 16'384};
   constexpr std::size_t limits[] = {512, 1'024, 4'096};
-  const bool faulty = plan.family == Family::lossy || plan.family == Family::interrupted;
+  const bool faulty = plan.loses() || plan.breaks();
   plan.history_bytes = faulty ? random.pick(histories) : Plan::ample;
   plan.queue_bytes = faulty ? random.pick(queues) : 65'536;
   plan.pending_bytes = faulty ? random.pick(pendings) : 16'384;
@@ -145,7 +148,7 @@ inline void set_sizes(Plan& plan, Random& random) noexcept {
   plan.throwing = random.chance(0.2) ? 0.3 : 0;
   plan.publish_only = random.chance(0.1) ? 0.3 : 0;
   plan_parts::set_life(plan, random);
-  if (plan.family == Family::lossy || plan.family == Family::interrupted) plan_parts::set_faults(plan, random);
+  if (plan.loses() || plan.breaks()) plan_parts::set_faults(plan, random);
   if (plan.family == Family::dropping) plan.drop = 0.01 + 0.04 * static_cast<double>(random.below(100)) / 100;
   plan_parts::set_sizes(plan, random);
   return plan;

@@ -50,13 +50,11 @@ class Publishers : public Handlers {
     if (has_versions(wish.key)) event.version = node.version + 1;
     if (node.protocol.submit(event, may_join, awaited) != Submitted::accepted) return false;
     if (has_versions(wish.key)) ++node.version;
-    const auto flush_point = node.protocol.flush_point();
-    const EventNumber number = auditor_.accepted(node.number, wish.key, event.version, !flush_point, now_);
-    node.published.push_back({number, flush_point});
+    const EventNumber number = auditor_.accepted(node.number, wish.key, event.version, now_);
     ++tally_.events;
     tell([&](std::ostream& out) {
       out << "node " << node.number << " publishes version " << event.version << " of key " << wish.key
-          << (awaited ? ", awaited" : "") << (flush_point ? "" : ", which waits");
+          << (awaited ? ", awaited" : "");
     });
     const std::uint64_t ticket = awaited ? awaited->ticket : 0;
     if (awaited) auditor_.await_has(node.number, ticket, number);
@@ -67,7 +65,7 @@ class Publishers : public Handlers {
   void hear_own(Node& node, const Wish& wish, std::uint64_t version, std::optional<syncbus::core::Awaited> awaited) {
     own_calls_.clear();
     const auto status = begin_calls(node, wish.type, node.number, wish.key, version, own_calls_);
-    for (const records::Call& call : own_calls_) auditor_.returned(call);
+    for (const records::Call& call : own_calls_) auditor_.returned(call, now_);
     if (awaited) node.protocol.heard_here(awaited->ticket, awaited->event, status);
   }
 
@@ -83,7 +81,7 @@ class Publishers : public Handlers {
     const TimePoint deadline = now_ + random_.between(std::chrono::milliseconds{20}, std::chrono::milliseconds{900});
     const auto ticket = node.protocol.open_await(
         {.quorum = quorum, .events = events, .deadline = deadline, .heard_here = heard_here}, now_);
-    if (!ticket) return;
+    if (!ticket) return auditor_.await_refused(node.number);
     tell([&](std::ostream& out) {
       out << "node " << node.number << " opens await " << *ticket << " of " << events << " events for "
           << (kind == 0 ? "everyone" : kind == 1 ? "zones" : "nodes") << " " << some;
@@ -99,6 +97,7 @@ class Publishers : public Handlers {
       wish.heard_here = heard_here;
       if (!submit(node, wish, true, syncbus::core::Awaited{*ticket, i})) auditor_.fail("an event was refused");
     }
+    node.protocol.submitted(*ticket);
     settle(node);
   }
 

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include <syncbus/core/codec.hpp>
+#include <syncbus/core/wire.hpp>
 
 #include "sim/audit_records.hpp"
 
@@ -97,7 +97,7 @@ class Flight {
     unused_.pop_back();
     Frame& frame = frames_[number];
     frame.bytes.assign(bytes.begin(), bytes.end());
-    frame.label = label_of(bytes);
+    frame.label = LabelReader::read(bytes);
     frame.from = from;
     frame.destination = destination;
     frame.sequence = sequence;
@@ -112,49 +112,6 @@ class Flight {
   }
 
  private:
-  static Label label_of(syncbus::Bytes bytes) {
-    namespace core = syncbus::core;
-    Label label{.bytes = bytes.size()};
-    core::FrameHeader header;
-    if (decode_header(bytes, header) != core::FrameError::ok) return label;
-    label.directed = header.destination != syncbus::NodeId{};
-    switch (header.type) {
-      case core::FrameType::events: {
-        core::EventsView events;
-        label.whole = decode_events(header, events) == core::FrameError::ok;
-        label.sequence = events.sequence();
-        return label;
-      }
-      case core::FrameType::repair: {
-        core::RepairView repair;
-        label.kind = Label::Kind::repair;
-        label.whole = decode_repair(header, repair) == core::FrameError::ok;
-        label.sequence = repair.events.sequence();
-        return label;
-      }
-      case core::FrameType::heartbeat: {
-        core::HeartbeatView heartbeat;
-        label.whole = decode_heartbeat(header, heartbeat) == core::FrameError::ok;
-        label.kind = heartbeat.goodbye ? Label::Kind::goodbye : Label::Kind::heartbeat;
-        label.sequence = heartbeat.last_sequence;
-        return label;
-      }
-      case core::FrameType::acknowledgement: {
-        core::AcknowledgementView answers;
-        label.kind = Label::Kind::acknowledgement;
-        label.whole = decode_acknowledgement(header, answers) == core::FrameError::ok;
-        return label;
-      }
-      case core::FrameType::repair_request: {
-        core::RepairRequestView request;
-        label.kind = Label::Kind::question;
-        label.whole = decode_repair_request(header, request) == core::FrameError::ok;
-        return label;
-      }
-    }
-    return label;
-  }
-
   std::vector<Frame> frames_;
   std::vector<std::size_t> unused_;
 };

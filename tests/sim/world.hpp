@@ -7,7 +7,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <ostream>
 #include <string>
 #include <utility>
@@ -25,23 +24,25 @@ class World final : public Publishers {
  public:
   /// What is wrong, in a sentence; empty: nothing. With a `trace` every moment is told.
   [[nodiscard]] const std::string& run(std::uint64_t seed, std::ostream* trace = nullptr) {
+    plan_ = make_plan(seed);
     set_up(seed, trace);
     const TimePoint end = start + plan_.chaos + grace;
     TimePoint look_at = start + plan_.chaos;
-    std::optional<TimePoint> settled_at;
+    TimePoint settled_since = records::never;
     for (tally_.moments = 0; auditor_.problem().empty() && !timeline_.empty(); ++tally_.moments) {
       if (tally_.moments == most_moments) auditor_.fail("the world does not come to rest");
       const TimePoint next = timeline_.next_at();
       if (next >= look_at) {
         if (!healed_) heal();
         look_at = next + watch;
-        if (!settled_at && auditor_.settled()) settled_at = next;
-        if (next >= end || (settled_at && next >= *settled_at + stays_for_)) break;
+        settled_since = settled() ? (std::min)(settled_since, next) : records::never;
+        if (next >= end || next - stays_for_ >= settled_since) break;
       }
       now_ = (std::max)(now_, next);
       happen(timeline_.take());
     }
     if (auditor_.problem().empty()) auditor_.check_end();
+    if (auditor_.problem().empty()) auditor_.fail(unconverged());
     count();
     return auditor_.problem();
   }
@@ -58,7 +59,6 @@ class World final : public Publishers {
   // --- the beginning and the end
 
   void set_up(std::uint64_t seed, std::ostream* trace) {
-    plan_ = make_plan(seed);
     trace_ = trace;
     random_ = Random{seed ^ 0x5EEDU};
     now_ = start;
@@ -70,6 +70,7 @@ class World final : public Publishers {
     uncut_all();
     tally_ = {};
     const bool calm = plan_.family == Family::calm;
+    const bool prompt = plan_.slow == 0 && !plan_.may(Happening::stall_dispatcher) && plan_.ample_history();
     auditor_.begin({.nothing_fails = calm,
                     .strict_order = calm && !(plan_.may(Happening::await) && plan_.may(Happening::join)),
                     .heard_once = !plan_.may(Happening::await),
@@ -77,9 +78,11 @@ class World final : public Publishers {
                     .one_order = plan_.reorder == 0,
                     .ample_history = plan_.ample_history(),
                     .some_end = plan_.may(Happening::crash) || plan_.may(Happening::leave),
-                    .heartbeat = plan_.heartbeat,
                     .peer_timeout = plan_.peer_timeout,
                     .repair_timeout = plan_.repair_timeout,
+                    .answer_time = std::chrono::milliseconds{150},
+                    .await_time = prompt ? std::chrono::milliseconds{400} : Duration::max(),
+                    .least_staleness = 3 * plan_.heartbeat,
                     .history_bytes = plan_.history_bytes,
                     .queue_bytes = plan_.queue_bytes,
                     .pending_bytes = plan_.pending_bytes});
@@ -103,6 +106,19 @@ class World final : public Publishers {
     for (std::size_t i = 1; i != 6; ++i) {
       plan_at(now_ + i * std::chrono::milliseconds{150}, {.kind = Moment::Kind::sample});
     }
+  }
+
+  [[nodiscard]] bool settled() { return auditor_.settled() && unconverged().empty(); }
+
+  [[nodiscard]] std::string unconverged() {
+    for (const auto& node : nodes_) {
+      if (!node->alive || node->publish_only) continue;
+      const Duration staleness = node->protocol.health(now_).staleness;
+      if (auto problem = auditor_.unconverged(node->number, node->protocol.peers(now_), staleness); !problem.empty()) {
+        return problem;
+      }
+    }
+    return {};
   }
 
   void count() {
@@ -167,19 +183,19 @@ class World final : public Publishers {
     const syncbus::NodeId id{random_.next() | 1U};
     auditor_.node_began(id, zone, publish_only);
     constexpr std::array<const char*, 4> zones{"", "a", "b", "c"};
-    nodes_.push_back(std::make_unique<Node>(
-        number, syncbus::core::ProtocolOptions{.self = id,
-                                               .zone = zones[static_cast<std::size_t>(zone)],
-                                               .publish_only = publish_only,
-                                               .lossless_sessions = plan_.lossless(),
-                                               .heartbeat = plan_.heartbeat,
-                                               .peer_timeout = plan_.peer_timeout,
-                                               .repair_timeout = plan_.repair_timeout,
-                                               .history_bytes = plan_.history_bytes,
-                                               .queue_bytes = plan_.queue_bytes,
-                                               .pending_bytes = plan_.pending_bytes,
-                                               .max_peers = 64,
-                                               .max_awaits = 64}));
+    const syncbus::core::ProtocolOptions options{.self = id,
+                                           .zone = zones[static_cast<std::size_t>(zone)],
+                                           .publish_only = publish_only,
+                                           .lossless_sessions = plan_.lossless(),
+                                           .heartbeat = plan_.heartbeat,
+                                           .peer_timeout = plan_.peer_timeout,
+                                           .repair_timeout = plan_.repair_timeout,
+                                           .history_bytes = plan_.history_bytes,
+                                           .queue_bytes = plan_.queue_bytes,
+                                           .pending_bytes = plan_.pending_bytes,
+                                           .max_peers = 64,
+                                           .max_awaits = 64};
+    nodes_.push_back(std::make_unique<Node>(number, options));
     Node& node = *nodes_.back();
     node.delay = random_.between(std::chrono::microseconds{10}, plan_.delay);
     tell([&](std::ostream& out) {
@@ -208,7 +224,7 @@ class World final : public Publishers {
   void befall() {
     using enum Happening;
     const Happening what = some_happening();
-    if (what == join) return nodes_.size() < max_nodes ? static_cast<void>(add_node({})) : void();
+    if (what == join) return add_late_node();
     if (what == restart_broker) return break_all();
     if (what == partition) return cut_some();
     Node* const node = some_node();
@@ -220,7 +236,9 @@ class World final : public Publishers {
         return;
       case publish_all: return want(*node, {.key = every_key, .type = syncbus::EventType::resync});
       case await: return open_await(*node);
-      case subscribe: return node->publish_only ? void() : add_subscription(*node);
+      case subscribe:
+        if (!node->publish_only) add_subscription(*node);
+        return;
       case unsubscribe: return drop_subscription(*node);
       case crash: return crash_node(*node);
       case leave: return leave_world(*node);
@@ -231,6 +249,10 @@ class World final : public Publishers {
         return;
       default: return;
     }
+  }
+
+  void add_late_node() {
+    if (nodes_.size() < max_nodes) add_node({});
   }
 
   void crash_node(Node& node) {
@@ -251,7 +273,9 @@ class World final : public Publishers {
   void say_goodbye_if_flushed(Node& node) {
     if (!node.leaving || node.said_goodbye || !node.waiting.empty()) return;
     const auto point = node.protocol.flush_point();
-    if (!point || node.protocol.confirmed() < *point) return;
+    const bool flushed = point && node.protocol.confirmed() >= *point;
+    if (!flushed) return;
+    auditor_.flushed(node.number);
     node.said_goodbye = true;
     node.protocol.say_goodbye();
     plan_for(node, now_ + std::chrono::milliseconds{1}, Moment::Kind::goodbye);
@@ -259,10 +283,6 @@ class World final : public Publishers {
 
   void end(Node& node, bool goodbye) {
     tell([&](std::ostream& out) { out << "node " << node.number << (goodbye ? " has left" : " ends"); });
-    for (const Node::Published& one : node.published) {
-      const auto point = one.flush_point ? one.flush_point : node.protocol.flush_point();
-      if (!point || node.protocol.confirmed() < *point) auditor_.not_flushed(one.event);
-    }
     node.alive = node.connected = false;
     ++node.epoch;
     auditor_.node_ended(node.number, goodbye, now_);
@@ -295,6 +315,7 @@ class World final : public Publishers {
       run_actions(node);
       if (!node.started && node.protocol.joined()) enter(node);
       if (std::exchange(node.room, false)) submit_waiting(node, false);
+      auditor_.at_rest(node.number);
       say_goodbye_if_flushed(node);
     } while (run_actions(node) || node.room);
     if (plan_.close_watch && node.alive) look_at(node);

@@ -1,0 +1,172 @@
+// What became of the frames of a simulated world: which were handed over, confirmed, lost, came; what that explains.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include <syncbus/event.hpp>
+
+#include "sim/audit_books.hpp"
+
+namespace sim {
+
+class CopyAudit : public Books {
+ public:
+  // --- the publisher's end
+
+  /// No resync may go out but those that were asked for, and those of a full outbox.
+  void handed_over(NodeNumber from, const Label& label) {
+    records::Node& node = nodes_[from];
+    if (label.kind != Label::Kind::events || label.sequence <= node.handed_over) return;
+    node.handed_over = label.sequence;
+    const std::size_t clearings = tops(label, syncbus::ResyncCause::requested);
+    const bool overflown = tops(label, syncbus::ResyncCause::overflow) != 0;
+    if (clearings > node.clearings || (overflown && !outbox_may_be_full(node))) {
+      return fail("promise 4: node " + std::to_string(from) + " publishes a resync that nothing explains");
+    }
+    node.clearings -= clearings;
+  }
+
+  void confirmed(NodeNumber node, std::uint64_t sequence) {
+    nodes_[node].confirmed = (std::max)(nodes_[node].confirmed, sequence);
+  }
+
+  /// Its machine has nothing to hand over now. With all confirmed that it ever did, whatever it accepted is saved: what
+  /// it kept back all the same, it has lost.
+  void at_rest(NodeNumber number) {
+    records::Node& node = nodes_[number];
+    if (!node.connected || node.confirmed < node.handed_over) return;
+    node.saved = events_.size();
+    node.unsaved = 0;
+  }
+
+  /// Its machine says that a flush has ended.
+  void flushed(NodeNumber number) {
+    if (nodes_[number].unsaved == 0) return;
+    fail("promise 9: a flush of node " + std::to_string(number) + " ended before its events were confirmed");
+  }
+
+  // --- the receiver's end
+
+  void copy_lost(NodeNumber from, NodeNumber to, TimePoint now) {
+    records::Pair& got = pair(from, to);
+    got.lost_before = std::exchange(got.lost, now);
+  }
+
+  /// A whole one, before the receiver learns of it.
+  void copy_came(NodeNumber from, NodeNumber to, const Label& label, TimePoint now) {
+    records::Pair& got = pair(from, to);
+    if (note_silence(got, to, now)) got.back = now;
+    got.silence_noted = false;
+    got.heard = now;
+    got.goodbye = got.goodbye || label.kind == Label::Kind::goodbye;
+    if (label.introduces()) introduced(got, to, label, now);
+    if (!label.carries_events()) return;
+    if (got.got.size() <= label.sequence) got.got.resize(label.sequence + 1, records::never);
+    TimePoint& first = got.got[label.sequence];
+    const bool fresh = first == records::never;
+    first = (std::min)(first, now);
+    if (fresh || label.kind == Label::Kind::repair) queued(to, label.bytes);
+    if (!fresh && rules_.heard_once) return;
+    for (std::size_t cause = 0; cause != label.tops.size(); ++cause) {
+      if (label.tops[cause] != 0) happened(got, to, static_cast<syncbus::ResyncCause>(cause), label.tops[cause]);
+    }
+  }
+
+  void dispatched(NodeNumber node, std::size_t bytes) {
+    nodes_[node].backlog -= (std::min)(nodes_[node].backlog, bytes);
+  }
+
+  /// The dispatcher of a node has found nothing to do: what filled the queue, and what came in it, has been heard.
+  void idle(NodeNumber number, TimePoint now) {
+    using enum syncbus::ResyncCause;
+    records::Node& node = nodes_[number];
+    node.backlog = node.peak_backlog = 0;
+    node.busy_since = now;
+    for (const syncbus::ResyncCause cause : {overflow, requested}) {
+      if (std::exchange(incidents(node, cause), 0) == 0) continue;
+      for (NodeNumber from = 0; from != nodes_.size(); ++from) incidents(pair(from, number), cause) = 0;
+    }
+  }
+
+ protected:
+  /// A stranger's past is asked for if it is not longer.
+  static constexpr std::uint64_t short_past = 64;
+
+  /// Incidents, of a node or a pair, that no resync has consumed yet. One frame that does not come is one, whether it
+  /// is given up as unrepairable or as interrupted.
+  template <class Record>
+  [[nodiscard]] static std::uint32_t& incidents(Record& record, syncbus::ResyncCause cause) noexcept {
+    const bool missed = cause == syncbus::ResyncCause::interrupted;
+    return record.incidents[static_cast<std::size_t>(missed ? syncbus::ResyncCause::unrepairable : cause)];
+  }
+
+  void happened(records::Pair& got, NodeNumber to, syncbus::ResyncCause cause, std::uint64_t times = 1) noexcept {
+    incidents(got, cause) += static_cast<std::uint32_t>(times);
+    incidents(nodes_[to], cause) += static_cast<std::uint32_t>(times);
+  }
+
+  /// Whether one was silent for long enough to be taken for lost; each silence is one incident.
+  bool note_silence(records::Pair& got, NodeNumber to, TimePoint now) noexcept {
+    if (got.heard == records::before_time || now - got.heard < rules_.peer_timeout) return false;
+    if (!std::exchange(got.silence_noted, true)) happened(got, to, syncbus::ResyncCause::peer_lost);
+    return true;
+  }
+
+  /// Whether a node can have come to know a sequence that had not come at a time.
+  [[nodiscard]] static bool missed_since(const records::Pair& got, TimePoint since) noexcept {
+    if (got.got.size() <= got.known) return got.known != 0;
+    const auto begin = got.got.begin() + 1;
+    return std::any_of(begin, begin + static_cast<std::ptrdiff_t>(got.known),
+                       [since](TimePoint came) { return came >= since; });
+  }
+
+ private:
+  [[nodiscard]] static std::size_t tops(const Label& label, syncbus::ResyncCause cause) noexcept {
+    return label.tops[static_cast<std::size_t>(cause)];
+  }
+
+  /// What is not confirmed yet may wait in the outbox, where an event takes no more than this.
+  [[nodiscard]] bool outbox_may_be_full(const records::Node& node) const noexcept {
+    constexpr std::size_t most_event_bytes = 256;
+    return (node.unsaved + 1) * most_event_bytes >= rules_.pending_bytes;
+  }
+
+  /// `got` tells how far its sender is; what it tells of and has not come is missing from now on.
+  void introduced(records::Pair& got, NodeNumber to, const Label& label, TimePoint now) {
+    const bool first_session_is_whole = rules_.lossless && nodes_[to].cuts == 0;
+    const bool met_now = !label.directed || label.kind == Label::Kind::repair;
+    if (label.kind != Label::Kind::repair) got.told = now;
+    if (got.met == records::never) {
+      const bool owed = label.past() != 0 && nodes_[to].first_subscribed <= now && !rules_.nothing_fails &&
+                        !first_session_is_whole;
+      const bool too_long = label.past() > short_past || !rules_.ample_history;
+      if (owed && too_long && !std::exchange(got.past_missed, true)) {
+        happened(got, to, syncbus::ResyncCause::joined);
+      }
+      if (met_now && (first_session_is_whole || label.past() > short_past)) {
+        got.known = (std::max)(got.known, label.past());
+        got.got.resize((std::max)(got.got.size(), got.known + 1), records::before_time);
+      }
+      if (met_now) got.met = now;
+    }
+    if (label.past() > got.known) {
+      happened(got, to, syncbus::ResyncCause::unrepairable, label.past() - got.known);
+    }
+    got.known = (std::max)(got.known, label.sequence);
+  }
+
+  /// A frame that comes while the queue may be full can join all that waits to a resync, but not to two. A ring whose
+  /// frames lie in one piece may be full at half, and what has joined waits until the last of it has been heard.
+  void queued(NodeNumber to, std::size_t bytes) {
+    records::Node& node = nodes_[to];
+    node.backlog += bytes + 64;
+    node.peak_backlog = (std::max)(node.peak_backlog, node.backlog);
+    if (2 * node.peak_backlog >= rules_.queue_bytes) ++incidents(node, syncbus::ResyncCause::overflow);
+  }
+};
+
+}  // namespace sim

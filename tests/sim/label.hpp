@@ -1,0 +1,120 @@
+// What a frame says, as far as an auditor has to know, read from its bytes without the library's codec.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include <syncbus/event.hpp>
+
+namespace sim {
+
+struct Label {
+  enum class Kind : std::uint8_t { events, heartbeat, goodbye, acknowledgement, question, repair };
+
+  Kind kind = Kind::events;
+  bool whole = false;  ///< it reads as a frame
+  bool directed = false;
+  std::uint64_t sequence = 0;  ///< of events and repairs: theirs; of heartbeats: the last that they tell of
+  std::size_t bytes = 0;
+  std::array<std::uint16_t, syncbus::resync_cause_count> tops{};  ///< resyncs among the events, by cause
+
+  [[nodiscard]] bool carries_events() const noexcept { return kind == Kind::events || kind == Kind::repair; }
+
+  /// Whether it tells how far its sender is.
+  [[nodiscard]] bool introduces() const noexcept {
+    return carries_events() || kind == Kind::heartbeat || kind == Kind::goodbye;
+  }
+  /// How far its sender was before it.
+  [[nodiscard]] std::uint64_t past() const noexcept { return carries_events() ? sequence - 1 : sequence; }
+};
+
+/// Reads labels. The offsets and numbers are those of the documented format, written down once more: an auditor that
+/// used the codec would believe its mistakes. The checksum is left to the receivers, for whom a wrong one is a loss.
+class LabelReader {
+ public:
+  [[nodiscard]] static Label read(std::span<const std::byte> frame) {
+    Label label{.bytes = frame.size()};
+    LabelReader reader{frame};
+    reader.read_frame(label);
+    label.whole = !reader.failed_;
+    return label;
+  }
+
+ private:
+  static constexpr std::size_t type_at = 5, destination_at = 20, body_at = 28;
+
+  explicit LabelReader(std::span<const std::byte> frame) : rest_{frame} {}
+
+  void read_frame(Label& label) {
+    const std::uint64_t type = at(type_at).fixed(1);
+    label.directed = at(destination_at).fixed(8) != 0;
+    skip(body_at);
+    switch (type) {
+      case 1: return read_events(label);
+      case 2: {
+        const bool goodbye = (fixed(1) & 2U) != 0;
+        label.kind = goodbye ? Label::Kind::goodbye : Label::Kind::heartbeat;
+        varint();  // its number
+        label.sequence = varint();
+        return;
+      }
+      case 3: label.kind = Label::Kind::acknowledgement; return;
+      case 4: label.kind = Label::Kind::question; return;
+      case 5:
+        skip(varint());  // optional fields
+        skip(body_at);
+        read_events(label);
+        label.kind = Label::Kind::repair;
+        return;
+      default: failed_ = true;
+    }
+  }
+
+  void read_events(Label& label) {
+    label.sequence = fixed(8);
+    skip(varint());  // optional fields
+    while (!rest_.empty() && !failed_) {
+      const std::uint64_t tag = fixed(1);
+      skip(varint());  // the key
+      if ((tag & 0x10U) != 0) varint();
+      if ((tag & 0x8FU) == 4) ++label.tops[fixed(1) % label.tops.size()];
+      if ((tag & 0x40U) != 0) skip(varint());
+    }
+    failed_ = failed_ || label.sequence == 0;
+  }
+
+  [[nodiscard]] LabelReader at(std::size_t offset) const {
+    LabelReader there = *this;
+    there.skip(offset);
+    return there;
+  }
+  void skip(std::uint64_t bytes) {
+    failed_ = failed_ || bytes > rest_.size();
+    rest_ = failed_ ? rest_.first(0) : rest_.subspan(static_cast<std::size_t>(bytes));
+  }
+  std::uint64_t fixed(std::size_t bytes) {
+    std::uint64_t value = 0;
+    for (std::size_t i = 0; i != bytes && i < rest_.size(); ++i) {
+      value |= std::to_integer<std::uint64_t>(rest_[i]) << (8 * i);
+    }
+    skip(bytes);
+    return value;
+  }
+  std::uint64_t varint() {
+    std::uint64_t value = 0;
+    for (unsigned shift = 0; shift < 64; shift += 7) {
+      const std::uint64_t byte = fixed(1);
+      value |= (byte & 0x7FU) << shift;
+      if (byte < 0x80) return value;
+    }
+    failed_ = true;
+    return 0;
+  }
+
+  std::span<const std::byte> rest_;
+  bool failed_ = false;
+};
+
+}  // namespace sim
