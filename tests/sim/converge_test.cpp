@@ -115,3 +115,8 @@ TEST_CASE("when sessions break, brokers restart and nodes crash, everything conv
   run("interrupted", sim::Family::interrupted, true,
       {requested, unrepairable, peer_lost, interrupted, joined, overflow});
 }
+
+TEST_CASE("when a bad link breaks as well, and nodes do not hear themselves, everything converges when it heals") {
+  using enum ResyncCause;
+  run("torn", sim::Family::torn, true, {requested, unrepairable, peer_lost, interrupted, joined, overflow});
+}

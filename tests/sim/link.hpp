@@ -15,8 +15,8 @@
 namespace sim {
 
 /// Whatever a node sends goes to the broker in order, and from there a copy of it to each node. What is unreachable,
-/// lost, doubled, late or damaged is decided for each copy, until the link has healed; a node's own copy always
-/// comes. A broken session loses what is on the way to the node, and the rest of what is on the way from
+/// lost, doubled, late or damaged is decided for each copy, until the link has healed; of a node's own copies, only
+/// whether it is deaf. A broken session loses what is on the way to the node, and the rest of what is on the way from
 /// it.
 class Link : public Stage {
  protected:

@@ -20,14 +20,15 @@ enum class Family : std::uint8_t {
   dropping,     ///< a link that loses 1 to 5 %, and nothing else: what repair costs
   lossy,        ///< copies are lost, doubled, late, damaged; partitions, also one-way; nobody tells
   interrupted,  ///< in order and whole within a session; sessions end and begin again
+  torn,         ///< lossy and interrupted, and now and then a node does not hear itself
 };
 
 /// What may happen in a world, beside time.
 enum class Happening : std::uint8_t {
   publish, burst, publish_all, await, subscribe, unsubscribe, crash, leave, join,
-  partition, break_session, restart_broker, stall_link, stall_dispatcher,
+  partition, deafen, break_session, restart_broker, stall_link, stall_dispatcher,
 };
-inline constexpr std::size_t happenings = 14;
+inline constexpr std::size_t happenings = 15;
 
 struct Plan {
   std::uint64_t seed = 0;
@@ -63,8 +64,8 @@ struct Plan {
   Duration peer_timeout{};
   Duration repair_timeout{};
 
-  [[nodiscard]] bool loses() const noexcept { return family == Family::lossy; }
-  [[nodiscard]] bool breaks() const noexcept { return family == Family::interrupted; }
+  [[nodiscard]] bool loses() const noexcept { return family == Family::lossy || family == Family::torn; }
+  [[nodiscard]] bool breaks() const noexcept { return family == Family::interrupted || family == Family::torn; }
   [[nodiscard]] bool lossless() const noexcept { return family == Family::calm || family == Family::interrupted; }
   [[nodiscard]] bool ample_history() const noexcept { return history_bytes >= ample; }
   [[nodiscard]] bool may(Happening what) const noexcept { return weights[static_cast<std::size_t>(what)] != 0; }
@@ -101,6 +102,7 @@ inline void set_faults(Plan& plan, Random& random) noexcept {
     plan.reorder_by = random.between(std::chrono::milliseconds{1}, std::chrono::milliseconds{40});
     set(plan, Happening::partition, random.chance(0.5) ? 3 : 0);
   }
+  if (plan.family == Family::torn) set(plan, Happening::deafen, random.chance(0.5) ? 2 : 0);
   if (plan.breaks()) {
     set(plan, Happening::break_session, random.chance(0.8) ? 3 : 0);
     set(plan, Happening::restart_broker, random.chance(0.3) ? 1 : 0);
@@ -126,7 +128,7 @@ inline void set_sizes(Plan& plan, Random& random) noexcept {
 [[nodiscard]] inline Plan make_plan(std::uint64_t seed) noexcept {
   using namespace std::chrono_literals;
   constexpr Family families[] = {Family::calm,        Family::dropping,    Family::lossy,       Family::lossy,
-                                 Family::lossy,       Family::lossy,       Family::lossy,       Family::interrupted,
+                                 Family::lossy,       Family::lossy,       Family::torn,        Family::interrupted,
                                  Family::interrupted, Family::interrupted};
   constexpr std::size_t sizes[] = {2, 2, 2, 3, 3, 3, 3, 4, 4, 5, 6, 7};
   Random random{seed};

@@ -236,6 +236,7 @@ class World final : public Publishers {
         return;
       case publish_all: return want(*node, {.key = every_key, .type = syncbus::EventType::resync});
       case await: return open_await(*node);
+      case deafen: return cut(node->number, node->number, now_ + random_.between({}, 2 * plan_.peer_timeout));
       case subscribe:
         if (!node->publish_only) add_subscription(*node);
         return;
