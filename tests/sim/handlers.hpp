@@ -53,6 +53,10 @@ class Handlers : public Link {
     Status status = Status::no_subscriber;
     for (const Node::Subscription& subscription : node.subscriptions) {
       if (!subscription.matches(key)) continue;
+      if (sabotaged(Sabotage::skip_handler) && random_.chance(0.1)) {
+        status = Status::applied;
+        continue;
+      }
       records::Call call = auditor_.event_begins(subscription.number, type, publisher, key, version);
       call.threw = subscription.throwing && random_.chance(0.5);
       if (status != Status::failed) status = call.threw ? Status::failed : Status::applied;
@@ -71,6 +75,7 @@ class Handlers : public Link {
       out << "node " << node.number << " hears a resync: " << to_string(resync.cause) << ", peer " << resync.peer;
     });
     auditor_.resync_heard(node.number, resync, now_);
+    if (sabotaged(Sabotage::repeat_resync)) auditor_.resync_heard(node.number, resync, now_);
     for (const Node::Subscription& subscription : node.subscriptions) {
       if (subscription.alive) node.calls.push_back(auditor_.resync_begins(subscription.number));
     }
@@ -121,7 +126,8 @@ class Handlers : public Link {
         begin_resync_calls(node, {event.cause, events.origin()});
         continue;
       }
-      const auto type = node.item.late ? syncbus::EventType::invalidate : event.type;
+      const bool late = node.item.late && !sabotaged(Sabotage::disorder);
+      const auto type = late ? syncbus::EventType::invalidate : event.type;
       const auto status =
           begin_calls(node, type, number_of(events.origin()), key_of(event.key), event.version, node.calls);
       if (event.awaited) node.answers.push_back({events.origin(), events.sequence(), index, 1, status});
@@ -131,12 +137,21 @@ class Handlers : public Link {
   void finish_item(Node& node) {
     node.busy = false;
     for (const records::Call& call : node.calls) auditor_.returned(call, now_);
+    if (sabotaged(Sabotage::swallow_answers)) node.answers.clear();
+    if (sabotaged(Sabotage::invent_resync) && random_.chance(0.1)) {
+      begin_resync_calls(node, {random_.pick(invented_causes), nodes_[random_.below(nodes_.size())]->id});
+    }
     if (node.item.kind == syncbus::core::ReceiveQueue::Item::Kind::frame) {
       auditor_.dispatched(node.number, node.item.frame.size() + 64);
     }
     node.protocol.release(node.answers, now_);
     settle(node);
   }
+
+ private:
+  static constexpr syncbus::ResyncCause invented_causes[] = {
+      syncbus::ResyncCause::overflow,    syncbus::ResyncCause::unrepairable, syncbus::ResyncCause::peer_lost,
+      syncbus::ResyncCause::interrupted, syncbus::ResyncCause::joined,       syncbus::ResyncCause::requested};
 };
 
 }  // namespace sim

@@ -72,7 +72,8 @@ class Link : public Stage {
     if (label.kind == Label::Kind::repair) ++tally_.repairs;
     auditor_.handed_over(node.number, label);
     tell_frame("sends", node.number, label, action.destination);
-    node.sent_until = (std::max)(node.sent_until, now_ + node.delay);
+    const bool late = sabotaged(Sabotage::dawdle) && label.kind == Label::Kind::events;
+    node.sent_until = (std::max)(node.sent_until, now_ + node.delay + std::chrono::seconds{late ? 1 : 0});
     plan_for(node, node.sent_until, Moment::Kind::at_broker, number);
   }
 
@@ -141,13 +142,35 @@ class Link : public Stage {
   }
 
   void receive(Node& to, const Flight::Frame& frame) {
+    const bool echo = frame.from == to.number;
     tell_frame("gets", to.number, frame.label, {});
-    if (frame.from != to.number) auditor_.copy_came(frame.from, to.number, frame.label, now_);
-    give(to, frame.bytes);
+    if (!echo) auditor_.copy_came(frame.from, to.number, frame.label, now_);
+    if (echo || sabotaged(Sabotage::none)) {
+      give(to, frame.bytes);
+    } else {
+      give_sabotaged(to, frame);
+    }
     settle(to);
   }
 
   void give(Node& to, syncbus::Bytes bytes) { to.protocol.on_frame(bytes, to.listeners != 0, now_); }
+
+  void give_sabotaged(Node& to, const Flight::Frame& frame) {
+    namespace core = syncbus::core;
+    const Label::Kind kind = frame.label.kind;
+    if (sabotaged(Sabotage::ignore_heartbeats) && healed_ && kind == Label::Kind::heartbeat) return;
+    std::vector<std::byte> bytes = frame.bytes;
+    if (sabotaged(Sabotage::withhold_events) && kind == Label::Kind::events && random_.chance(0.1)) {
+      bytes.resize(core::events_header_bytes);
+      core::seal_events_frame(bytes, frame.label.sequence);
+    }
+    give(to, bytes);
+    if (sabotaged(Sabotage::forge_answer) && kind == Label::Kind::acknowledgement) {
+      bytes[core::origin_offset] ^= std::byte{1};
+      core::seal_frame(bytes);
+      give(to, bytes);
+    }
+  }
 
   void receive_damaged(Node& to, const std::vector<std::byte>& bytes) {
     damaged_ = bytes;

@@ -10,6 +10,7 @@
 #include <syncbus/options.hpp>
 
 #include "sim/random.hpp"
+#include "sim/sabotage.hpp"
 
 namespace sim {
 
@@ -33,6 +34,7 @@ inline constexpr std::size_t happenings = 15;
 struct Plan {
   std::uint64_t seed = 0;
   Family family = Family::calm;
+  Sabotage sabotage = Sabotage::none;
   std::size_t nodes = 2;       ///< at the beginning
   std::size_t operations = 0;  ///< in the time of chaos
   Duration chaos{};

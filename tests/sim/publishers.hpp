@@ -81,7 +81,7 @@ class Publishers : public Handlers {
     const TimePoint deadline = now_ + random_.between(std::chrono::milliseconds{20}, std::chrono::milliseconds{900});
     const auto ticket = node.protocol.open_await(
         {.quorum = quorum, .events = events, .deadline = deadline, .heard_here = heard_here}, now_);
-    if (!ticket) return auditor_.await_refused(node.number);
+    if (!ticket || sabotaged(Sabotage::refuse_awaits)) return auditor_.await_refused(node.number);
     tell([&](std::ostream& out) {
       out << "node " << node.number << " opens await " << *ticket << " of " << events << " events for "
           << (kind == 0 ? "everyone" : kind == 1 ? "zones" : "nodes") << " " << some;
@@ -98,11 +98,17 @@ class Publishers : public Handlers {
       if (!submit(node, wish, true, syncbus::core::Awaited{*ticket, i})) auditor_.fail("an event was refused");
     }
     node.protocol.submitted(*ticket);
+    if (sabotaged(Sabotage::give_up_at_once)) {
+      node.protocol.cancel_await(*ticket, syncbus::Errc::quorum_not_satisfied);
+    }
     settle(node);
   }
 
   void complete(Node& node) {
-    while (const auto completion = node.protocol.take_completion()) {
+    while (auto completion = node.protocol.take_completion()) {
+      if (sabotaged(Sabotage::name_twice) && !completion->replicas.empty()) {
+        completion->replicas.push_back(completion->replicas.front());
+      }
       tell([&](std::ostream& out) {
         out << "node " << node.number << "'s await " << completion->ticket << " ends: " << completion->error.message()
             << ", replicas " << completion->replicas.size();

@@ -61,6 +61,9 @@ class Stage {
     plan_at(at, {.what = what, .stamp = node.epoch, .node = static_cast<std::uint16_t>(node.number), .kind = kind});
   }
 
+  /// Whether the bug in question has been planted in this world.
+  [[nodiscard]] bool sabotaged(Sabotage how) const noexcept { return plan_.sabotage == how; }
+
   [[nodiscard]] NodeNumber number_of(syncbus::NodeId id) const noexcept {
     NodeNumber number = 0;
     while (number != nodes_.size() && nodes_[number]->id != id) ++number;

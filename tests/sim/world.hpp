@@ -23,8 +23,10 @@ namespace sim {
 class World final : public Publishers {
  public:
   /// What is wrong, in a sentence; empty: nothing. With a `trace` every moment is told.
-  [[nodiscard]] const std::string& run(std::uint64_t seed, std::ostream* trace = nullptr) {
+  [[nodiscard]] const std::string& run(std::uint64_t seed, std::ostream* trace = nullptr,
+                                       Sabotage sabotage = Sabotage::none) {
     plan_ = make_plan(seed);
+    plan_.sabotage = sabotage;
     set_up(seed, trace);
     const TimePoint end = start + plan_.chaos + grace;
     TimePoint look_at = start + plan_.chaos;
@@ -170,7 +172,8 @@ class World final : public Publishers {
     }
   }
   void look_at(Node& node) {
-    const Duration staleness = node.protocol.health(now_).staleness;
+    Duration staleness = node.protocol.health(now_).staleness;
+    if (sabotaged(Sabotage::feign_freshness)) staleness = {};
     auditor_.sample(node.number, node.started, staleness, node.protocol.metrics(), now_);
   }
 
@@ -183,7 +186,7 @@ class World final : public Publishers {
     const syncbus::NodeId id{random_.next() | 1U};
     auditor_.node_began(id, zone, publish_only);
     constexpr std::array<const char*, 4> zones{"", "a", "b", "c"};
-    const syncbus::core::ProtocolOptions options{.self = id,
+    syncbus::core::ProtocolOptions options{.self = id,
                                            .zone = zones[static_cast<std::size_t>(zone)],
                                            .publish_only = publish_only,
                                            .lossless_sessions = plan_.lossless(),
@@ -195,6 +198,8 @@ class World final : public Publishers {
                                            .pending_bytes = plan_.pending_bytes,
                                            .max_peers = 64,
                                            .max_awaits = 64};
+    if (sabotaged(Sabotage::hoard_history)) options.history_bytes *= 8;
+    if (sabotaged(Sabotage::hoard_frames)) options.queue_bytes *= 8;
     nodes_.push_back(std::make_unique<Node>(number, options));
     Node& node = *nodes_.back();
     node.delay = random_.between(std::chrono::microseconds{10}, plan_.delay);
@@ -275,7 +280,7 @@ class World final : public Publishers {
     if (!node.leaving || node.said_goodbye || !node.waiting.empty()) return;
     const auto point = node.protocol.flush_point();
     const bool flushed = point && node.protocol.confirmed() >= *point;
-    if (!flushed) return;
+    if (!flushed && !sabotaged(Sabotage::cut_flush_short)) return;
     auditor_.flushed(node.number);
     node.said_goodbye = true;
     node.protocol.say_goodbye();
