@@ -10,10 +10,10 @@
 
 namespace sim {
 
-/// Each resync consumes an incident of its cause, of its peer if it names one. Where more cannot be known from outside
-/// that bounds their number: resyncs that wait join, to one without a peer if theirs differ, and it consumes an incident
-/// of any; missing frames are given up together, and one of perhaps many is consumed. Such a resync also has to come
-/// while some are missing for a reason.
+/// Each resync consumes an incident of its cause, of its peer if it names one. Where no more can be known from outside,
+/// that only bounds their number: resyncs that wait join, to one without a peer if theirs differ, which consumes an
+/// incident of any; and of frames that are given up together, one is consumed. Such a resync also has to come while
+/// some are missing for a reason.
 class ResyncAudit : public CopyAudit {
  public:
   void resync_heard(NodeNumber at, const syncbus::Resync& resync, TimePoint now) {

@@ -72,7 +72,8 @@ class World final : public Publishers {
     uncut_all();
     tally_ = {};
     const bool calm = plan_.family == Family::calm;
-    const bool prompt = plan_.slow == 0 && !plan_.may(Happening::stall_dispatcher) && plan_.ample_history();
+    const bool roomy = plan_.ample_history() && plan_.queue_bytes >= Plan::ample;  // no awaited event joins a resync
+    const bool prompt = roomy && plan_.slow == 0 && !plan_.may(Happening::stall_dispatcher);
     auditor_.begin({.nothing_fails = calm,
                     .strict_order = calm && !(plan_.may(Happening::await) && plan_.may(Happening::join)),
                     .heard_once = !plan_.may(Happening::await),
@@ -82,8 +83,8 @@ class World final : public Publishers {
                     .some_end = plan_.may(Happening::crash) || plan_.may(Happening::leave),
                     .peer_timeout = plan_.peer_timeout,
                     .repair_timeout = plan_.repair_timeout,
-                    .answer_time = std::chrono::milliseconds{150},
-                    .await_time = prompt ? std::chrono::milliseconds{400} : Duration::max(),
+                    .answer_time = roomy ? std::chrono::milliseconds{150} : grace,
+                    .await_time = prompt ? std::chrono::milliseconds{400} : grace,
                     .least_staleness = 3 * plan_.heartbeat,
                     .history_bytes = plan_.history_bytes,
                     .queue_bytes = plan_.queue_bytes,
