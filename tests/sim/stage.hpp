@@ -39,8 +39,8 @@ struct Tally {
   }
 };
 
-/// The parts of a world build on one another: the link on this, handlers on the link, publishers on handlers, the world
-/// on all.
+/// The parts of a world build on one another: the link on this, handlers on the link, publishers on handlers, fates
+/// on publishers, the world on all.
 class Stage {
  protected:
   static constexpr TimePoint start{std::chrono::hours{1}};

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -14,13 +13,13 @@
 #include <syncbus/core/protocol.hpp>
 #include <syncbus/metrics.hpp>
 
-#include "sim/publishers.hpp"
+#include "sim/fates.hpp"
 
 namespace sim {
 
 /// Chaos for a while; then the link heals and nothing befalls the nodes any more; then everything has to converge. The
 /// memory is used again by the next run.
-class World final : public Publishers {
+class World final : public Fates {
  public:
   /// What is wrong, in a sentence; empty: nothing. With a `trace` every moment is told.
   [[nodiscard]] const std::string& run(std::uint64_t seed, std::ostream* trace = nullptr,
@@ -178,136 +177,6 @@ class World final : public Publishers {
     auditor_.sample(node.number, node.started, staleness, node.protocol.metrics(), now_);
   }
 
-  // --- what befalls nodes
-
-  Node& add_node(Duration after) {
-    const NodeNumber number = nodes_.size();
-    const bool publish_only = number != 0 && random_.chance(plan_.publish_only);
-    const int zone = static_cast<int>(random_.below(4));
-    const syncbus::NodeId id{random_.next() | 1U};
-    auditor_.node_began(id, zone, publish_only);
-    constexpr std::array<const char*, 4> zones{"", "a", "b", "c"};
-    syncbus::core::ProtocolOptions options{.self = id,
-                                           .zone = zones[static_cast<std::size_t>(zone)],
-                                           .publish_only = publish_only,
-                                           .lossless_sessions = plan_.lossless(),
-                                           .heartbeat = plan_.heartbeat,
-                                           .peer_timeout = plan_.peer_timeout,
-                                           .repair_timeout = plan_.repair_timeout,
-                                           .history_bytes = plan_.history_bytes,
-                                           .queue_bytes = plan_.queue_bytes,
-                                           .pending_bytes = plan_.pending_bytes,
-                                           .max_peers = 64,
-                                           .max_awaits = 64};
-    if (sabotaged(Sabotage::hoard_history)) options.history_bytes *= 8;
-    if (sabotaged(Sabotage::hoard_frames)) options.queue_bytes *= 8;
-    nodes_.push_back(std::make_unique<Node>(number, options));
-    Node& node = *nodes_.back();
-    node.delay = random_.between(std::chrono::microseconds{10}, plan_.delay);
-    tell([&](std::ostream& out) {
-      out << "node " << number << (publish_only ? ", publish only" : "") << ", zone " << zone;
-    });
-    plan_for(node, now_ + after, Moment::Kind::begin);
-    return node;
-  }
-
-  [[nodiscard]] Node* some_node() {
-    if (nodes_.empty()) return nullptr;
-    Node& node = *nodes_[random_.below(nodes_.size())];
-    return node.alive && node.started && !node.leaving ? &node : nullptr;
-  }
-
-  [[nodiscard]] Happening some_happening() {
-    unsigned all = 0;
-    for (const unsigned weight : plan_.weights) all += weight;
-    auto left = static_cast<unsigned>(random_.below(all));
-    for (std::size_t i = 0;; ++i) {
-      if (left < plan_.weights[i]) return static_cast<Happening>(i);
-      left -= plan_.weights[i];
-    }
-  }
-
-  void befall() {
-    using enum Happening;
-    const Happening what = some_happening();
-    if (what == join) return add_late_node();
-    if (what == restart_broker) return break_all();
-    if (what == partition) return cut_some();
-    Node* const node = some_node();
-    if (node == nullptr) return;
-    switch (what) {
-      case publish: return want(*node, some_wish());
-      case burst:
-        for (std::size_t left = 5 + random_.below(60); left != 0; --left) want(*node, some_wish());
-        return;
-      case publish_all: return want(*node, {.key = every_key, .type = syncbus::EventType::resync});
-      case await: return open_await(*node);
-      case deafen: return cut(node->number, node->number, now_ + random_.between({}, 2 * plan_.peer_timeout));
-      case subscribe:
-        if (!node->publish_only) add_subscription(*node);
-        return;
-      case unsubscribe: return drop_subscription(*node);
-      case crash: return crash_node(*node);
-      case leave: return leave_world(*node);
-      case break_session: return interrupt(*node);
-      case stall_link: return stall(*node);
-      case stall_dispatcher:
-        node->stalled_until = now_ + random_.between({}, std::chrono::milliseconds{200});
-        return;
-      default: return;
-    }
-  }
-
-  void add_late_node() {
-    if (nodes_.size() < max_nodes) add_node({});
-  }
-
-  void crash_node(Node& node) {
-    node.reaches_until = now_ + random_.between({}, 2 * plan_.delay);
-    end(node, false);
-    if (nodes_.size() < max_nodes && random_.chance(0.7)) {
-      add_node(random_.between({}, std::chrono::milliseconds{200}));
-    }
-  }
-
-  /// Flush, goodbye, the end: what close does.
-  void leave_world(Node& node) {
-    node.leaving = true;
-    plan_for(node, now_ + std::chrono::milliseconds{500}, Moment::Kind::goodbye);
-    settle(node);
-  }
-
-  void say_goodbye_if_flushed(Node& node) {
-    if (!node.leaving || node.said_goodbye || !node.waiting.empty()) return;
-    const auto point = node.protocol.flush_point();
-    const bool flushed = point && node.protocol.confirmed() >= *point;
-    if (!flushed && !sabotaged(Sabotage::cut_flush_short)) return;
-    auditor_.flushed(node.number);
-    node.said_goodbye = true;
-    node.protocol.say_goodbye();
-    plan_for(node, now_ + std::chrono::milliseconds{1}, Moment::Kind::goodbye);
-  }
-
-  void end(Node& node, bool goodbye) {
-    tell([&](std::ostream& out) { out << "node " << node.number << (goodbye ? " has left" : " ends"); });
-    node.alive = node.connected = false;
-    ++node.epoch;
-    auditor_.node_ended(node.number, goodbye, now_);
-  }
-
-  void cut_some() {
-    const std::size_t from = random_.below(nodes_.size());
-    const std::size_t to = random_.below(nodes_.size());
-    const bool both = random_.chance(0.5);
-    const bool from_all = random_.chance(0.3);
-    const TimePoint until = now_ + random_.between(std::chrono::milliseconds{5}, 2 * plan_.peer_timeout);
-    for (std::size_t other = 0; other != nodes_.size(); ++other) {
-      if (other == from || !(from_all || other == to)) continue;
-      cut(from, other, until);
-      if (both) cut(other, from, until);
-    }
-  }
-
   // --- the shell
 
   void wake_up(Node& node) {
@@ -326,6 +195,17 @@ class World final : public Publishers {
       say_goodbye_if_flushed(node);
     } while (run_actions(node) || node.room);
     if (plan_.close_watch && node.alive) look_at(node);
+  }
+
+  void say_goodbye_if_flushed(Node& node) {
+    if (!node.leaving || node.said_goodbye || !node.waiting.empty()) return;
+    const auto point = node.protocol.flush_point();
+    const bool flushed = point && node.protocol.confirmed() >= *point;
+    if (!flushed && !sabotaged(Sabotage::cut_flush_short)) return;
+    auditor_.flushed(node.number);
+    node.said_goodbye = true;
+    node.protocol.say_goodbye();
+    plan_for(node, now_ + std::chrono::milliseconds{1}, Moment::Kind::goodbye);
   }
 
   /// Whether there were any.
