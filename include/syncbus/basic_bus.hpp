@@ -19,10 +19,10 @@ namespace syncbus::inline v1 {
 
 /// A node on a broker. Its verbs are those of BusFacade.
 ///
-/// Threads: publishers run this node's own handlers. One of the bus's threads at a time (or the executor of the options) is
-/// the dispatch thread: it runs handlers of remote events, completions, on_health and on_log; another does the broker's I/O,
-/// and one keeps time. Thread safety: shared objects safe, except that nothing may be called during construction and
-/// destruction. Neither copied nor moved.
+/// Threads: publishers run this node's own handlers. One of the bus's threads at a time (or the executor of the
+/// options) is the dispatch thread: it runs handlers of remote events, completions, on_health and on_log; another does
+/// the broker's I/O, and one keeps time. Thread safety: shared objects safe, except that nothing may be called during
+/// construction and destruction. Neither copied nor moved.
 template <Transport T>
 class BasicBus : public BusFacade<BasicBus<T>> {
  public:
@@ -33,19 +33,20 @@ class BasicBus : public BusFacade<BasicBus<T>> {
   ~BasicBus() { static_cast<void>(shut(local_.options().close_timeout)); }
 
   /// Blocks until the broker has confirmed everything accepted before the call. Errors: timed_out, not_connected (the
-  /// deadline passed while disconnected; what was accepted is kept and goes out later), closed (also when another thread
-  /// closes the bus meanwhile), would_deadlock.
+  /// deadline passed while disconnected; what was accepted is kept and goes out later), closed (also when another
+  /// thread closes the bus meanwhile), would_deadlock.
   [[nodiscard]] std::error_code flush(Duration timeout) {
     if (detail::in_handler()) return Errc::would_deadlock;
     if (local_.closed()) return Errc::closed;
     return link_.engine().flush(detail::deadline_after(timeout));
   }
 
-  /// Flushes, then stops; blocks for about `timeout` at most, and for as long as the transport is in code of the user's: a
-  /// connector, or an executor that blocks. From its beginning publishes and subscriptions are refused and awaits end.
-  /// A handler, completion or hook that runs beyond the deadline is left behind: it goes on, perhaps after the bus, and no
-  /// other follows it. Idempotent. Errors: those of flush, and timed_out when something is left behind, after which the bus
-  /// is closed all the same and what was not confirmed may be lost; would_deadlock, after which it is not.
+  /// Flushes, then stops; blocks for about `timeout` at most, and for as long as the transport is in code of the
+  /// user's: a connector, or an executor that blocks. From its beginning publishes and subscriptions are refused and
+  /// awaits end. A handler, completion or hook that runs beyond the deadline is left behind: it goes on, perhaps after
+  /// the bus, and no other follows it. Idempotent. Errors: those of flush, and timed_out when something is left behind,
+  /// after which the bus is closed all the same and what was not confirmed may be lost; would_deadlock, after which it
+  /// is not.
   [[nodiscard]] std::error_code close(Duration timeout) {
     if (detail::in_handler()) return Errc::would_deadlock;
     return shut(timeout);
@@ -61,10 +62,10 @@ class BasicBus : public BusFacade<BasicBus<T>> {
   /// Whether the broker is connected, brings back what this node broadcasts, and the bus is not closed.
   [[nodiscard]] bool is_healthy() const noexcept { return link_.engine().health().connected; }
 
-  /// For how long a peer that is heard may have been publishing without this node's handlers having returned from it; zero
-  /// when nothing speaks for that. It is what heartbeats prove, so between idle nodes it is about `heartbeat`, twice that at
-  /// most. It rests on all nodes hearing one order of broadcasts. Peers that are publish_only hear nobody and can prove
-  /// nothing: they do not count.
+  /// For how long a peer that is heard may have been publishing without this node's handlers having returned from it;
+  /// zero when nothing speaks for that. It is what heartbeats prove, so between idle nodes it is about `heartbeat`,
+  /// twice that at most. It rests on all nodes hearing one order of broadcasts. Peers that are publish_only hear nobody
+  /// and can prove nothing: they do not count.
   [[nodiscard]] Duration staleness() const { return link_.engine().health().staleness; }
 
   /// The peers that this node has heard and that have not said goodbye, silent ones included; by id.

@@ -59,16 +59,15 @@ concept KeyRange =
 
 /// The verbs of every bus, over these primitives of `Derived` (private, with BusFacade as a friend):
 ///
-///     std::error_code submit(const Submission&) noexcept;   // keys not yet checked; all are taken, or none
-///     std::shared_ptr<detail::LocalDispatch> dispatch(Scope);  // where subscribers are; throws system_error when closed
+///     std::error_code submit(const Submission&) noexcept;  // keys not yet checked; all are taken, or none
+///     std::shared_ptr<detail::LocalDispatch> dispatch(Scope);  // where subscribers are; throws when closed
 ///     std::size_t max_key_bytes() const noexcept;
-///     std::error_code submit(const Submission&, Quorum, const AwaitOptions&, const std::shared_ptr<detail::AwaitCall>&);
-///                                                           // no error: the call ends, once, perhaps before it returns
-///     void wait(detail::AwaitCall&);                        // until it has ended
-///     auto canceller(const detail::AwaitCall&);             // a callable that ends it now, unless it has ended; may be
-///                                                           // called when the bus is gone, as long as the call lives
-///     void complete(detail::AwaitCall&) noexcept;           // calls its completion, as handlers are called
-///     std::shared_ptr<detail::Waiting> waiting();           // how mailboxes wait; null: on the steady clock
+///     std::error_code submit(const Submission&, Quorum, const AwaitOptions&, const std::shared_ptr<AwaitCall>&);
+///                                        // no error: the call ends, once, perhaps before it returns
+///     void wait(AwaitCall&);             // until it has ended
+///     auto canceller(const AwaitCall&);  // a callable that ends it now; may be called when the bus is gone
+///     void complete(AwaitCall&) noexcept;          // calls its completion, as handlers are called
+///     std::shared_ptr<detail::Waiting> waiting();  // how mailboxes wait; null: on the steady clock
 ///
 /// so that a decorator or a test double is short.
 ///
@@ -78,11 +77,12 @@ concept KeyRange =
 template <class Derived>
 class BusFacade {
  public:
-  /// Broadcasts that `key` changed. Local handlers have returned when it returns, but inside a handler they run when that
-  /// handler's dispatch has ended, so perhaps behind what another thread has published since. What a handler publishes is
-  /// kept until then without a bound: publish many keys elsewhere, or use publish_all. Never waits for a broker's answer; when the send ring is full and the broker is
-  /// confirming it waits for room, at most `send_wait`. Accepted also while disconnected.
-  /// Errors, after which nothing was published: closed, invalid_key, invalid_argument, frame_too_large.
+  /// Broadcasts that `key` changed. Local handlers have returned when it returns, but inside a handler they run when
+  /// that handler's dispatch has ended, so perhaps behind what another thread has published since. What a handler
+  /// publishes is kept until then without a bound: publish many keys elsewhere, or use publish_all. Never waits for a
+  /// broker's answer; when the send ring is full and the broker is confirming it waits for room, at most `send_wait`.
+  /// Accepted also while disconnected. Errors, after which nothing was published: closed, invalid_key,
+  /// invalid_argument, frame_too_large.
   [[nodiscard]] std::error_code publish(std::string_view key, PublishOptions options = {}) noexcept {
     return submit_keys({&key, 1}, options);
   }
@@ -116,34 +116,33 @@ class BusFacade {
 
   std::error_code publish(std::nullptr_t, PublishOptions = {}) = delete;
 
-  /// Everything is stale: every subscriber of every node hears a resync with cause `requested`. Of the options only `scope`
-  /// counts. Blocks like publish. Errors: closed.
+  /// Everything is stale: every subscriber of every node hears a resync with cause `requested`. Of the options only
+  /// `scope` counts. Blocks like publish. Errors: closed.
   [[nodiscard]] std::error_code publish_all(PublishOptions options = {}) noexcept {
     return derived().submit({.type = EventType::resync, .scope = options.scope});
   }
 
-  /// Broadcasts that the lease `id` is revoked, to subscribers of leases only. Of the options `version` and `scope` count.
-  /// Blocks like publish. Errors: closed, invalid_key, frame_too_large.
+  /// Broadcasts that the lease `id` is revoked, to subscribers of leases only. Of the options `version` and `scope`
+  /// count. Blocks like publish. Errors: closed, invalid_key, frame_too_large.
   [[nodiscard]] std::error_code revoke_lease(std::string_view id, PublishOptions options = {}) noexcept {
     return derived().submit(
         {.type = EventType::lease_revoked, .version = options.version, .scope = options.scope, .keys = {&id, 1}});
   }
   std::error_code revoke_lease(std::nullptr_t, PublishOptions = {}) = delete;
 
-  /// Broadcasts that `key` changed and waits for replicas: nodes whose matching handlers have all returned for this very event
-  /// (for a mailbox: it is in it), or for one that covers it and began later. This node counts when it has a matching
-  /// subscriber and the scope includes it.
-  /// Blocks until the quorum is satisfied, for at most `options.timeout`, to which local handlers and a wait for room add what
-  /// they take. Ends early when the quorum has become impossible.
-  /// Errors after which nothing was broadcast: closed, canceled (stop requested before the call), invalid_key,
-  /// invalid_argument (also a negative quorum), frame_too_large, would_deadlock (inside a handler), quorum_unsupported
-  /// (publish_only), too_many_awaits. After these it was: quorum_not_satisfied, canceled, closed.
+  /// Broadcasts that `key` changed and waits for replicas: nodes whose matching handlers have all returned for this
+  /// very event (for a mailbox: it is in it), or for one that covers it and began later. This node counts when it has a
+  /// matching subscriber and the scope includes it. Blocks until the quorum is satisfied, for at most
+  /// `options.timeout`, to which local handlers and a wait for room add what they take. Ends early when the quorum has
+  /// become impossible. Errors after which nothing was broadcast: closed, canceled (stop requested before the call),
+  /// invalid_key, invalid_argument (also a negative quorum), frame_too_large, would_deadlock (inside a handler),
+  /// quorum_unsupported (publish_only), too_many_awaits. After these it was: quorum_not_satisfied, canceled, closed.
   [[nodiscard]] AwaitOutcome publish_and_await(std::string_view key, Quorum quorum, AwaitOptions options = {}) {
     return await_keys({&key, 1}, quorum, options);
   }
 
-  /// Many keys at once. A node is a replica when it has a matching subscriber for at least one of them and every matching
-  /// handler of every one has returned; it counts once.
+  /// Many keys at once. A node is a replica when it has a matching subscriber for at least one of them and every
+  /// matching handler of every one has returned; it counts once.
   [[nodiscard]] AwaitOutcome publish_and_await(std::span<const std::string_view> keys, Quorum quorum,
                                                AwaitOptions options = {}) {
     return await_keys(keys, quorum, options);
@@ -160,11 +159,11 @@ class BusFacade {
   }
   AwaitOutcome publish_and_await(std::nullptr_t, Quorum, AwaitOptions = {}) = delete;
 
-  /// The same without blocking, also inside handlers. `completion(AwaitOutcome)` is called exactly once: where handlers of
-  /// remote events run (on an InMemoryBus, on the thread that ends the await, perhaps before this returns); for errors after
-  /// which nothing was broadcast, before this returns; at the latest when the bus is closed. What it throws is counted as a
-  /// handler's; what it captured must not wait for the bus either. Throws std::system_error (invalid_argument) for a null
-  /// completion.
+  /// The same without blocking, also inside handlers. `completion(AwaitOutcome)` is called exactly once: where handlers
+  /// of remote events run (on an InMemoryBus, on the thread that ends the await, perhaps before this returns); for
+  /// errors after which nothing was broadcast, before this returns; at the latest when the bus is closed. What it
+  /// throws is counted as a handler's; what it captured must not wait for the bus either. Throws std::system_error
+  /// (invalid_argument) for a null completion.
   template <AwaitHandler F>
   void async_publish_and_await(std::string_view key, Quorum quorum, AwaitOptions options, F&& completion) {
     async_await_keys({&key, 1}, quorum, options, detail::Completion{std::forward<F>(completion)});
@@ -182,8 +181,8 @@ class BusFacade {
   template <AwaitHandler F>
   void async_publish_and_await(std::nullptr_t, Quorum, AwaitOptions, F&&) = delete;
 
-  /// As publish_and_await, for a lease: replicas are nodes with a subscriber of the lease. The type of the options counts
-  /// for nothing.
+  /// As publish_and_await, for a lease: replicas are nodes with a subscriber of the lease. The type of the options
+  /// counts for nothing.
   [[nodiscard]] AwaitOutcome revoke_lease_and_await(std::string_view id, Quorum quorum, AwaitOptions options = {}) {
     return await({.type = EventType::lease_revoked,
                   .version = options.publish.version,
@@ -193,11 +192,10 @@ class BusFacade {
   }
   AwaitOutcome revoke_lease_and_await(std::nullptr_t, Quorum, AwaitOptions = {}) = delete;
 
-  /// Calls `handler(const Event&)` for every event of `key`, until the Subscription ends. After a loss the handler hears an
-  /// event of its key with type resync, so erasing `event.key` is right without thinking. A subscriber added while an event
-  /// is being dispatched does not hear that event.
-  /// Throws std::system_error: invalid_key, invalid_argument (null handler; on a publish_only bus any scope but local),
-  /// closed. Does not block.
+  /// Calls `handler(const Event&)` for every event of `key`, until the Subscription ends. After a loss the handler
+  /// hears an event of its key with type resync, so erasing `event.key` is right without thinking. A subscriber added
+  /// while an event is being dispatched does not hear that event. Throws std::system_error: invalid_key,
+  /// invalid_argument (null handler; on a publish_only bus any scope but local), closed. Does not block.
   template <EventHandler H>
   [[nodiscard]] Subscription subscribe(std::string_view key, H&& handler, Scope from = Scope::all) {
     return attach(core::Space::key, key, detail::Subscriber{std::forward<H>(handler)}, from);
@@ -212,8 +210,8 @@ class BusFacade {
   Subscription subscribe(std::nullptr_t, H&&, Scope = Scope::all) = delete;
   Mailbox subscribe(std::nullptr_t, MailboxOptions = {}) = delete;
 
-  /// Hears every event whose key begins with `prefix` (empty: every key), and every resync through `on_resync`. Throws as
-  /// subscribe(key, handler) does; invalid_key only for a prefix above max_key_bytes.
+  /// Hears every event whose key begins with `prefix` (empty: every key), and every resync through `on_resync`. Throws
+  /// as subscribe(key, handler) does; invalid_key only for a prefix above max_key_bytes.
   template <EventHandler H, ResyncHandler R>
   [[nodiscard]] Subscription subscribe_prefix(std::string_view prefix, H&& on_event, R&& on_resync,
                                               Scope from = Scope::all) {
@@ -248,8 +246,8 @@ class BusFacade {
     return {};
   }
 
-  /// Calls `handler(const Event&)` when the lease `id` is revoked (type lease_revoked), or may have been (type resync). Throws
-  /// as subscribe(key, handler) does.
+  /// Calls `handler(const Event&)` when the lease `id` is revoked (type lease_revoked), or may have been (type resync).
+  /// Throws as subscribe(key, handler) does.
   template <EventHandler H>
   [[nodiscard]] Subscription subscribe_lease(std::string_view id, H&& handler, Scope from = Scope::all) {
     return attach(core::Space::lease, id, detail::Subscriber{std::forward<H>(handler)}, from);
@@ -276,7 +274,8 @@ class BusFacade {
         {.type = options.type, .version = options.version, .scope = options.scope, .keys = keys});
   }
 
-  [[nodiscard]] static Submission awaited(std::span<const std::string_view> keys, const PublishOptions& options) noexcept {
+  [[nodiscard]] static Submission awaited(std::span<const std::string_view> keys,
+                                          const PublishOptions& options) noexcept {
     return {.type = options.type, .version = options.version, .scope = options.scope, .keys = keys};
   }
 
@@ -309,7 +308,8 @@ class BusFacade {
     if (options.stop_token.stop_possible()) call->cancel_on(options.stop_token, derived().canceller(*call));
   }
 
-  [[nodiscard]] Subscription attach(core::Space space, std::string_view key, detail::Subscriber subscriber, Scope from) {
+  [[nodiscard]] Subscription attach(core::Space space, std::string_view key, detail::Subscriber subscriber,
+                                    Scope from) {
     if (subscriber.null()) throw std::system_error{Errc::invalid_argument, "subscribe: a handler is null"};
     auto dispatch = derived().dispatch(from);
     const bool every_key = space == core::Space::prefix && key.empty();
@@ -345,48 +345,56 @@ struct AwaitHandlerArchetype {
 ///     event, or a resync after it. An error means that nothing was published.
 ///  2. When they return, outside handlers, this node's matching handlers have returned.
 ///  3. If one publish of a node returned before another began, every subscriber hears them in that order, or joined.
-///  4. Outside handlers, when a Subscription's unsubscribe or destructor returns, its handler is not running and never will
-///     be again. Inside handlers neither waits; the callable lives until its last call has returned.
+///  4. Outside handlers, when a Subscription's unsubscribe or destructor returns, its handler is not running and never
+///     will be again. Inside handlers neither waits; the callable lives until its last call has returned.
 ///  5. A key is any non-empty byte string up to max_key_bytes. Keys and leases of one name do not mix.
 ///  6. A handler that throws harms nobody else: it is counted and reported.
 ///  7. flush returns success only when the broker has confirmed everything that was accepted before the call.
-///  8. close is idempotent and ends by its deadline; afterwards publishes answer Errc::closed and subscribing throws it.
-///     Subscriptions and mailboxes may outlive the bus.
+///  8. close is idempotent and ends by its deadline; afterwards publishes answer Errc::closed and subscribing throws
+///     it. Subscriptions and mailboxes may outlive the bus.
 ///  9. flush and close inside a handler answer Errc::would_deadlock.
 /// 10. No lock of the library is held while a handler, or anything else of the user's, runs.
-/// 11. publish_and_await returns no error only when its quorum of distinct nodes has acknowledged. staleness() is never less
-///     than the age of the oldest event, of a peer that is heard, that this node's handlers have not returned from.
+/// 11. publish_and_await returns no error only when its quorum of distinct nodes has acknowledged. staleness() is never
+///     less than the age of the oldest event, of a peer that is heard, that this node's handlers have not returned
+///     from.
 template <class B>
 concept Bus = !std::copyable<B> &&
-    requires(B& bus, const B& constant, std::string_view key, std::span<const std::string_view> keys,
-             std::initializer_list<std::string_view> list, PublishOptions publish_options, MailboxOptions mailbox_options,
-             EventHandlerArchetype on_event, ResyncHandlerArchetype on_resync, Duration timeout, Quorum quorum,
-             AwaitOptions await_options, AwaitHandlerArchetype on_outcome) {
-      { bus.publish(key, publish_options) } noexcept -> std::same_as<std::error_code>;
-      { bus.publish(keys, publish_options) } noexcept -> std::same_as<std::error_code>;
-      { bus.publish(list, publish_options) } noexcept -> std::same_as<std::error_code>;
-      { bus.publish_all(publish_options) } noexcept -> std::same_as<std::error_code>;
-      { bus.revoke_lease(key, publish_options) } noexcept -> std::same_as<std::error_code>;
-      { bus.publish_and_await(key, quorum, await_options) } -> std::same_as<AwaitOutcome>;
-      { bus.publish_and_await(keys, quorum, await_options) } -> std::same_as<AwaitOutcome>;
-      { bus.publish_and_await(list, quorum, await_options) } -> std::same_as<AwaitOutcome>;
-      { bus.async_publish_and_await(key, quorum, await_options, std::move(on_outcome)) } -> std::same_as<void>;
-      { bus.revoke_lease_and_await(key, quorum, await_options) } -> std::same_as<AwaitOutcome>;
-      { bus.subscribe(key, std::move(on_event)) } -> std::same_as<Subscription>;
-      { bus.subscribe(key, mailbox_options) } -> std::same_as<Mailbox>;
-      { bus.subscribe_prefix(key, std::move(on_event), std::move(on_resync)) } -> std::same_as<Subscription>;
-      { bus.subscribe_prefix(key, mailbox_options) } -> std::same_as<Mailbox>;
-      { bus.subscribe_all(std::move(on_event), std::move(on_resync)) } -> std::same_as<Subscription>;
-      { bus.subscribe_all(mailbox_options) } -> std::same_as<Mailbox>;
-      { bus.subscribe_lease(key, std::move(on_event)) } -> std::same_as<Subscription>;
-      { bus.subscribe_lease(key, mailbox_options) } -> std::same_as<Mailbox>;
-      { bus.flush(timeout) } -> std::same_as<std::error_code>;
-      { bus.close(timeout) } -> std::same_as<std::error_code>;
-      { constant.metrics() } -> std::same_as<Metrics>;
-      { constant.is_healthy() } noexcept -> std::same_as<bool>;
-      { constant.staleness() } -> std::same_as<Duration>;
-      { constant.peers() } -> std::same_as<std::vector<Peer>>;
-      { constant.id() } noexcept -> std::same_as<NodeId>;
-    };
+              requires(B & bus, const B& constant, std::string_view key, std::span<const std::string_view> keys,
+                       std::initializer_list<std::string_view> list, PublishOptions publish_options,
+                       MailboxOptions mailbox_options, EventHandlerArchetype on_event, ResyncHandlerArchetype on_resync,
+                       Duration timeout, Quorum quorum, AwaitOptions await_options, AwaitHandlerArchetype on_outcome) {
+  { bus.publish(key, publish_options) }
+  noexcept->std::same_as<std::error_code>;
+  { bus.publish(keys, publish_options) }
+  noexcept->std::same_as<std::error_code>;
+  { bus.publish(list, publish_options) }
+  noexcept->std::same_as<std::error_code>;
+  { bus.publish_all(publish_options) }
+  noexcept->std::same_as<std::error_code>;
+  { bus.revoke_lease(key, publish_options) }
+  noexcept->std::same_as<std::error_code>;
+  { bus.publish_and_await(key, quorum, await_options) } -> std::same_as<AwaitOutcome>;
+  { bus.publish_and_await(keys, quorum, await_options) } -> std::same_as<AwaitOutcome>;
+  { bus.publish_and_await(list, quorum, await_options) } -> std::same_as<AwaitOutcome>;
+  { bus.async_publish_and_await(key, quorum, await_options, std::move(on_outcome)) } -> std::same_as<void>;
+  { bus.revoke_lease_and_await(key, quorum, await_options) } -> std::same_as<AwaitOutcome>;
+  { bus.subscribe(key, std::move(on_event)) } -> std::same_as<Subscription>;
+  { bus.subscribe(key, mailbox_options) } -> std::same_as<Mailbox>;
+  { bus.subscribe_prefix(key, std::move(on_event), std::move(on_resync)) } -> std::same_as<Subscription>;
+  { bus.subscribe_prefix(key, mailbox_options) } -> std::same_as<Mailbox>;
+  { bus.subscribe_all(std::move(on_event), std::move(on_resync)) } -> std::same_as<Subscription>;
+  { bus.subscribe_all(mailbox_options) } -> std::same_as<Mailbox>;
+  { bus.subscribe_lease(key, std::move(on_event)) } -> std::same_as<Subscription>;
+  { bus.subscribe_lease(key, mailbox_options) } -> std::same_as<Mailbox>;
+  { bus.flush(timeout) } -> std::same_as<std::error_code>;
+  { bus.close(timeout) } -> std::same_as<std::error_code>;
+  { constant.metrics() } -> std::same_as<Metrics>;
+  { constant.is_healthy() }
+  noexcept->std::same_as<bool>;
+  { constant.staleness() } -> std::same_as<Duration>;
+  { constant.peers() } -> std::same_as<std::vector<Peer>>;
+  { constant.id() }
+  noexcept->std::same_as<NodeId>;
+};
 
 }  // namespace syncbus::inline v1

@@ -24,7 +24,8 @@ enum class Errc {
   transport_failure,     ///< the broker's client reported an error
 };
 
-/// The category of `Errc`. Default visibility: one object for the whole program, so codes compare across shared objects.
+/// The category of `Errc`. Default visibility: one object for the whole program, so codes compare across shared
+/// objects.
 class [[gnu::visibility("default")]] ErrorCategory final : public std::error_category {
  public:
   [[nodiscard]] const char* name() const noexcept override { return "syncbus"; }
@@ -39,12 +40,15 @@ inline std::string ErrorCategory::message(int code) const {
     case Errc::invalid_key: return "a key must have at least one byte and at most max_key_bytes";
     case Errc::invalid_argument: return "an argument is out of its range";
     case Errc::would_deadlock: return "this call waits for handlers and cannot be made inside one";
-    case Errc::quorum_unsupported: return "this bus receives no acknowledgements (publish_only), so it cannot await any";
+    case Errc::quorum_unsupported:
+      return "this bus receives no acknowledgements (publish_only), so it cannot await any";
     case Errc::quorum_not_satisfied: return "fewer replicas than asked for acknowledged the event";
-    case Errc::too_many_awaits: return "as many events are awaited as max_awaits allows, or as history_bytes has room for; wait for some awaits to end "
-                                       "or raise the limits";
+    case Errc::too_many_awaits:
+      return "as many events are awaited as max_awaits allows, or as history_bytes has room for; wait for some awaits "
+             "to end, or raise the limits";
     case Errc::not_connected: return "the broker cannot be reached; check its address and that it runs";
-    case Errc::permission_denied: return "the broker refused the operation; check the user, the password and its grants";
+    case Errc::permission_denied:
+      return "the broker refused the operation; check the user, the password and its grants";
     case Errc::frame_too_large: return "the event does not fit into one message of this broker";
     case Errc::malformed_frame: return "the bytes are not a valid frame";
     case Errc::unsupported_version: return "the frame is of a protocol version that this library does not know";

@@ -23,8 +23,8 @@
 namespace syncbus::inline v1 {
 
 /// `InMemoryBus{}` is alone: a publish finds its handlers and calls them, with no lock, no allocation and no write that
-/// other publishers share. `InMemoryBus{hub}` is a node on a hub: a publish returns when every node has heard, and calls that
-/// wait move the hub's virtual time (see InMemoryHub).
+/// other publishers share. `InMemoryBus{hub}` is a node on a hub: a publish returns when every node has heard, and
+/// calls that wait move the hub's virtual time (see InMemoryHub).
 ///
 /// Threads: handlers run on the publishers' threads, also those of remote events, unless BusOptions::executor is given.
 /// Thread safety: shared objects safe, except during construction and destruction. Neither copied nor moved.
@@ -47,8 +47,8 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
   /// Closes with `close_timeout`. Destroying a bus inside one of its own handlers is undefined.
   ~InMemoryBus() { static_cast<void>(shut(local_.options().close_timeout)); }
 
-  /// Returns when the hub has taken what was accepted before; without delays on the hub, every node has heard it then. Errors:
-  /// closed, would_deadlock, timed_out.
+  /// Returns when the hub has taken what was accepted before; without delays on the hub, every node has heard it then.
+  /// Errors: closed, would_deadlock, timed_out.
   [[nodiscard]] std::error_code flush(Duration timeout) {
     if (detail::in_handler()) return Errc::would_deadlock;
     if (local_.closed()) return Errc::closed;
@@ -58,10 +58,10 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
     return settled ? std::error_code{} : make_error_code(Errc::timed_out);
   }
 
-  /// Leaves the hub; publishes and subscriptions are refused from here on, and awaits end. Waits, beyond `timeout` too, until
-  /// a handler of this node's that another thread of the hub's is running has returned. Idempotent. Errors: timed_out (what
-  /// was published last may not have been heard, or a handler or completion still runs; the bus is closed all the same);
-  /// would_deadlock, after which it is not.
+  /// Leaves the hub; publishes and subscriptions are refused from here on, and awaits end. Waits, beyond `timeout` too,
+  /// until a handler of this node's that another thread of the hub's is running has returned. Idempotent. Errors:
+  /// timed_out (what was published last may not have been heard, or a handler or completion still runs; the bus is
+  /// closed all the same); would_deadlock, after which it is not.
   [[nodiscard]] std::error_code close(Duration timeout) {
     if (detail::in_handler()) return Errc::would_deadlock;
     return shut(timeout);
@@ -165,7 +165,8 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
     std::error_code error;
     if (link_) {
       const bool settled = settle_within(timeout);
-      // Inside a handler nothing moves while this waits; what is queued goes out when that handler's dispatch has ended.
+      // Inside a handler nothing moves while this waits; what is queued goes out when that handler's dispatch has
+      // ended.
       const bool in_vain = !settled && detail::in_handler();
       error = link_->engine().close(detail::deadline_after(in_vain ? Duration::zero() : timeout));
       hub_->recheck();     // a publisher may wait for what will not come any more

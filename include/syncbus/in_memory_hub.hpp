@@ -14,7 +14,8 @@ namespace syncbus::inline v1 {
 
 /// How a hub works. Every member has a default.
 struct HubOptions {
-  std::uint64_t seed = 7;  ///< decides the ids of the nodes and which frames meet a fault: the same calls, the same outcome
+  std::uint64_t seed =
+      7;  ///< decides the ids of the nodes and which frames meet a fault: the same calls, the same outcome
   bool real_time = false;  ///< the steady clock instead of virtual time: for tests with many threads
 };
 
@@ -24,9 +25,9 @@ struct HubOptions {
 /// Time is virtual: it begins at a fixed point and moves only in advance() and in calls of the nodes that wait
 /// (publish_and_await, flush, close, Mailbox::receive, a constructor), from one timer to the next. So a timeout takes
 /// no time, and one thread with one seed sees the same every time. Time stands still while a frame is delivered, and
-/// while a handler or an executor's task is unfinished, so a call that waits beside another thread's handler waits for that
-/// too, beyond its timeout. With `real_time` it is the steady clock, and a thread of the
-/// hub's own serves the timers.
+/// while a handler or an executor's task is unfinished, so a call that waits beside another thread's handler waits for
+/// that too, beyond its timeout. With `real_time` it is the steady clock, and a thread of the hub's own serves the
+/// timers.
 ///
 /// Faults act on copies: one frame to one receiver. They never touch what a node hears of itself, nor a publisher's
 /// confirmation. All nodes hear frames in one order, which only reorder() disturbs: behind a delayed copy the others,

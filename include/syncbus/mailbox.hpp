@@ -28,8 +28,8 @@ namespace detail {
 /// What a Mailbox and the subscription that fills it share. It outlives whichever ends first.
 class MailboxState final : public MailboxSink {
  public:
-  /// `name` is the key, prefix or lease subscribed to: the key of the resyncs it yields. `waiting` is null where the steady
-  /// clock counts.
+  /// `name` is the key, prefix or lease subscribed to: the key of the resyncs it yields. `waiting` is null where the
+  /// steady clock counts.
   MailboxState(std::string_view name, const MailboxOptions& options, std::shared_ptr<Waiting> waiting)
       : name_{name},
         waiting_{std::move(waiting)},
@@ -135,13 +135,13 @@ class MailboxState final : public MailboxSink {
 
 /// Events of one key, prefix or lease, or of all keys, that wait until they are received.
 ///
-/// Bounded by MailboxOptions::capacity keys and conflating: events of one key and origin that wait are one event, of the
-/// latest position, of type invalidate if their types differ, of the larger version (0 absorbs). One key more than the
-/// capacity, or a resync of the bus, joins everything that waits into one event of type resync, whose key is what was
-/// subscribed to. Nothing is dropped in silence.
+/// Bounded by MailboxOptions::capacity keys and conflating: events of one key and origin that wait are one event, of
+/// the latest position, of type invalidate if their types differ, of the larger version (0 absorbs). One key more than
+/// the capacity, or a resync of the bus, joins everything that waits into one event of type resync, whose key is what
+/// was subscribed to. Nothing is dropped in silence.
 ///
-/// Thread safety: distinct objects are independent; of one object, try_receive, receive and closed may be called from any
-/// threads at once. A mailbox may outlive its bus.
+/// Thread safety: distinct objects are independent; of one object, try_receive, receive and closed may be called from
+/// any threads at once. A mailbox may outlive its bus.
 class Mailbox {
  public:
   Mailbox() noexcept = default;
@@ -150,14 +150,14 @@ class Mailbox {
   [[nodiscard]] std::optional<OwnedEvent> try_receive() { return state_ ? state_->take() : std::nullopt; }
 
   /// The next event; none when none came within `timeout`, when `stop` was requested, or when the mailbox is closed and
-  /// empty, or when another thread was faster. Blocks for at most `timeout`, on a hub of its virtual time; inside a handler it
-  /// holds up that handler, and on a hub it does not wait.
+  /// empty, or when another thread was faster. Blocks for at most `timeout`, on a hub of its virtual time; inside a
+  /// handler it holds up that handler, and on a hub it does not wait.
   [[nodiscard]] std::optional<OwnedEvent> receive(Duration timeout, std::stop_token stop = {}) {
     return state_ ? state_->take_within(timeout, stop) : std::nullopt;
   }
 
-  /// Whether nothing more will arrive: after unsubscribe, the end of the bus, or a request of the options' stop token. What
-  /// arrived before can still be received.
+  /// Whether nothing more will arrive: after unsubscribe, the end of the bus, or a request of the options' stop token.
+  /// What arrived before can still be received.
   [[nodiscard]] bool closed() const noexcept { return !state_ || state_->closed(); }
 
   /// Ends the subscription and closes the mailbox. Does not wait for anybody.

@@ -13,7 +13,8 @@
 
 namespace syncbus::inline v1 {
 
-/// Counts of durations. Bucket i holds those below 2^i microseconds that no smaller bucket holds; the last holds the rest.
+/// Counts of durations. Bucket i holds those below 2^i microseconds that no smaller bucket holds; the last holds the
+/// rest.
 struct LatencyHistogram {
   std::array<std::uint64_t, 28> buckets{};
   std::uint64_t count = 0;

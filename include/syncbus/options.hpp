@@ -66,18 +66,19 @@ struct BusOptions {
   /// A bus without a way back: it receives nothing, and only local subscriptions (Scope::local) are possible.
   bool publish_only = false;
 
-  /// Runs handlers of remote events, completions, on_health and on_log instead of the bus's own dispatch thread. It is given
-  /// one task at a time and must run each exactly once, not inside the call. Any thread may call it that brings the bus
-  /// something: the transport's, the one that keeps time, a publisher's. So it must not block, which would hold these up,
-  /// close among them, and must not throw: what it did not take it is offered again, when time has passed (by a heartbeat at
-  /// the latest). To drop a task is the same as not to take it. Tasks that it is still holding keep what they need alive.
+  /// Runs handlers of remote events, completions, on_health and on_log instead of the bus's own dispatch thread. It is
+  /// given one task at a time and must run each exactly once, not inside the call. Any thread may call it that brings
+  /// the bus something: the transport's, the one that keeps time, a publisher's. So it must not block, which would hold
+  /// these up, close among them, and must not throw: what it did not take it is offered again, when time has passed (by
+  /// a heartbeat at the latest). To drop a task is the same as not to take it. Tasks that it is still holding keep what
+  /// they need alive.
   std::function<void(std::function<void()> task)> executor{};
-  /// Called on the dispatch thread whenever `connected` changes, and when the staleness passes `peer_timeout`, up or down;
-  /// the first time perhaps before the constructor has returned. May be slow; must not call close.
+  /// Called on the dispatch thread whenever `connected` changes, and when the staleness passes `peer_timeout`, up or
+  /// down; the first time perhaps before the constructor has returned. May be slow; must not call close.
   std::function<void(const Health& health)> on_health{};
-  /// Called on the dispatch thread, or the publisher's for what its own handlers threw, so perhaps by several threads at
-  /// once, and perhaps before the constructor has returned: one sentence, no line end. Not called once the bus is closed; a
-  /// call that has begun by then may still run, as may a handler or on_health beyond the deadline of close.
+  /// Called on the dispatch thread, or the publisher's for what its own handlers threw, so perhaps by several threads
+  /// at once, and perhaps before the constructor has returned: one sentence, no line end. Not called once the bus is
+  /// closed; a call that has begun by then may still run, as may a handler or on_health beyond the deadline of close.
   std::function<void(std::string_view line)> on_log{};
 };
 

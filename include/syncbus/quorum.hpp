@@ -62,8 +62,8 @@ class Quorum {
   Unit unit_ = Unit::nodes;
 };
 
-/// How an await ended. No error: the quorum is satisfied. `replicas` are the distinct nodes that acknowledged until then, in
-/// the order of their answers, also when they were too few.
+/// How an await ended. No error: the quorum is satisfied. `replicas` are the distinct nodes that acknowledged until
+/// then, in the order of their answers, also when they were too few.
 struct AwaitOutcome {
   std::error_code error{};
   std::vector<NodeId> replicas{};

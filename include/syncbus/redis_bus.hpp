@@ -13,16 +13,17 @@
 namespace syncbus::inline v1 {
 
 /// A node on a channel of a Redis server (also Valkey and others that speak RESP2). It uses two connections, needs the
-/// permissions +publish, +subscribe, +ping and the channels `channel` and `channel.direct.*`, and survives the server: while
-/// it is away publishes are accepted, when it is back they go out, and what a node missed meanwhile is repaired from its
-/// peers' histories. Only where these no longer have it, subscribers hear a resync with cause `interrupted`.
+/// permissions +publish, +subscribe, +ping and the channels `channel` and `channel.direct.*`, and survives the server:
+/// while it is away publishes are accepted, when it is back they go out, and what a node missed meanwhile is repaired
+/// from its peers' histories. Only where these no longer have it, subscribers hear a resync with cause `interrupted`.
 ///
 /// Constructors block until this node hears itself and its peers had time to say where they are, usually 20 ms, at most
-/// `connect_timeout`, and throw std::system_error with a sentence that says what to do: invalid_argument (the URL), not_connected, permission_denied.
+/// `connect_timeout`, and throw std::system_error with a sentence that says what to do: invalid_argument (the URL),
+/// not_connected, permission_denied.
 class RedisBus : public BasicBus<RedisTransport> {
  public:
-  /// `url`: redis://[user:password@]host[:port][/db]. For TLS, Sentinel or sockets use a connector. Channels are the same in
-  /// every database; one that the server does not have is refused by it, and thrown with its words.
+  /// `url`: redis://[user:password@]host[:port][/db]. For TLS, Sentinel or sockets use a connector. Channels are the
+  /// same in every database; one that the server does not have is refused by it, and thrown with its words.
   RedisBus(std::string_view url, std::string_view channel, BusOptions options = {}, RedisTuning tuning = {})
       : BasicBus{std::move(options), std::in_place, url, std::string{channel}, tuning} {}
 

@@ -38,8 +38,8 @@ struct TransportSettings {
 /// transport holds none of its locks during one.
 class TransportSink {
  public:
-  /// A message arrived, broadcast or directed, own echoes included. The bytes are the caller's and need only live for the
-  /// call. One call at a time, in the order in which the broker delivered. Never in a publish_only bus.
+  /// A message arrived, broadcast or directed, own echoes included. The bytes are the caller's and need only live for
+  /// the call. One call at a time, in the order in which the broker delivered. Never in a publish_only bus.
   virtual void on_frame(Bytes bytes) noexcept = 0;
 
   /// The broker has the frame of this token, and every frame broadcast before it in the same session.
@@ -48,8 +48,8 @@ class TransportSink {
   /// The session ended: messages may be lost from here on, sent ones and received ones. At most once a session.
   virtual void on_interrupted() noexcept = 0;
 
-  /// A session began: whatever is published by anybody from now on arrives here. Called once before open() returns, then
-  /// once after each interruption.
+  /// A session began: whatever is published by anybody from now on arrives here. Called once before open() returns,
+  /// then once after each interruption.
   virtual void on_ready(std::uint64_t session, std::size_t max_frame_bytes) noexcept = 0;
 
   /// The time that the transport was asked to wake at has come. Only from a transport that keeps time.
@@ -64,23 +64,24 @@ class TransportSink {
 
 /// A dumb pipe over one broker. What a type must mean beyond its syntax:
 ///
-///  1. open() makes the first session, or throws std::system_error with an Errc and a sentence that says what to do, within
-///     connect_timeout. It is called once. Later sessions the transport makes by itself, for ever, until close().
+///  1. open() makes the first session, or throws std::system_error with an Errc and a sentence that says what to do,
+///     within connect_timeout. It is called once. Later sessions the transport makes by itself, for ever, until
+///     close().
 ///  2. A session begins only when the broker has confirmed the subscriptions (unless publish_only).
-///  3. broadcast() reaches every node on the channel, the sender included (a memory transport may leave the sender out: the
-///     engine ignores own events). It never blocks and never fails: it writes, or enqueues, or drops when the session of
-///     the token is not the current one. The bytes stay valid and unchanged until the frame is confirmed, but at least
-///     until broadcast() returns; a transport that needs them longer copies them.
+///  3. broadcast() reaches every node on the channel, the sender included (a memory transport may leave the sender out:
+///     the engine ignores own events). It never blocks and never fails: it writes, or enqueues, or drops when the
+///     session of the token is not the current one. The bytes stay valid and unchanged until the frame is confirmed,
+///     but at least until broadcast() returns; a transport that needs them longer copies them.
 ///  4. Calls of broadcast() and send() come one at a time, from any thread, also from inside a sink call.
 ///  5. Frames of one session arrive at each receiver in the order of their broadcasts.
 ///  6. What was broadcast is confirmed, or the session is interrupted; nothing stays unanswered beyond peer_timeout.
 ///     After an interruption nothing is sent again by the transport: the engine does that.
 ///  7. send() is for one node, best effort, never confirmed, and may be lost without an interruption.
-///  8. reopen() ends a session that the engine believes to be deaf, as if its connection had broken: the sink is told of
-///     the interruption, and a new session is made. It does not block, and does nothing when that session is not the
+///  8. reopen() ends a session that the engine believes to be deaf, as if its connection had broken: the sink is told
+///     of the interruption, and a new session is made. It does not block, and does nothing when that session is not the
 ///     current one. It is called like broadcast().
-///  9. close() ends the session without a word to the sink, stops every thread, and returns when no sink call is running and
-///     none will come. It is called outside of sink calls, at most once, also when open() threw.
+///  9. close() ends the session without a word to the sink, stops every thread, and returns when no sink call is
+///     running and none will come. It is called outside of sink calls, at most once, also when open() threw.
 /// 10. `lossless_sessions`: within a session no receiver loses a broadcast unless its own transport is interrupted.
 template <class T>
 concept Transport = requires(T& transport, TransportSink& sink, const TransportSettings& settings,
@@ -93,10 +94,10 @@ concept Transport = requires(T& transport, TransportSink& sink, const TransportS
   { T::lossless_sessions } -> std::convertible_to<bool>;
 };
 
-/// A transport with a clock of its own, which then is the engine's: now() is the time, wake_at(t) asks for one on_wake() at t
-/// or soon after it, and a later call replaces an earlier one; wake_at is called like broadcast(). wait_until blocks until
-/// `done()`, which may lock the engine, or the deadline, and returns done(). Between task_began() and task_ended(), from any
-/// thread, an executor has work of the engine's, and time stands still.
+/// A transport with a clock of its own, which then is the engine's: now() is the time, wake_at(t) asks for one
+/// on_wake() at t or soon after it, and a later call replaces an earlier one; wake_at is called like broadcast().
+/// wait_until blocks until `done()`, which may lock the engine, or the deadline, and returns done(). Between
+/// task_began() and task_ended(), from any thread, an executor has work of the engine's, and time stands still.
 template <class T>
 concept TimedTransport = Transport<T> && requires(T& transport, const T& constant, TimePoint time, bool (*done)()) {
   { constant.now() } noexcept -> std::same_as<TimePoint>;
@@ -106,9 +107,10 @@ concept TimedTransport = Transport<T> && requires(T& transport, const T& constan
   { transport.task_ended() } noexcept;
 };
 
-/// A transport whose I/O other threads can do: who has read a frame can then dispatch it at once, while another reads on.
-/// serve() does all of the transport's I/O on the calling thread, from before open() on, until `leave` is set inside a sink
-/// call (true), or there will be nothing more to do, after close() or when open() failed (false). One thread at a time.
+/// A transport whose I/O other threads can do: who has read a frame can then dispatch it at once, while another reads
+/// on. serve() does all of the transport's I/O on the calling thread, from before open() on, until `leave` is set
+/// inside a sink call (true), or there will be nothing more to do, after close() or when open() failed (false). One
+/// thread at a time.
 template <class T>
 concept LendableTransport = Transport<T> && requires(T& transport, const std::atomic<bool>& leave) {
   { transport.serve(leave) } noexcept -> std::same_as<bool>;

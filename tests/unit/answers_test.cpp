@@ -205,7 +205,8 @@ TEST_CASE("the memory forgets the oldest frame first, and never holds more than 
   CHECK_FALSE(memory.find({peer, 1}, 0, 1, 100));
   CHECK(memory.find({peer, 100}, 0, 1, 100) == AnswerMemory::Word{1, Status::applied});
   int known = 0;
-  for (std::uint64_t sequence = 1; sequence <= 100; ++sequence) known += memory.find({peer, sequence}, 0, 1, 100) ? 1 : 0;
+  for (std::uint64_t sequence = 1; sequence <= 100; ++sequence)
+    known += memory.find({peer, sequence}, 0, 1, 100) ? 1 : 0;
   CHECK(known == 5);  // a frame and a run each
   for (std::uint32_t index = 0; index != 1'000; ++index) memory.answered({peer, 100, 2 * index, 1, Status::failed});
   CHECK_FALSE(memory.find({peer, 99}, 0, 1, 100));

@@ -397,10 +397,18 @@ namespace {
 
 template <class Key>
 concept Named = requires(RecordingBus& bus, Key key, void (*on_event)(const Event&), void (*on_outcome)(AwaitOutcome)) {
-  requires requires { bus.publish(key); } || requires { bus.publish_and_await(key, 1); } ||
-               requires { bus.async_publish_and_await(key, 1, {}, on_outcome); } || requires { bus.revoke_lease(key); } ||
-               requires { bus.revoke_lease_and_await(key, 1); } || requires { bus.subscribe(key, on_event); } ||
-               requires { bus.subscribe(key); };
+  requires requires { bus.publish(key); } || requires { bus.publish_and_await(key, 1);
+  } || requires {
+    bus.async_publish_and_await(key, 1, {}, on_outcome);
+  } || requires {
+    bus.revoke_lease(key);
+  } || requires {
+    bus.revoke_lease_and_await(key, 1);
+  } || requires {
+    bus.subscribe(key, on_event);
+  } || requires {
+    bus.subscribe(key);
+  };
 };
 static_assert(Named<const char*> && !Named<std::nullptr_t>);  // a null pointer names nothing
 

@@ -27,8 +27,8 @@ using support::eventually;
 
 namespace {
 
-/// A broker of one node: what is broadcast comes back and is confirmed, in order, on a thread of its own, unless it is told
-/// otherwise.
+/// A broker of one node: what is broadcast comes back and is confirmed, in order, on a thread of its own, unless it is
+/// told otherwise.
 class Broker {
  public:
   ~Broker() { close(); }

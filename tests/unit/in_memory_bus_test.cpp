@@ -462,8 +462,8 @@ TEST_CASE("what a handler captured may wait for nothing when it ends, wherever t
 TEST_CASE("completions that wait for a slow dispatcher count as open awaits") {
   InMemoryHub hub;
   std::vector<std::function<void()>> tasks;
-  InMemoryBus bus{hub,
-                  {.max_awaits = 10, .executor = [&](std::function<void()> task) { tasks.push_back(std::move(task)); }}};
+  InMemoryBus bus{
+      hub, {.max_awaits = 10, .executor = [&](std::function<void()> task) { tasks.push_back(std::move(task)); }}};
   const auto subscription = bus.subscribe("k", [](const Event&) {}, Scope::local);
   int refused = 0, satisfied = 0;
   for (int i = 0; i != 15; ++i) {

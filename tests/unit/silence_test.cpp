@@ -138,7 +138,8 @@ TEST_CASE("a heartbeat of our own that comes back after a stall says nothing abo
   CHECK(node.heard().empty());
 }
 
-TEST_CASE("a peer forgotten for want of room may publish in our next outage and never be heard again: that is a resync") {
+TEST_CASE(
+    "a peer forgotten for want of room may publish in our next outage and never be heard again: that is a resync") {
   auto options = lossless();
   options.max_peers = 1;
   Receiver node{options};

@@ -35,15 +35,16 @@ struct ProtocolOptions {
 struct Action {
   enum class Kind : std::uint8_t {
     none,       ///< nothing more
-    broadcast,  ///< `bytes` to all, under (`session`, `sequence`). An events frame stays unchanged until that is confirmed;
-                ///< others, until the next action, and their sequence is that of the last events frame before them
-    send,       ///< `bytes` to `destination`; unchanged until the next action
-    dispatch,   ///< something waits for the dispatcher: have it call take()
-    room,       ///< publishers that were told no_room may try again, and flushes may look again
-    complete,   ///< an await ended: call take_completion() until nothing comes
-    health,     ///< what health() says has changed for the better or the worse
-    reopen,     ///< nothing of our own comes back: have the transport end session `session` and make a new one
-    wake,       ///< call tick() at `at`, instead of when it was asked for last
+    broadcast,  ///< `bytes` to all, under (`session`, `sequence`). An events frame stays unchanged until that is
+                ///< confirmed; others, until the next action, and their sequence is that of the last events frame
+                ///< before them
+    send,      ///< `bytes` to `destination`; unchanged until the next action
+    dispatch,  ///< something waits for the dispatcher: have it call take()
+    room,      ///< publishers that were told no_room may try again, and flushes may look again
+    complete,  ///< an await ended: call take_completion() until nothing comes
+    health,    ///< what health() says has changed for the better or the worse
+    reopen,    ///< nothing of our own comes back: have the transport end session `session` and make a new one
+    wake,      ///< call tick() at `at`, instead of when it was asked for last
   };
 
   Kind kind = Kind::none;

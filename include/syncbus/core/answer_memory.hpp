@@ -29,8 +29,8 @@ struct FrameNameHash {
 };
 
 /// Remembers frames with awaited events: that they wait for the dispatcher, then what their handlers said. At most
-/// `max_answers` frames and runs; the oldest frame is forgotten first. Who asks about a forgotten one gets it dispatched
-/// and answered once more, which is safe.
+/// `max_answers` frames and runs; the oldest frame is forgotten first. Who asks about a forgotten one gets it
+/// dispatched and answered once more, which is safe.
 class AnswerMemory {
  public:
   explicit AnswerMemory(std::size_t max_answers) noexcept : max_answers_{(std::max)(max_answers, std::size_t{1})} {}

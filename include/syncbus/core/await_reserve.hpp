@@ -83,7 +83,9 @@ class AwaitReserve {
   }
 
  private:
-  [[nodiscard]] static std::size_t bytes_of(const Waiting& event) noexcept { return sizeof(Waiting) + event.key.size(); }
+  [[nodiscard]] static std::size_t bytes_of(const Waiting& event) noexcept {
+    return sizeof(Waiting) + event.key.size();
+  }
 
   [[nodiscard]] bool fits(std::size_t bytes) noexcept {
     full_ = bytes > max_bytes_ - bytes_;

@@ -48,11 +48,12 @@ struct AwaitConditions {
   Duration answer_time{};   ///< within it whoever hears a broadcast has answered
 };
 
-/// Electorate, of the template parameters: as QuorumTracker::verdict takes it; `for_each` visits the peers that can answer.
+/// Electorate, of the template parameters: as QuorumTracker::verdict takes it; `for_each` visits the peers that can
+/// answer.
 class AwaitTable final : public FrameKeeper {
  public:
-  /// `max_awaits` bounds the events that are awaited, `max_bytes` the frames that are kept for awaits beyond the ring and the
-  /// events that wait for the ring.
+  /// `max_awaits` bounds the events that are awaited, `max_bytes` the frames that are kept for awaits beyond the ring
+  /// and the events that wait for the ring.
   AwaitTable(NodeId self, std::size_t max_awaits, std::size_t max_bytes, Metrics& metrics) noexcept
       : self_{self}, max_awaits_{max_awaits}, metrics_{metrics}, reserve_{max_bytes} {}
 
@@ -87,8 +88,8 @@ class AwaitTable final : public FrameKeeper {
     await->second.places.push_back({place, event});
   }
 
-  /// There is no room in the ring. The event itself goes the way of all that have to wait, in its place among them; for the
-  /// answers it is sent once more behind those, as an invalidation: a second time does no harm.
+  /// There is no room in the ring. The event itself goes the way of all that have to wait, in its place among them; for
+  /// the answers it is sent once more behind those, as an invalidation: a second time does no harm.
   void wait_for_room(Ticket ticket, std::uint32_t event, const WireEvent& what) {
     const bool lease = what.type == EventType::lease_revoked;
     reserve_.add({ticket, event, lease ? what.type : EventType::invalidate, std::string{what.key}, what.version});
@@ -137,7 +138,8 @@ class AwaitTable final : public FrameKeeper {
          at != waiters_.end() && at->first.sequence == run.sequence && at->first.index - run.index < run.count; ++at) {
       Await& await = awaits_.at(at->second.ticket);
       if (!await.tracker.answer(from, at->second.event, run.status)) continue;
-      if (run.status == AcknowledgementStatus::applied) metrics_.acknowledgement_latency.record(now - await.submitted_at);
+      if (run.status == AcknowledgementStatus::applied)
+        metrics_.acknowledgement_latency.record(now - await.submitted_at);
       changed.push_back(at->second.ticket);
     }
     for (const Ticket ticket : changed) {
@@ -253,7 +255,8 @@ class AwaitTable final : public FrameKeeper {
   };
 
   /// No answer can be under way any more: all were given, again after everyone was asked, and nobody was out of reach.
-  [[nodiscard]] static bool may_fail_early(const Await& await, TimePoint now, const AwaitConditions& conditions) noexcept {
+  [[nodiscard]] static bool may_fail_early(const Await& await, TimePoint now,
+                                           const AwaitConditions& conditions) noexcept {
     return conditions.reachable && await.asked_everyone_at &&
            now - *await.asked_everyone_at >= conditions.answer_time;
   }
@@ -301,8 +304,8 @@ class AwaitTable final : public FrameKeeper {
   [[nodiscard]] bool ask_one(const Await& await, NodeId node, TimePoint now, AcknowledgementOutbox& questions) const {
     return std::ranges::all_of(await.places, [&](const Placed& placed) {
       return await.tracker.answered(node, placed.event) ||
-             questions.add(node,
-                           {self_, placed.place.sequence, placed.place.index, 1, AcknowledgementStatus::requested}, now);
+             questions.add(
+                 node, {self_, placed.place.sequence, placed.place.index, 1, AcknowledgementStatus::requested}, now);
     });
   }
 

@@ -3,8 +3,8 @@
 // Integers are little-endian. A *varint* is LEB128: seven bits a byte, lowest first, the high bit says that more
 // follow; at most ten bytes, the shortest form only. A *string* is its length in one byte and so many bytes. *Fields*
 // is a block of optional fields: a varint with its length in bytes, then for each field a tag byte, a varint length, so
-// many bytes; unknown tags are skipped. Where none is defined it is written as one zero byte. Decoding copies, allocates
-// and recurses never.
+// many bytes; unknown tags are skipped. Where none is defined it is written as one zero byte. Decoding copies,
+// allocates and recurses never.
 //
 // HEADER, of every frame (frame_header.hpp). A frame is at most 64 MiB.
 //

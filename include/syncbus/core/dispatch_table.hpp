@@ -157,8 +157,8 @@ class DispatchTable {
   };
 
   /// The sentinel of the interval that `order` is in. An interval begins where a sentinel was put when intervals had as
-  /// many bits as its number has without trailing zeros: the one of number 0, which was there from the beginning, or half
-  /// of the odd number in the segment of that many bits.
+  /// many bits as its number has without trailing zeros: the one of number 0, which was there from the beginning, or
+  /// half of the odd number in the segment of that many bits.
   [[nodiscard]] [[gnu::always_inline]] DispatchLink& sentinel_of(std::uint64_t order) const noexcept {
     const Growth growth{growth_.load(std::memory_order_acquire)};
     unsigned bits = growth.bits();

@@ -77,7 +77,8 @@ inline FrameError decode_header(Bytes frame, FrameHeader& header) noexcept {
   return FrameError::ok;
 }
 
-/// Whether the bytes look like an events frame of `origin`, before anything is checked: enough for who has no use for it.
+/// Whether the bytes look like an events frame of `origin`, before anything is checked: enough for who has no use for
+/// it.
 [[nodiscard]] inline bool looks_like_events_of(NodeId origin, Bytes bytes) noexcept {
   return bytes.size() >= header_bytes && load_le<std::uint64_t>(bytes.data() + origin_offset) == origin.value &&
          bytes[type_offset] == static_cast<std::byte>(FrameType::events) &&

@@ -12,8 +12,9 @@
 
 namespace syncbus::inline v1::core {
 
-/// Where the heartbeats of one peer lie among our own, in the order in which we received them. All receivers of a channel
-/// have that order in common; so a peer that names a heartbeat as received had also received whatever lies before it.
+/// Where the heartbeats of one peer lie among our own, in the order in which we received them. All receivers of a
+/// channel have that order in common; so a peer that names a heartbeat as received had also received whatever lies
+/// before it.
 class HeartbeatPositions {
  public:
   static constexpr std::size_t remembered = 16;
@@ -25,8 +26,8 @@ class HeartbeatPositions {
     positions_[next_++ % remembered] = {number, own};
   }
 
-  /// The newest of ours that lies at or before the peer's heartbeat `number`; 0: none is known to. For one that was lost on
-  /// its way to us, that of the one before it.
+  /// The newest of ours that lies at or before the peer's heartbeat `number`; 0: none is known to. For one that was
+  /// lost on its way to us, that of the one before it.
   [[nodiscard]] std::uint64_t own_before(std::uint64_t number) const noexcept {
     std::uint64_t own = 0;
     for (const Position& position : positions_) {
@@ -49,8 +50,9 @@ class HeartbeatPositions {
 /// What one peer has proved: whatever it published before fresh_at() has been heard, or something that covers it.
 ///
 /// A claim is that what it published before `at` has a sequence up to `last`. It is proved once nothing up to `last` is
-/// missing and the handlers have returned from everything that had been queued by then (`pushed`, `settled`: the queue's
-/// positions). Two claims wait at most: the oldest, so that a steady stream cannot put proof off for ever, and the newest.
+/// missing and the handlers have returned from everything that had been queued by then (`pushed`, `settled`: the
+/// queue's positions). Two claims wait at most: the oldest, so that a steady stream cannot put proof off for ever, and
+/// the newest.
 class Freshness {
  public:
   explicit Freshness(TimePoint since) noexcept : fresh_at_{since} {}

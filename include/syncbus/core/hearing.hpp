@@ -1,4 +1,5 @@
-// How a node hears its peers: who is met, what is missing of whom, what is asked for again, and what has to become a resync.
+// How a node hears its peers: who is met, what is missing of whom, what is asked for again, and what has to become a
+// resync.
 #pragma once
 
 #include <algorithm>
@@ -21,16 +22,16 @@
 
 namespace syncbus::inline v1::core {
 
-/// The one rule of reconciliation lives here. Whatever tells that a peer's last sequence is L (a frame, a heartbeat, after a
-/// join, a reconnect, a heal):
+/// The one rule of reconciliation lives here. Whatever tells that a peer's last sequence is L (a frame, a heartbeat,
+/// after a join, a reconnect, a heal):
 ///
-///  * the peer has a tracker: what is missing up to L is a gap, and is asked for. What its history no longer has, or what does
-///    not come within `repair_timeout` while the peer is heard, becomes a resync.
-///  * it has none: L is the baseline. Was there a subscriber already that could have heard those L, they are asked for if they
-///    are few and history still has all; otherwise they become a resync.
+///  * the peer has a tracker: what is missing up to L is a gap, and is asked for. What its history no longer has, or
+///    what does not come within `repair_timeout` while the peer is heard, becomes a resync.
+///  * it has none: L is the baseline. Was there a subscriber already that could have heard those L, they are asked for
+///    if they are few and history still has all; otherwise they become a resync.
 ///
-/// A resync is raised once for a loss, with its cause: *joined* for a stranger's past, *interrupted* for what was lost while
-/// we were cut off, *unrepairable* for what was lost while we were not, *peer_lost* for a peer that fell silent.
+/// A resync is raised once for a loss, with its cause: *joined* for a stranger's past, *interrupted* for what was lost
+/// while we were cut off, *unrepairable* for what was lost while we were not, *peer_lost* for a peer that fell silent.
 class Hearing {
  public:
   static constexpr std::uint64_t few_missing = 64;  ///< of a stranger's past: so much is repaired, more is a resync
@@ -122,8 +123,8 @@ class Hearing {
     });
   }
 
-  /// A valid frame of a version from the future may say anything. All that come within a heartbeat interval after a resync
-  /// have the next one at its end.
+  /// A valid frame of a version from the future may say anything. All that come within a heartbeat interval after a
+  /// resync have the next one at its end.
   void on_other_version(TimePoint now) noexcept {
     incompatible_due_ = incompatible_since_ ? (std::max)(now, *incompatible_since_ + options_.heartbeat) : now;
     raise_incompatible(now);
@@ -253,8 +254,8 @@ class Hearing {
     electorate_changed_ = true;
   }
 
-  /// The tracker has learned something. `whole`: nothing was missing before. `current`: it is how far the peer is now; a
-  /// repair only tells how far it was.
+  /// The tracker has learned something. `whole`: nothing was missing before. `current`: it is how far the peer is now;
+  /// a repair only tells how far it was.
   void note(PeerState& peer, NodeId origin, const SequenceTracker::Observation& seen, bool whole, bool current,
             TimePoint now) {
     if (seen.given_up) lost(peer, origin);
@@ -268,8 +269,8 @@ class Hearing {
     peer.repair.found(now, delay, whole);
   }
 
-  /// What the heartbeat proves; while a resync is held back nothing is proved, and the next heartbeat says it again. What the
-  /// peer had accepted but not sent then counts too: until it is heard, nothing is fresh.
+  /// What the heartbeat proves; while a resync is held back nothing is proved, and the next heartbeat says it again.
+  /// What the peer had accepted but not sent then counts too: until it is heard, nothing is fresh.
   void claim(PeerState& peer, const HeartbeatView& heartbeat) noexcept {
     const auto at = membership_.proved_by(heartbeat.newest_origin, heartbeat.newest_number);
     const bool unknown = heartbeat.ahead == ahead_unknown || heartbeat.ahead > ahead_unknown - heartbeat.last_sequence;
@@ -333,7 +334,7 @@ class Hearing {
   std::uint64_t session_ = 0;
   bool listening_ = false;
   bool electorate_changed_ = false;
-  std::vector<NodeId> gapped_;                   ///< peers of whom something is missing, and some of whom nothing is any more
+  std::vector<NodeId> gapped_;  ///< peers of whom something is missing, and some of whom nothing is any more
   std::optional<Resync> held_back_;              ///< until the join window closes
   std::optional<TimePoint> cut_off_since_;
   std::uint64_t cut_off_in_ = 0;                 ///< our session that ended, or is deaf: only the next one ends it

@@ -10,8 +10,8 @@
 
 namespace syncbus::inline v1::core {
 
-/// Deliveries a second that `nodes` nodes may cause together, told as the least time between two broadcasts of one of them:
-/// each is delivered to all.
+/// Deliveries a second that `nodes` nodes may cause together, told as the least time between two broadcasts of one of
+/// them: each is delivered to all.
 [[nodiscard]] inline Duration broadcast_spacing(std::size_t nodes, std::size_t control_rate) noexcept {
   const double seconds = static_cast<double>(nodes) * static_cast<double>(nodes) /
                          static_cast<double>((std::max)(control_rate, std::size_t{1}));
@@ -24,9 +24,9 @@ namespace syncbus::inline v1::core {
   return broadcast_spacing(nodes, control_rate) / static_cast<Duration::rep>((std::max)(nodes, std::size_t{1}));
 }
 
-/// A heartbeat goes `tail` after the last frame, so that the loss of the last one is noticed, then after twice that, and
-/// so on up to `heartbeat`. While frames go out without a pause one goes every `heartbeat` all the same. The spacing that
-/// keeps the cluster under its control rate comes first; a tenth of that is for answers to hellos.
+/// A heartbeat goes `tail` after the last frame, so that the loss of the last one is noticed, then after twice that,
+/// and so on up to `heartbeat`. While frames go out without a pause one goes every `heartbeat` all the same. The
+/// spacing that keeps the cluster under its control rate comes first; a tenth of that is for answers to hellos.
 class HeartbeatSchedule {
  public:
   static constexpr Duration tail = std::chrono::milliseconds{20};

@@ -23,9 +23,9 @@
 
 namespace syncbus::inline v1::core {
 
-/// A session begins with a hello, which asks everybody for a heartbeat. The *join window* is open from then until the hello
-/// has come back and the answers had time to; a stranger met later opens it again for a while. What is found to be lost in
-/// it is one loss, not one for each peer.
+/// A session begins with a hello, which asks everybody for a heartbeat. The *join window* is open from then until the
+/// hello has come back and the answers had time to; a stranger met later opens it again for a while. What is found to
+/// be lost in it is one loss, not one for each peer.
 class Membership {
  public:
   explicit Membership(const ProtocolOptions& options)
@@ -48,7 +48,8 @@ class Membership {
   /// control rate gives them.
   void begin_session(TimePoint now) noexcept {
     own_.begin_session(now);
-    schedule_.begin_session(now + (own_.sent_ever() ? random_delay(schedule_.hello_spread(peers_.nodes())) : Duration{}));
+    schedule_.begin_session(now +
+                            (own_.sent_ever() ? random_delay(schedule_.hello_spread(peers_.nodes())) : Duration{}));
     answers_.clear();
     window_open_ = !publish_only_;
     window_ends_ = (TimePoint::max)();

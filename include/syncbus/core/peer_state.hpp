@@ -16,8 +16,8 @@
 
 namespace syncbus::inline v1::core {
 
-/// A peer is *live* until it falls silent or says goodbye. A silent one that is heard again is live again; one that is gone
-/// never comes back, since a new bus is a new node.
+/// A peer is *live* until it falls silent or says goodbye. A silent one that is heard again is live again; one that is
+/// gone never comes back, since a new bus is a new node.
 struct PeerState {
   PeerState(std::uint64_t baseline, TimePoint now) noexcept
       : tracker{baseline}, freshness{now}, last_heard{now} {}

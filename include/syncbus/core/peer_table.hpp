@@ -15,8 +15,8 @@
 
 namespace syncbus::inline v1::core {
 
-/// At most `max_peers`; for one more the one heard longest ago is forgotten, and is a stranger when it returns. Who is gone
-/// or silent is remembered as long as there is room: a late frame of theirs is then no first contact.
+/// At most `max_peers`; for one more the one heard longest ago is forgotten, and is a stranger when it returns. Who is
+/// gone or silent is remembered as long as there is room: a late frame of theirs is then no first contact.
 class PeerTable {
  public:
   explicit PeerTable(std::size_t max_peers) noexcept : max_peers_{(std::max)(max_peers, std::size_t{1})} {}

@@ -7,8 +7,8 @@
 
 namespace syncbus::inline v1::core {
 
-/// A list that only grows, one entry for each length that ever was in use, so at most as many as a key has bytes. One writer
-/// (whoever calls add and remove); readers take no lock.
+/// A list that only grows, one entry for each length that ever was in use, so at most as many as a key has bytes. One
+/// writer (whoever calls add and remove); readers take no lock.
 class PrefixLengths {
  public:
   struct Entry {

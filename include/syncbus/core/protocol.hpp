@@ -20,16 +20,19 @@
 
 namespace syncbus::inline v1::core {
 
-/// The machine. The owner calls everything under one lock; bytes that an action or a taken item shows may be read outside
-/// it. After each input it asks next_action() until none comes.
+/// The machine. The owner calls everything under one lock; bytes that an action or a taken item shows may be read
+/// outside it. After each input it asks next_action() until none comes.
 ///
 /// Two halves, each with its own file: Publishing (our events, until everybody has them) and Hearing (theirs, until our
-/// handlers have returned, or a resync stands for them). Between them the machine carries frames in and out, judges awaits
-/// by who is there, and watches whether this node hears itself.
+/// handlers have returned, or a resync stands for them). Between them the machine carries frames in and out, judges
+/// awaits by who is there, and watches whether this node hears itself.
 class Protocol {
  public:
   explicit Protocol(const ProtocolOptions& options)
-      : options_{options}, publishing_{options_, metrics_}, hearing_{options_, metrics_}, questions_{options.max_awaits} {}
+      : options_{options},
+        publishing_{options_, metrics_},
+        hearing_{options_, metrics_},
+        questions_{options.max_awaits} {}
 
   Protocol(const Protocol&) = delete;
   Protocol& operator=(const Protocol&) = delete;
@@ -53,8 +56,8 @@ class Protocol {
   /// Whether next_action() would broadcast events now: all that a submit can have brought about.
   [[nodiscard]] bool has_frame_to_send() const noexcept { return connected_ && publishing_.has_next(); }
 
-  // --- awaits: open one, submit each of its events, say that this was all; say what this node's own handlers did; take the
-  // completion
+  // --- awaits: open one, submit each of its events, say that this was all; say what this node's own handlers did; take
+  // the completion
 
   /// None: too many are open.
   [[nodiscard]] std::optional<Ticket> open_await(const AwaitRequest& request, TimePoint now) {
@@ -364,8 +367,8 @@ class Protocol {
     return {.kind = Action::Kind::wake, .at = at};
   }
 
-  /// Health is told when staleness passes the peer timeout, up or down; in a cluster so large that heartbeats are rarer, what
-  /// makes a peer silent.
+  /// Health is told when staleness passes the peer timeout, up or down; in a cluster so large that heartbeats are
+  /// rarer, what makes a peer silent.
   void watch_staleness(TimePoint now) noexcept {
     const bool stale = hearing_.staleness(now) > hearing_.membership().patience();
     if (std::exchange(stale_, stale) != stale) health_changed_ = true;

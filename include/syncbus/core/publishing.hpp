@@ -1,5 +1,5 @@
-// The publisher's half of the protocol: events on their way into frames, frames on their way to the broker and back into
-// hands that missed them.
+// The publisher's half of the protocol: events on their way into frames, frames on their way to the broker and back
+// into hands that missed them.
 #pragma once
 
 #include <algorithm>
@@ -26,9 +26,9 @@ struct Awaited {
   std::uint32_t event = 0;
 };
 
-/// Events go into the ring; while there is no room, or no connection, into the outbox, which joins, and from there into the
-/// ring in their order. The ring's frames go out by the SendWindow, again after a reconnect until they are confirmed, and
-/// once more to whoever asks while the ring still has them.
+/// Events go into the ring; while there is no room, or no connection, into the outbox, which joins, and from there into
+/// the ring in their order. The ring's frames go out by the SendWindow, again after a reconnect until they are
+/// confirmed, and once more to whoever asks while the ring still has them.
 class Publishing {
  public:
   Publishing(const ProtocolOptions& options, Metrics& metrics)
@@ -91,8 +91,8 @@ class Publishing {
     return frame;
   }
 
-  /// Everything accepted before this call is confirmed once confirmed_sequence() reaches the result; none while events wait
-  /// for room in the ring, whose sequence nobody knows yet.
+  /// Everything accepted before this call is confirmed once confirmed_sequence() reaches the result; none while events
+  /// wait for room in the ring, whose sequence nobody knows yet.
   [[nodiscard]] std::optional<std::uint64_t> flush_point() const noexcept {
     if (!outbox_.empty()) return std::nullopt;
     return ring_.last_accepted_sequence();
@@ -125,7 +125,8 @@ class Publishing {
   [[nodiscard]] std::optional<Repair> next_repair() {
     while (const auto answer = answers_.next()) {
       const auto kept = ring_.find(answer->sequence);
-      if (const auto frame = kept ? kept : awaits_.reserve().find(answer->sequence)) return Repair{*frame, answer->destination};
+      if (const auto frame = kept ? kept : awaits_.reserve().find(answer->sequence))
+        return Repair{*frame, answer->destination};
     }
     return std::nullopt;
   }
@@ -136,8 +137,8 @@ class Publishing {
   /// Of the memory for history, what frames beyond the ring may take as long as they are awaited.
   static constexpr std::size_t kept_for_awaits(std::size_t history_bytes) noexcept { return history_bytes / 4; }
 
-  /// Moves what waited for room into the ring, in order. What a smaller limit of frames no longer lets through is joined up
-  /// to a resync, which always fits.
+  /// Moves what waited for room into the ring, in order. What a smaller limit of frames no longer lets through is
+  /// joined up to a resync, which always fits.
   void refill() noexcept {
     while (!outbox_.empty()) {
       const WireEvent next = outbox_.front();

@@ -25,7 +25,8 @@ class QuorumTracker {
 
   QuorumTracker(Quorum quorum, std::uint32_t events) noexcept : quorum_{quorum}, events_{events} {}
 
-  /// Takes an answer; whether it was a final word that was not known. Who says that it is not done yet is expected to be.
+  /// Takes an answer; whether it was a final word that was not known. Who says that it is not done yet is expected to
+  /// be.
   bool answer(NodeId node, std::uint32_t event, AcknowledgementStatus status) {
     if (status == AcknowledgementStatus::requested || event >= events_) return false;
     const auto place = std::ranges::lower_bound(voters_, node, {}, &Voter::node);
@@ -47,8 +48,8 @@ class QuorumTracker {
     return voter != nullptr && voter->answered[event];
   }
 
-  /// Whether the quorum is there. `electorate.for_each(visit)` calls visit(NodeId) for every node that can still answer,
-  /// `electorate.knows(node)` is whether it is one that can, or one of which it is known that it cannot, and
+  /// Whether the quorum is there. `electorate.for_each(visit)` calls visit(NodeId) for every node that can still
+  /// answer, `electorate.knows(node)` is whether it is one that can, or one of which it is known that it cannot, and
   /// `electorate.zone_of(node)` names a node's zone, empty when it has or is known to have none.
   template <class Electorate>
   [[nodiscard]] bool satisfied(const Electorate& electorate) const {

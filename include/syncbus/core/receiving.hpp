@@ -1,4 +1,5 @@
-// What a node owes for the events of others: to have them heard, and to tell publishers that await it what became of them.
+// What a node owes for the events of others: to have them heard, and to tell publishers that await it what became of
+// them.
 #pragma once
 
 #include <algorithm>
@@ -20,16 +21,17 @@
 
 namespace syncbus::inline v1::core {
 
-/// Frames and resyncs wait in the queue for the dispatcher. Once handlers have returned from an awaited event, the answer goes
-/// to its publisher and into the memory, from which a question is answered. A question about an event that is not known
-/// here, because its frame was lost or its answer forgotten, makes the frame *wanted*: it is asked for, and dispatched
-/// whatever its sequence.
+/// Frames and resyncs wait in the queue for the dispatcher. Once handlers have returned from an awaited event, the
+/// answer goes to its publisher and into the memory, from which a question is answered. A question about an event that
+/// is not known here, because its frame was lost or its answer forgotten, makes the frame *wanted*: it is asked for,
+/// and dispatched whatever its sequence.
 class Receiving {
  public:
   static constexpr std::size_t max_wanted = 1'024;
   static constexpr Duration asked_again_after = std::chrono::milliseconds{60};
   static constexpr Duration wanted_for = std::chrono::seconds{10};
-  static constexpr Duration longest_drain = std::chrono::milliseconds{1};  ///< an answer waits so long for those behind it
+  static constexpr Duration longest_drain =
+      std::chrono::milliseconds{1};  ///< an answer waits so long for those behind it
 
   Receiving(const ProtocolOptions& options, Metrics& metrics)
       : self_{options.self},

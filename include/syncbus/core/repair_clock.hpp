@@ -10,17 +10,17 @@
 
 namespace syncbus::inline v1::core {
 
-/// The longest random delay before a request: the more peers may miss the same frame, the longer, so that the answer to the
-/// first makes most of the others needless.
+/// The longest random delay before a request: the more peers may miss the same frame, the longer, so that the answer to
+/// the first makes most of the others needless.
 [[nodiscard]] inline Duration repair_spread(std::size_t peers) noexcept {
   constexpr Duration a_peer = std::chrono::microseconds{100};
   constexpr Duration most = std::chrono::milliseconds{200};
   return peers < static_cast<std::size_t>(most / a_peer) ? static_cast<Duration::rep>(peers) * a_peer : most;
 }
 
-/// One peer's. A gap is asked for after a short grace, since the missing frame may only be late, and the random delay; again
-/// when nothing has come of it, ever more slowly. Once nothing has come for the repair timeout while the peer was heard,
-/// it will not come.
+/// One peer's. A gap is asked for after a short grace, since the missing frame may only be late, and the random delay;
+/// again when nothing has come of it, ever more slowly. Once nothing has come for the repair timeout while the peer was
+/// heard, it will not come.
 class RepairClock {
  public:
   static constexpr Duration grace = std::chrono::milliseconds{1};
@@ -62,8 +62,8 @@ class RepairClock {
 
   [[nodiscard]] TimePoint due() const noexcept { return due_; }
 
-  /// When nothing had come for `timeout`, though the peer could answer: it is still heard then, or has said that it ends.
-  /// Never, as long as it is not.
+  /// When nothing had come for `timeout`, though the peer could answer: it is still heard then, or has said that it
+  /// ends. Never, as long as it is not.
   [[nodiscard]] TimePoint gives_up_at(Duration timeout, TimePoint peer_heard, bool peer_gone) const noexcept {
     const TimePoint end = progress_ + timeout;
     return peer_gone || peer_heard >= end ? end : (TimePoint::max)();

@@ -101,8 +101,8 @@ class WireReader {
     return {reinterpret_cast<const char*>(text.data()), text.size()};
   }
 
-  /// A block of optional fields: its length, then for each a tag byte, a length, so many bytes. Calls `take(tag, reader)` for
-  /// each; whose reader it makes fail is malformed.
+  /// A block of optional fields: its length, then for each a tag byte, a length, so many bytes. Calls `take(tag,
+  /// reader)` for each; whose reader it makes fail is malformed.
   template <class Take>
   constexpr void fields(const Take& take) noexcept {
     WireReader block{bytes(varint())};

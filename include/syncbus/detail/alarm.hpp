@@ -12,8 +12,8 @@
 
 namespace syncbus::inline v1::detail {
 
-/// One time is set at once; setting another replaces it. Thread safety: set() from any thread, also from inside the callback;
-/// start() and stop() once each, by the owner.
+/// One time is set at once; setting another replaces it. Thread safety: set() from any thread, also from inside the
+/// callback; start() and stop() once each, by the owner.
 class Alarm {
  public:
   Alarm() = default;
@@ -21,7 +21,8 @@ class Alarm {
   Alarm& operator=(const Alarm&) = delete;
   ~Alarm() { stop(); }
 
-  /// `ring` is called without a lock held, one call at a time, for each time that was set and not replaced before it came.
+  /// `ring` is called without a lock held, one call at a time, for each time that was set and not replaced before it
+  /// came.
   void start(std::function<void()> ring) {
     thread_ = std::thread{[this, ring = std::move(ring)] { run(ring); }};
   }

@@ -15,8 +15,8 @@
 
 namespace syncbus::inline v1::detail {
 
-/// Either a caller waits on it, or it has a completion, which the bus calls where it calls handlers. Shared by the bus, until
-/// the await has ended, and the caller.
+/// Either a caller waits on it, or it has a completion, which the bus calls where it calls handlers. Shared by the bus,
+/// until the await has ended, and the caller.
 class AwaitCall {
  public:
   /// A caller will wait().
@@ -28,7 +28,8 @@ class AwaitCall {
 
   [[nodiscard]] bool has_completion() const noexcept { return static_cast<bool>(completion_); }
 
-  /// How it ended. Once. Without a completion the caller is woken; with one, complete() is to be called where handlers are.
+  /// How it ended. Once. Without a completion the caller is woken; with one, complete() is to be called where handlers
+  /// are.
   void end(AwaitOutcome outcome) {
     const std::lock_guard lock{mutex_};
     outcome_ = std::move(outcome);

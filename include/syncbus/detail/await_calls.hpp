@@ -34,7 +34,8 @@ class AwaitCalls {
 
   [[nodiscard]] bool has_completions() const noexcept { return !completions_.empty(); }
 
-  /// Precondition: has_completions(). To be called and destroyed without the owner's lock: what it waits for may want that.
+  /// Precondition: has_completions(). To be called and destroyed without the owner's lock: what it waits for may want
+  /// that.
   [[nodiscard]] std::shared_ptr<AwaitCall> next_completion() {
     auto call = std::move(completions_.front());
     completions_.pop_front();

@@ -1,5 +1,5 @@
-// Where remote events are heard: on a thread of the engine's, as tasks of the user's executor, or on whatever thread brings
-// them.
+// Where remote events are heard: on a thread of the engine's, as tasks of the user's executor, or on whatever thread
+// brings them.
 #pragma once
 
 #include <array>
@@ -21,16 +21,17 @@ enum class Dispatching : std::uint8_t {
   inline_,   ///< on the thread that brought the frame
 };
 
-/// Runs the work of an engine, by one thread at a time. `Work` has, all but the last two called under the engine's lock,
+/// Runs the work of an engine, by one thread at a time. `Work` has, all but the last two called under the engine's
+/// lock,
 ///
 ///     bool has_work() const;
 ///     bool do_one(std::unique_lock<std::mutex>&);   // releases the lock while user code runs; false: nothing to do
 ///     void post();                                  // gives the executor a task that calls run_task(), or drop_task()
 ///     bool serve(const std::atomic<bool>& leave);   // does the transport's I/O: see LendableTransport
 ///
-/// On own threads it is leader and follower, if the transport can be lent them: there are two, of which one, the leader, does
-/// the I/O. When it has read something to dispatch it leaves the I/O to the other and dispatches: what was read is heard
-/// without a change of thread, and a slow handler never stops the reading.
+/// On own threads it is leader and follower, if the transport can be lent them: there are two, of which one, the
+/// leader, does the I/O. When it has read something to dispatch it leaves the I/O to the other and dispatches: what was
+/// read is heard without a change of thread, and a slow handler never stops the reading.
 template <class Work>
 class DispatchLoop {
  public:
@@ -64,8 +65,8 @@ class DispatchLoop {
     }
   }
 
-  /// Offers what waits to the executor, unless it has a task: after wake(), and now and then, for it may have refused one.
-  /// Releases the lock meanwhile.
+  /// Offers what waits to the executor, unless it has a task: after wake(), and now and then, for it may have refused
+  /// one. Releases the lock meanwhile.
   void post(std::unique_lock<std::mutex>& lock) noexcept {
     if (where_ != Dispatching::executor || stopping_ || task_posted_ || !work_.has_work()) return;
     task_posted_ = true;
@@ -91,8 +92,8 @@ class DispatchLoop {
     if (where_ == Dispatching::inline_) run_all(lock);
   }
 
-  /// Ends the loop; whoever runs user code beyond the deadline is left behind, kept alive. Returns whether nobody is. The
-  /// transport is closed.
+  /// Ends the loop; whoever runs user code beyond the deadline is left behind, kept alive. Returns whether nobody is.
+  /// The transport is closed.
   [[nodiscard]] bool stop(TimePoint deadline, std::unique_lock<std::mutex>& lock) noexcept {
     stopping_ = true;
     wake_.notify_all();

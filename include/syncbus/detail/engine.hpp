@@ -36,14 +36,14 @@ namespace syncbus::inline v1::detail {
 
 /// Everything a node does beyond its own threads of publishers. The rules of its locking:
 ///
-///  * `mutex_` guards the machine and all state; it is held for the length of an input, never while a port, a handler or a
-///    hook runs.
+///  * `mutex_` guards the machine and all state; it is held for the length of an input, never while a port, a handler
+///    or a hook runs.
 ///  * Actions run with the lock released, in order, by one thread at a time: whoever gives an input runs them, unless
 ///    another is at it already, who then runs these too.
 ///  * Handlers, hooks and completions run in the DispatchLoop, by one thread at a time likewise.
 ///
-/// Owned by shared_ptr: its thread and the executor's tasks keep it alive, so that close can leave a handler that does not
-/// return behind.
+/// Owned by shared_ptr: its thread and the executor's tasks keep it alive, so that close can leave a handler that does
+/// not return behind.
 class Engine final : public TransportSink, public std::enable_shared_from_this<Engine> {
  public:
   Engine(NodeId self, const BusOptions& options, bool lossless_sessions, bool inline_dispatch,
@@ -79,7 +79,8 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
                                        const std::shared_ptr<AwaitCall>& call) {
     std::unique_lock lock{mutex_};
     if (const auto error = check(submission)) return error;
-    if (news_.awaits().size() >= options_.max_awaits) return Errc::too_many_awaits;  // a slow dispatcher may owe completions
+    if (news_.awaits().size() >= options_.max_awaits)
+      return Errc::too_many_awaits;  // a slow dispatcher may owe completions
     const TimePoint start = port_->now();
     const auto ticket = protocol_.open_await({.quorum = quorum,
                                               .events = static_cast<std::uint32_t>(submission.keys.size()),
@@ -119,7 +120,8 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
     return state_ == State::closed;
   }
 
-  /// Whether everything accepted before the first call with this `point` is confirmed, or the engine closed. Does not wait.
+  /// Whether everything accepted before the first call with this `point` is confirmed, or the engine closed. Does not
+  /// wait.
   [[nodiscard]] bool flushed(std::optional<std::uint64_t>& point) noexcept {
     const std::lock_guard lock{mutex_};
     return state_ == State::closed || reached(point);
@@ -151,7 +153,8 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
     const auto error = flush_until(deadline, lock);
     protocol_.say_goodbye();
     run_actions(lock);
-    changed_.wait_until(lock, (TimePoint::max)(), [&] { return !running_; });  // soon: no port blocks, and no code of the user's runs in there
+    changed_.wait_until(lock, (TimePoint::max)(),
+                        [&] { return !running_; });  // soon: no port blocks, and no code of the user's runs in there
     sending_ = false;
     lock.unlock();
     port_->close();
@@ -242,10 +245,10 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
     if (protocol_.has_frame_to_send()) run_actions(lock);
   }
 
-  /// Waits for room up to `deadline`, which the first wait of a call sets; then joins. What no frame takes any more, because
-  /// a session with smaller ones began meanwhile, was accepted all the same: a resync goes in its place.
-  void submit_one(const core::WireEvent& event, std::optional<core::Awaited> awaited, std::optional<TimePoint>& deadline,
-                  std::unique_lock<std::mutex>& lock) noexcept {
+  /// Waits for room up to `deadline`, which the first wait of a call sets; then joins. What no frame takes any more,
+  /// because a session with smaller ones began meanwhile, was accepted all the same: a resync goes in its place.
+  void submit_one(const core::WireEvent& event, std::optional<core::Awaited> awaited,
+                  std::optional<TimePoint>& deadline, std::unique_lock<std::mutex>& lock) noexcept {
     bool may_join = !waits_for_room_;
     core::Submitted submitted{};
     while ((submitted = protocol_.submit(event, may_join, awaited)) == core::Submitted::no_room) {

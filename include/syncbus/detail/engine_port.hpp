@@ -14,8 +14,8 @@
 
 namespace syncbus::inline v1::detail {
 
-/// One engine serves every broker. It shares its port with the bus, so that an engine that had to be left behind can still
-/// ask what time it is.
+/// One engine serves every broker. It shares its port with the bus, so that an engine that had to be left behind can
+/// still ask what time it is.
 class EnginePort {
  public:
   virtual ~EnginePort() = default;

@@ -19,7 +19,8 @@
 
 namespace syncbus::inline v1::detail {
 
-/// Everything is called under the hub's lock, which is released while a sink is called; `progress` is told after each call.
+/// Everything is called under the hub's lock, which is released while a sink is called; `progress` is told after each
+/// call.
 class HubDrainer {
  public:
   using Lock = std::unique_lock<std::mutex>;

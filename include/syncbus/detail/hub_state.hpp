@@ -43,7 +43,9 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
   static constexpr std::size_t max_frame_bytes = hub_frame_bytes;
 
   HubState(std::uint64_t seed, bool real_time)
-      : clock_{real_time}, network_{seed, real_time ? longest_hold : Duration::zero()}, drainer_{network_, clock_, progress_} {
+      : clock_{real_time},
+        network_{seed, real_time ? longest_hold : Duration::zero()},
+        drainer_{network_, clock_, progress_} {
     if (real_time) server_ = std::thread{[this] { serve(); }};
   }
   HubState(const HubState&) = delete;
@@ -105,8 +107,8 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
   // --- waiting
 
   /// Drains the hub until `done()`; while another thread does that, waits. Time does not move. Inside a handler it
-  /// comes back at once, and when that handler's dispatch has ended this thread drains, but does not wait: whom it would
-  /// wait for may wait for the hub that this thread is draining.
+  /// comes back at once, and when that handler's dispatch has ended this thread drains, but does not wait: whom it
+  /// would wait for may wait for the hub that this thread is draining.
   template <class Done>
   void settle(const Done& done) noexcept {
     if (in_handler()) {
@@ -158,8 +160,8 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
     progress_.notify_all();
   }
 
-  /// Time stands still from task_began(), when an executor is given a task, to task_ended(), when it has run it. What the
-  /// task broadcast is delivered then, unless another thread is at it; it is not waited for.
+  /// Time stands still from task_began(), when an executor is given a task, to task_ended(), when it has run it. What
+  /// the task broadcast is delivered then, unless another thread is at it; it is not waited for.
   void task_began() noexcept { unfinished_tasks_.fetch_add(1); }
   void task_ended() noexcept {
     Lock lock{mutex_};

@@ -24,8 +24,8 @@
 
 namespace syncbus::inline v1::detail {
 
-/// Those that have not ended. Who is to answer one may be inside a handler and come to it when the bus is gone: so close
-/// ends them. Thread safety: all of it.
+/// Those that have not ended. Who is to answer one may be inside a handler and come to it when the bus is gone: so
+/// close ends them. Thread safety: all of it.
 class LocalAwaits {
  public:
   LocalAwaits(std::shared_ptr<LocalDispatch> subscribers, std::size_t most)
@@ -54,8 +54,8 @@ class LocalAwaits {
     if (--ending_ == 0) ended_.notify_all();
   }
 
-  /// Ends all with `closed`. Waits for completions that others are calling, unless inside a handler, which may be one of
-  /// them. Returns whether all have returned.
+  /// Ends all with `closed`. Waits for completions that others are calling, unless inside a handler, which may be one
+  /// of them. Returns whether all have returned.
   [[nodiscard]] bool close(TimePoint deadline) noexcept {
     std::unique_lock lock{mutex_};
     closed_ = true;
@@ -82,8 +82,8 @@ class LocalAwaits {
 /// publisher, perhaps after the bus.
 class LocalAwait {
  public:
-  /// What LocalBus::deliver is to call, for a call that is open. A submission that this node does not hear has ended when
-  /// it returns.
+  /// What LocalBus::deliver is to call, for a call that is open. A submission that this node does not hear has ended
+  /// when it returns.
   [[nodiscard]] static auto make(const LocalBus& bus, const std::shared_ptr<LocalAwaits>& awaits,
                                  const Submission& submission, Quorum quorum, std::shared_ptr<AwaitCall> call) {
     const auto await = std::make_shared<LocalAwait>(bus, awaits, submission, quorum, std::move(call));

@@ -42,7 +42,8 @@ class LocalBus {
   [[nodiscard]] const BusOptions& options() const noexcept { return options_; }
   [[nodiscard]] const std::shared_ptr<LocalDispatch>& subscribers() const noexcept { return subscribers_; }
 
-  /// Throws std::system_error (invalid_argument) when no frame has room in the history, which a bus over a broker needs.
+  /// Throws std::system_error (invalid_argument) when no frame has room in the history, which a bus over a broker
+  /// needs.
   void require_history() const {
     if (options_.history_bytes < least_history_bytes) {
       throw std::system_error{Errc::invalid_argument,
@@ -78,8 +79,8 @@ class LocalBus {
     return stop.stop_requested() ? make_error_code(Errc::canceled) : std::error_code{};
   }
 
-  /// As deliver, for an await: `on_answer(std::uint32_t, AcknowledgementStatus)` is called for each key, by its index, when
-  /// its handlers have returned; not at all if the scope leaves this node out.
+  /// As deliver, for an await: `on_answer(std::uint32_t, AcknowledgementStatus)` is called for each key, by its index,
+  /// when its handlers have returned; not at all if the scope leaves this node out.
   template <class OnAnswer>
   void deliver(const Submission& submission, const OnAnswer& on_answer) {
     subscribers_->count_published(submission.keys.size());

@@ -214,9 +214,10 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
     }
   };
 
-  /// The arguments travel in registers. Were the key copied from the caller's memory into an Event, compilers would load
-  /// both its words at once, right behind the two stores that wrote them, and the processor would wait for these.
-  [[gnu::noinline]] void publish_one(std::string_view key, EventType type, std::uint64_t version, NodeId origin) noexcept {
+  /// The arguments travel in registers. Were the key copied from the caller's memory into an Event, compilers would
+  /// load both its words at once, right behind the two stores that wrote them, and the processor would wait for these.
+  [[gnu::noinline]] void publish_one(std::string_view key, EventType type, std::uint64_t version,
+                                     NodeId origin) noexcept {
     publish({type, key, version, origin}, ThreadMark::mine());
   }
 

@@ -15,7 +15,8 @@
 
 namespace syncbus::inline v1::detail {
 
-/// Collected under the owner's lock, told by the dispatcher with that lock released. Of a health only the latest is told.
+/// Collected under the owner's lock, told by the dispatcher with that lock released. Of a health only the latest is
+/// told.
 class News {
  public:
   News(const BusOptions& options, std::shared_ptr<LocalDispatch> subscribers)
@@ -54,7 +55,8 @@ class News {
     auto call = awaits_.next_completion();
     unlocked(lock, [&] {
       subscribers_->run_hook([&] {
-        const auto ended = std::move(call);  // ends inside the hook: it may be the last that keeps something of the user's
+        const auto ended =
+            std::move(call);  // ends inside the hook: it may be the last that keeps something of the user's
         ended->complete();
       });
     });

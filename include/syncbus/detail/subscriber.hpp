@@ -87,8 +87,8 @@ struct MailboxCaller {
   void close() noexcept { mailbox->close(); }
 };
 
-/// One of the three, owned; move-only. What takes at most `inline_bytes` (four pointers: a caller of three captures) lies
-/// inside, so subscribing it allocates nothing for it. A handler may throw through event() and resync().
+/// One of the three, owned; move-only. What takes at most `inline_bytes` (four pointers: a caller of three captures)
+/// lies inside, so subscribing it allocates nothing for it. A handler may throw through event() and resync().
 class Subscriber {
  public:
   static constexpr std::size_t inline_bytes = 4 * sizeof(void*);

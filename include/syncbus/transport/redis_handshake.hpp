@@ -135,8 +135,8 @@ inline void greet_as(RedisDialogue& dialogue, const RedisUrl& url) {
 }
 
 /// Throws if the user may not publish. Permissions are checked when a command is queued in a transaction, and the
-/// transaction is discarded: nobody hears anything. (At its maxmemory a server refuses to queue with OOM, after that check,
-/// and publishes all the same.) Who may not do that asks by an empty message to the own channel.
+/// transaction is discarded: nobody hears anything. (At its maxmemory a server refuses to queue with OOM, after that
+/// check, and publishes all the same.) Who may not do that asks by an empty message to the own channel.
 inline void require_publish(RedisDialogue& dialogue, const RedisChannels& channels) {
   const std::string broadcast = resp_command({"PUBLISH", channels.broadcast, ""});
   const std::string direct = resp_command({"PUBLISH", channels.direct, ""});

@@ -84,7 +84,8 @@ class RedisSession {
     around_.sink.on_ready(number, redis_max_message);
   }
 
-  /// Delivers and confirms what is there, or waits until something is, or until the wake signal. Not after it has ended.
+  /// Delivers and confirms what is there, or waits until something is, or until the wake signal. Not after it has
+  /// ended.
   void serve() noexcept {
     try {
       if (std::exchange(first_, false)) {
@@ -97,8 +98,8 @@ class RedisSession {
     }
   }
 
-  /// Nothing is written any more, except what the kernel takes of what had been. What arrived before the session ended by
-  /// itself is still delivered.
+  /// Nothing is written any more, except what the kernel takes of what had been. What arrived before the session ended
+  /// by itself is still delivered.
   void finish() noexcept {
     around_.live_session.store(0);
     around_.publisher.stop();

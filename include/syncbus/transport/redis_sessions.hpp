@@ -47,8 +47,8 @@ class RedisSessions {
         backoff_{tuning.min_backoff, tuning.max_backoff,
                  around.settings.self.value ^ static_cast<std::uint64_t>(now().time_since_epoch().count())} {}
 
-  /// Attempts to make a session, or does what there is to do in it, or waits until there is something: at most until the
-  /// wake signal.
+  /// Attempts to make a session, or does what there is to do in it, or waits until there is something: at most until
+  /// the wake signal.
   void step() noexcept {
     if (session_) {
       session_->serve();

@@ -28,8 +28,8 @@
 namespace syncbus::inline v1 {
 
 /// Broadcasts go to `channel`, directed frames to `channel`.direct.<16 hex digits of the node>; channel names may hold
-/// any bytes. Two connections, one to publish and one to subscribe; sink calls come from whichever thread does the I/O, one at
-/// a time. Thread safety: as the concept says.
+/// any bytes. Two connections, one to publish and one to subscribe; sink calls come from whichever thread does the I/O,
+/// one at a time. Thread safety: as the concept says.
 class RedisTransport {
  public:
   /// A subscriber loses a message only when its connection is cut, which it sees; a publisher gets an answer to each.
@@ -98,8 +98,8 @@ class RedisTransport {
     if (live_session_.compare_exchange_strong(session, 0)) wake_.signal();
   }
 
-  /// Waits for whoever does the I/O: for a sink call that is running, or an attempt to connect (attempt_timeout, or however
-  /// long the caller's connector takes).
+  /// Waits for whoever does the I/O: for a sink call that is running, or an attempt to connect (attempt_timeout, or
+  /// however long the caller's connector takes).
   void close() noexcept {
     closing_.store(true);
     wake_.signal();
