@@ -193,6 +193,24 @@ TEST_CASE("an await of zones takes the zones from the heartbeats, its own node's
   CHECK_FALSE(node.outcome());
 }
 
+TEST_CASE("an await ends with the heartbeat that says who the peer is whose frame was heard first") {
+  Publisher node;
+  node.on_frame(support::events_frame(a, 1, {{.key = "theirs"}}));
+  SECTION("one that publishes only, for which everyone does not wait") {
+    node.await({"k"}, Quorum::everyone(), 1h);
+    CHECK(node.ended.empty());
+    node.meet(a, {}, true);
+  }
+  SECTION("one in the zone that is wanted") {
+    node.await({"k"}, Quorum::zones(1), 1h);
+    node.answer(a, 1, 0, Status::applied);
+    CHECK(node.ended.empty());
+    node.meet(a, "east");
+  }
+  REQUIRE(node.ended.size() == 1);
+  CHECK_FALSE(node.outcome());
+}
+
 TEST_CASE("a run of answers covers the events of several awaits in one frame, and no others") {
   Publisher node;
   node.meet(a);

@@ -101,6 +101,7 @@ class Hearing {
       return;  // it may have overtaken frames that are under way: the next broadcast cannot
     }
     PeerState* const peer = find_or_meet(origin, {heartbeat.last_sequence, heartbeat.oldest_sequence}, now);
+    const bool told_who = peer->newest_heartbeat != 0;  // its zone, and whether it answers; a frame does not tell
     membership_.peers().change(*peer, [&](PeerState& changed) { changed.introduce(heartbeat); });
     if (!directed) membership_.received(origin, *peer, heartbeat.number);
     const bool whole = peer->tracker.missing().empty();
@@ -113,6 +114,7 @@ class Hearing {
       membership_.asked(origin, now);
     }
     if (heartbeat.goodbye) end(*peer);
+    electorate_changed_ = electorate_changed_ || !told_who;
   }
 
   /// A heartbeat of our own came back: until now we heard, so who was silent is.
