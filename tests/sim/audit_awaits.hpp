@@ -193,7 +193,9 @@ class AwaitAudit : public ResyncAudit {
   template <class Can>
   [[nodiscard]] bool everyone_if(const records::Await& await, const Can& can) const {
     for (NodeNumber node = 0; node != nodes_.size(); ++node) {
-      if (node == await.node || nodes_[node].publish_only || pair(node, await.node).goodbye) continue;
+      const records::Pair& back = pair(node, await.node);
+      const bool known_to_publish_only = nodes_[node].publish_only && back.introduced < await.deadline;
+      if (node == await.node || known_to_publish_only || back.goodbye) continue;
       if (!could_answer(await, node) || !can(node)) return false;
     }
     return nobody_throws();

@@ -140,6 +140,7 @@ class CopyAudit : public Books {
     const bool first_session_is_whole = rules_.lossless && nodes_[to].cuts == 0;
     const bool met_now = !label.directed || label.kind == Label::Kind::repair;
     if (label.kind != Label::Kind::repair) got.told = now;
+    if (!label.carries_events()) got.introduced = (std::min)(got.introduced, now);
     if (got.met == records::never) {
       const bool owed = label.past() != 0 && nodes_[to].first_subscribed <= now && !rules_.nothing_fails &&
                         !first_session_is_whole;

@@ -64,6 +64,7 @@ struct Pair {
   TimePoint back = before_time;  ///< it was heard again after a silence, last
   TimePoint lost = before_time;  ///< a copy was, last
   TimePoint lost_before = before_time;  ///< and the last but one
+  TimePoint introduced = never;  ///< it said who it is
   bool goodbye = false;
   bool silence_noted = false;    ///< this one, as an incident
   Incidents incidents{};

@@ -64,11 +64,12 @@ class ResyncAudit : public CopyAudit {
   }
 
   /// Whether there is a reason why what was lost was not repaired: its owner is short of history, or dead, or a second
-  /// copy was lost, where that is not told.
+  /// copy was lost, where that is not told, or a question was held up.
   [[nodiscard]] bool repair_failed(NodeNumber at, NodeNumber peer) const noexcept {
     const TimePoint since = (std::max)(nodes_[at].busy_since, TimePoint{}) - 2 * rules_.repair_timeout;
     if (!rules_.ample_history || !nodes_[peer].alive) return true;
-    return !rules_.lossless && (pair(peer, at).lost_before >= since || pair(at, peer).lost >= since);
+    const bool stalled = nodes_[at].stalled_until >= since || nodes_[peer].stalled_until >= since;
+    return !rules_.lossless && (stalled || pair(peer, at).lost_before >= since || pair(at, peer).lost >= since);
   }
 
   /// Whether it was silent for long enough, and silence could hide a loss.
