@@ -56,7 +56,7 @@ TEST_CASE("awaited events are answered once their handlers have returned, and on
 }
 
 TEST_CASE("what is dispatched in one go is answered in one frame, at the latest a millisecond later") {
-  Receiver node;
+  Answering node;
   for (std::uint64_t sequence = 1; sequence <= 5; ++sequence) node.awaited(sequence);
   SECTION("when all has been heard") {
     (void)node.heard();

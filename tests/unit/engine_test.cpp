@@ -94,7 +94,7 @@ class Broker {
       if (closed_) return;
       const Frame frame = std::move(queue_.front());
       queue_.pop_front();
-      heard_ += syncbus_test::text_of(frame.bytes);
+      heard_ += support::text_of(frame.bytes);
       lock.unlock();
       sink_->on_frame(frame.bytes);
       sink_->on_confirmed(frame.token);

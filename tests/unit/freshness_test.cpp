@@ -276,7 +276,7 @@ TEST_CASE("in a quiet cluster staleness stays below two heartbeat intervals and 
 }
 
 TEST_CASE("what a peer sent before it ended is still owed: staleness grows until the handlers have returned from it") {
-  Receiver node;
+  Witness node;
   node.on_frame(events_frame(peer, 1, {{.key = "k"}}));
   node.beat({.number = 2, .last_sequence = 1});
   SECTION("it says goodbye") { node.beat({.goodbye = true, .number = 3, .last_sequence = 1}); }
@@ -288,7 +288,7 @@ TEST_CASE("what a peer sent before it ended is still owed: staleness grows until
 }
 
 TEST_CASE("what is missing of a peer that said goodbye is owed until a resync stands for it") {
-  Receiver node;
+  Witness node;
   node.beat({.goodbye = true, .number = 3, .last_sequence = 1});
   node.pass(500ms);
   CHECK(node.staleness() >= 500ms);
