@@ -213,11 +213,12 @@ TEST_CASE("a thousand nodes stay under the control rate") {
 }
 
 TEST_CASE("after a restart of the broker, when all reconnect at once, a cluster stays under its control rate") {
-  const auto count = GENERATE(std::uint64_t{30}, std::uint64_t{100});
+  const auto count = GENERATE(std::uint64_t{30}, std::uint64_t{100}, std::uint64_t{150});
   Cluster cluster;
   std::vector<Node*> nodes;
   auto options = roomy();
   options.max_peers = static_cast<std::size_t>(count);
+  options.history_bytes = options.queue_bytes = options.pending_bytes = 64 * support::kib;
   for (std::uint64_t id = 1; id <= count; ++id) {
     options.self = NodeId{id};
     nodes.push_back(&cluster.add(options));
@@ -229,10 +230,10 @@ TEST_CASE("after a restart of the broker, when all reconnect at once, a cluster 
   cluster.pass(3s);
   const std::size_t before = cluster.deliveries;
   for (Node* const node : nodes) cluster.reconnect(*node);
-  const std::size_t hellos = count * count;  // which nothing puts off
+  const std::size_t chance = count * count / 4;  // each says its hello at a time of its own
   for (std::size_t second = 1; second <= 10; ++second) {
     cluster.pass(1s);
-    CHECK(cluster.deliveries - before <= hellos + second * options.control_rate);
+    CHECK(cluster.deliveries - before <= chance + second * options.control_rate);
   }
   for (Node* const node : nodes) CHECK(node->machine.joined());
 }
@@ -373,26 +374,4 @@ TEST_CASE("a slow round trip does not hold up the next session") {
   node.on_ready(2);
   node.pass(25ms);
   CHECK(node.machine.joined());
-}
-
-TEST_CASE("when a broker comes back to a large cluster, its hellos and their answers stay under the control rate") {
-  Cluster cluster;
-  constexpr std::size_t size = 150;
-  std::vector<Node*> nodes;
-  for (std::uint64_t id = 1; id <= size; ++id) {
-    auto options = roomy(NodeId{id});
-    options.max_peers = size;
-    options.history_bytes = options.queue_bytes = options.pending_bytes = 64 * support::kib;
-    nodes.push_back(&cluster.add(options));
-  }
-  cluster.pass(5s);
-  for (Node* const node : nodes) cluster.interrupt(*node);
-  cluster.pass(100ms);
-  for (Node* const node : nodes) cluster.reconnect(*node);
-  cluster.deliveries = 0;
-  cluster.pass(1s);
-  CHECK(cluster.deliveries < size * size);  // not everybody at once
-  cluster.pass(4s);
-  CHECK(cluster.deliveries <= 5 * 10'000);
-  for (Node* const node : nodes) CHECK(node->machine.joined());
 }
