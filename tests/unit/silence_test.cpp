@@ -149,3 +149,15 @@ TEST_CASE(
   node.pass(1s);
   CHECK(node.heard() == Lines{"resync: interrupted"});
 }
+
+TEST_CASE("who said goodbye is forgotten without a trace: it will not return") {
+  auto options = lossless();
+  options.max_peers = 1;
+  Receiver node{options};
+  node.on_frame(heartbeat_frame(peer, {.goodbye = true, .number = 100, .last_sequence = 1, .oldest_sequence = 1}));
+  node.beat(0, 1, other);
+  node.reconnect();
+  node.pass(1s);
+  node.beat(0, 1, other);
+  CHECK(node.heard().empty());
+}

@@ -56,7 +56,7 @@ class PeerTable {
   /// Nodes that hear a broadcast, ourselves included.
   [[nodiscard]] std::size_t nodes() const noexcept { return live_ + 1; }
 
-  /// Whether a peer was forgotten: then a stranger may be one that was known.
+  /// Whether a peer was forgotten that may return: then a stranger may be one that was known.
   [[nodiscard]] bool forgot() const noexcept { return forgot_; }
 
   /// Calls `each(NodeId, PeerState&)`.
@@ -95,8 +95,8 @@ class PeerTable {
   void forget_oldest() noexcept {
     const auto forgotten = oldest();
     live_ -= forgotten->second.live() ? 1U : 0U;
+    forgot_ = forgot_ || !forgotten->second.gone;
     peers_.erase(forgotten);
-    forgot_ = true;
   }
 
   std::size_t max_peers_;
