@@ -22,11 +22,12 @@
 #include <syncbus/in_memory_hub.hpp>
 
 #include "support/catch.hpp"
+#include "support/eventually.hpp"
 #include "support/lines.hpp"
 
 using namespace std::chrono_literals;
 using namespace syncbus;
-using support::line_of, support::Lines;
+using support::eventually, support::line_of, support::Lines;
 
 TEST_CASE("when publish returns, every node on the hub has heard, in the order of publishing") {
   InMemoryHub hub;
@@ -407,12 +408,12 @@ TEST_CASE("two hubs that are bridged both ways do not wait for each other") {
   InMemoryHub one, two;
   InMemoryBus from_one{one}, bridge_to_two{one}, on_one{one};
   InMemoryBus from_two{two}, bridge_to_one{two}, on_two{two};
-  std::atomic<int> heard = 0;
+  std::atomic<int> heard = 0, refused = 0;
   std::barrier both{2};
   const auto publish_across = [&](InMemoryBus& other) {
     return [&](const Event&) {
       both.arrive_and_wait();
-      CHECK_FALSE(other.publish("y"));
+      refused += other.publish("y") ? 1 : 0;
       both.arrive_and_wait();  // each now drains its hub, and has put off that of the other
     };
   };
@@ -421,10 +422,11 @@ TEST_CASE("two hubs that are bridged both ways do not wait for each other") {
   const auto c = from_one.subscribe("y", [&](const Event&) { ++heard; });
   const auto d = from_two.subscribe("y", [&](const Event&) { ++heard; });
   {
-    const std::jthread first{[&] { CHECK_FALSE(from_one.publish("x")); }};
-    const std::jthread second{[&] { CHECK_FALSE(from_two.publish("x")); }};
+    const std::jthread first{[&] { refused += from_one.publish("x") ? 1 : 0; }};
+    const std::jthread second{[&] { refused += from_two.publish("x") ? 1 : 0; }};
   }
   CHECK(heard == 2);
+  CHECK(refused == 0);
 }
 
 TEST_CASE("what a handler captured may wait for nothing when it ends, wherever that is") {
@@ -544,16 +546,17 @@ TEST_CASE("nobody waits inside a handler for time that stands still: neither a n
   InMemoryBus publisher{hub}, listener{hub};
   const BusOptions patient{.connect_timeout = 1h, .close_timeout = 1h};
   std::unique_ptr<InMemoryBus> node;
+  std::atomic<int> heard = 0, refused = 0;
   const auto subscription = listener.subscribe("k", [&](const Event&) {
     node = std::make_unique<InMemoryBus>(hub, patient);
-    CHECK_FALSE(node->publish("last word"));
+    refused += node->publish("last word") ? 1 : 0;
     node.reset();
   }, Scope::remote);
-  Lines heard;
-  const auto other = publisher.subscribe("last word", [&](const Event& event) { heard.push_back(line_of(event)); });
+  const auto other = publisher.subscribe("last word", [&](const Event&) { ++heard; });
   CHECK_FALSE(publisher.publish("k"));
   CHECK_FALSE(publisher.flush(1h));
-  CHECK(heard.size() == 1);
+  CHECK(eventually([&] { return heard == 1; }));  // in real time the hub's own thread may bring it
+  CHECK(refused == 0);
 }
 
 TEST_CASE("a publish that a close overtakes does not wait for ever") {
