@@ -4,13 +4,16 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <utility>
 
+#include <syncbus/detail/standby.hpp>
 #include <syncbus/options.hpp>
 
 namespace syncbus::inline v1::detail {
@@ -30,11 +33,14 @@ enum class Dispatching : std::uint8_t {
 ///     bool serve(const std::atomic<bool>& leave);   // does the transport's I/O: see LendableTransport
 ///
 /// On own threads it is leader and follower, if the transport can be lent them: there are two, of which one, the
-/// leader, does the I/O. When it has read something to dispatch it leaves the I/O to the other and dispatches: what was
-/// read is heard without a change of thread, and a slow handler never stops the reading.
+/// leader, does the I/O. When it has read something to dispatch it leaves the I/O and dispatches: what was read is heard
+/// without a change of thread. The other takes the I/O over if that lasts: a slow handler stops the reading for
+/// `takeover_after` at most, and a quick one wakes nobody.
 template <class Work>
 class DispatchLoop {
  public:
+  static constexpr std::chrono::microseconds takeover_after{500};
+
   DispatchLoop(Dispatching where, bool lendable, Work& work, std::mutex& mutex) noexcept
       : where_{where}, lends_threads_{lendable && where == Dispatching::thread}, work_{work}, mutex_{mutex} {}
   DispatchLoop(const DispatchLoop&) = delete;
@@ -43,11 +49,12 @@ class DispatchLoop {
 
   [[nodiscard]] bool lends_threads() const noexcept { return lends_threads_; }
 
-  /// `keep_alive` lives as long as the threads.
+  /// `keep_alive` lives as long as the threads. Throws std::system_error without descriptors or threads.
   template <class KeepAlive>
   void start(const KeepAlive& keep_alive) {
     if (where_ != Dispatching::thread) return;
     const std::lock_guard lock{mutex_};
+    if (lends_threads_) standby_.emplace();
     serving_possible_ = lends_threads_;
     for (std::size_t i = 0; i != (lends_threads_ ? threads_.size() : 1); ++i) {
       threads_[i] = std::thread{[this, keep_alive] { run_until_stopped(); }};
@@ -61,7 +68,7 @@ class DispatchLoop {
     if (leader_ == std::this_thread::get_id()) {
       leave_.store(true, std::memory_order_relaxed);
     } else if (idle_ != 0) {
-      wake_.notify_one();
+      call_idle();
     }
   }
 
@@ -96,7 +103,7 @@ class DispatchLoop {
   /// The transport is closed.
   [[nodiscard]] bool stop(TimePoint deadline, std::unique_lock<std::mutex>& lock) noexcept {
     stopping_ = true;
-    wake_.notify_all();
+    call_idle();
     const bool ended = stopped_.wait_until(lock, deadline, [&] { return threads_alive_ == 0 && !running_; });
     lock.unlock();
     for (std::thread& thread : threads_) {
@@ -123,16 +130,30 @@ class DispatchLoop {
       } else if (serving_possible_ && leader_ == std::thread::id{}) {
         lead(lock);
       } else {
-        ++idle_;
-        wake_.wait(lock);
-        --idle_;
+        idle(lock);
       }
     }
     --threads_alive_;
     stopped_.notify_all();
   }
 
-  /// Does the I/O until there is something to dispatch; the other goes on with it.
+  /// Threads that wait look again.
+  void call_idle() noexcept { standby_ ? standby_->call_now() : wake_.notify_all(); }
+
+  void idle(std::unique_lock<std::mutex>& lock) noexcept {
+    ++idle_;
+    if (standby_) {
+      lock.unlock();
+      standby_->wait();
+      lock.lock();
+      if (!stopping_) standby_->answer();  // the last call is for everybody
+    } else {
+      wake_.wait(lock);
+    }
+    --idle_;
+  }
+
+  /// Does the I/O until there is something to dispatch; the other goes on with it, if that lasts.
   void lead(std::unique_lock<std::mutex>& lock) noexcept {
     leader_ = std::this_thread::get_id();
     leave_.store(false, std::memory_order_relaxed);
@@ -141,7 +162,7 @@ class DispatchLoop {
     lock.lock();
     leader_ = {};
     serving_possible_ = serving_possible_ && more;
-    if (idle_ != 0) wake_.notify_one();
+    if (idle_ != 0) standby_->call_in(takeover_after);
   }
 
   const Dispatching where_;
@@ -156,7 +177,8 @@ class DispatchLoop {
   std::size_t threads_alive_ = 0;
   std::thread::id leader_;         ///< who does the I/O
   std::atomic<bool> leave_{false}; ///< the leader is to leave it
-  std::condition_variable wake_;
+  std::optional<Standby> standby_;  ///< where they wait, if they do the I/O
+  std::condition_variable wake_;    ///< or else
   std::condition_variable stopped_;
   std::array<std::thread, 2> threads_;
 };

@@ -120,6 +120,10 @@ class RedisConnection {
   /// Why receive() said broken, or the server's bytes were not understood.
   [[nodiscard]] const std::string& error() const noexcept { return error_; }
 
+  /// poll() is to tell of input from so many bytes on, or of the end; receive() takes less, too. Where a socket cannot
+  /// do that, poll() tells of every byte.
+  void tell_from(int bytes) noexcept { ::setsockopt(fd(), SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof bytes); }
+
   /// Whether receive() may find something that poll() does not know of: TLS decrypts more than it is asked for.
   [[nodiscard]] bool may_hold_more() const noexcept { return !plain_ && received_some_; }
 

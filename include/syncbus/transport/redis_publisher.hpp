@@ -35,7 +35,7 @@ class RedisCommandQueue {
   void push(RedisCommand command) { commands_.push_back(command); }
 
   [[nodiscard]] std::optional<RedisCommand> pop() {
-    if (next_ == commands_.size()) return std::nullopt;
+    if (empty()) return std::nullopt;
     const RedisCommand command = commands_[next_++];
     if (next_ > commands_.size() / 2) {
       commands_.erase(commands_.begin(), commands_.begin() + static_cast<std::ptrdiff_t>(next_));
@@ -43,6 +43,8 @@ class RedisCommandQueue {
     }
     return command;
   }
+
+  [[nodiscard]] bool empty() const noexcept { return next_ == commands_.size(); }
 
   void clear() noexcept {
     commands_.clear();
@@ -103,6 +105,12 @@ class RedisPublisher {
   [[nodiscard]] bool flush() {
     const std::lock_guard writing{write_mutex_};
     return connection_->flush();
+  }
+
+  /// Whether the server owes an answer. I/O thread.
+  [[nodiscard]] bool waits_for_answer() {
+    const std::lock_guard queueing{queue_mutex_};
+    return !queue_.empty();
   }
 
   /// The command that the next reply answers, if any is unanswered. I/O thread.

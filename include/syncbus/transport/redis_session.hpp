@@ -72,6 +72,7 @@ class RedisSession {
     subscribe_ = connect(deadline, large_buffer);
     RedisDialogue subscribing{*subscribe_, deadline, around.wake, around.stop};
     subscribe(subscribing, around.channels);
+    publish_->tell_from(longer_than_consent);
   }
 
   /// Tells the sink that the session has begun.
@@ -124,6 +125,9 @@ class RedisSession {
  private:
   static constexpr std::size_t small_buffer = std::size_t{16} << 10U;   // for answers
   static constexpr std::size_t large_buffer = std::size_t{256} << 10U;  // for frames
+  /// The answer to a broadcast is read together with the broadcast itself, which comes back right behind it: waking the
+  /// thread for either would keep a processor from who waits for the event. Refusals are longer, and wake at once.
+  static constexpr int longer_than_consent = 16;  // bytes of ":<receivers>\r\n", and more
   static constexpr int last_reads = 64;  // a connection that did not break could go on for ever
 
   [[nodiscard]] static TimePoint now() noexcept { return std::chrono::steady_clock::now(); }
@@ -156,7 +160,7 @@ class RedisSession {
     if (polled[0].revents != 0) around_.wake.drain();
     if (around_.live_session.load() != number_) return reopen();
     if (subscribe_ && (polled[2].revents != 0 || subscribe_->may_hold_more())) receive_messages();
-    if (polled[1].revents != 0 || publish_->may_hold_more()) receive_answers();
+    if (polled[1].revents != 0 || publish_->may_hold_more() || around_.publisher.waits_for_answer()) receive_answers();
     if ((polled[1].revents & POLLOUT) != 0 && !around_.publisher.flush()) fail("the publish connection broke");
     if ((polled[2].revents & POLLOUT) != 0 && !subscribe_->flush()) fail("the subscribe connection broke");
     watch();
