@@ -34,8 +34,8 @@ enum class Dispatching : std::uint8_t {
 ///
 /// On own threads it is leader and follower, if the transport can be lent them: there are two, of which one, the
 /// leader, does the I/O. When it has read something to dispatch it leaves the I/O and dispatches: what was read is heard
-/// without a change of thread. The other takes the I/O over if that lasts: a slow handler stops the reading for
-/// `takeover_after` at most, and a quick one wakes nobody.
+/// without a change of thread. The other looks after it `takeover_after` later, and takes the I/O over if that lasts: a
+/// slow handler stops the reading for so long at most, and quick ones wake it so seldom.
 template <class Work>
 class DispatchLoop {
  public:
