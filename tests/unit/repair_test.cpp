@@ -11,6 +11,7 @@
 #include <syncbus/core/repair_answers.hpp>
 #include <syncbus/core/repair_clock.hpp>
 
+#include "support/all_resyncs.hpp"
 #include "support/catch.hpp"
 #include "support/cluster.hpp"
 #include "support/machine.hpp"
@@ -226,6 +227,28 @@ TEST_CASE("after a partition heals everything that history has is repaired, with
   const Lines heard = receiver.heard();
   CHECK(heard.size() == 20);
   CHECK(std::ranges::none_of(heard, [](const std::string& line) { return line.starts_with("resync"); }));
+}
+
+TEST_CASE("a long repair goes on while it makes progress, also of a peer of which no later frame was heard") {
+  Cluster cluster;
+  Node& publisher = cluster.add(1);
+  Node& receiver = cluster.add(2);
+  cluster.pass(1s);
+  bool cut = true;
+  cluster.loses = [&](const Node& from, const Node& to, const Sent&) {
+    return cut && &from == &publisher && &to == &receiver;
+  };
+  constexpr std::size_t lost = 10 * RepairAnswers::max_waiting;
+  for (std::size_t i = 0; i != lost; ++i) {
+    (void)publisher.publish(std::to_string(i));
+    cluster.pass(2ms);  // it is confirmed, so the next one is a frame of its own
+  }
+  cut = false;
+  cluster.pass(3s);
+  CHECK(receiver.machine.metrics().gaps == lost);
+  CHECK(receiver.machine.metrics().frames_repaired == lost);
+  CHECK(receiver.heard().size() == lost);
+  CHECK(support::all_resyncs(receiver.machine.metrics()) == 0);
 }
 
 TEST_CASE("however long a round trip takes, a gap costs one repair") {

@@ -28,6 +28,7 @@ class Checked {
     const auto told = tracker_.observe(sequence);
     const bool fresh = sequence > known_ || missing_.contains(sequence);
     require(told.fresh == fresh, "a frame is fresh when it was neither seen nor given up");
+    require(told.missed == missing_.contains(sequence), "a frame was missed when it was known and not seen");
     require(told.late == (fresh && sequence < seen_), "a fresh frame is late when a later one was seen");
     expect_gap(told, sequence > known_ ? sequence - 1 : known_);
     missing_.erase(sequence);
@@ -39,7 +40,7 @@ class Checked {
 
   void announce(std::uint64_t last) {
     const auto told = tracker_.announce(last);
-    require(!told.fresh && !told.late, "an announcement is no frame");
+    require(!told.fresh && !told.missed && !told.late, "an announcement is no frame");
     expect_gap(told, last);
     known_ = (std::max)(known_, last);
     expect_bound(told);
@@ -137,7 +138,7 @@ TEST_CASE("an announcement opens a gap, but a frame that it overtook is not late
   CHECK(tracker.announce(4).gap == SequenceRange{4, 4});
   CHECK(missing(tracker) == Ranges{{1, 4}});
   const auto second = tracker.observe(2);
-  CHECK((second.fresh && !second.late));
+  CHECK((second.fresh && second.missed && !second.late));
   CHECK(tracker.observe(1).late);
   CHECK_FALSE(tracker.observe(3).late);
   CHECK(tracker.observe(6).gap == SequenceRange{5, 5});

@@ -89,7 +89,7 @@ class Hearing {
       ++metrics_.duplicates;
       return;
     }
-    if (seen.late) peer->repair.filled(now);
+    if (seen.missed) peer->repair.filled(now);
     if (repaired) ++metrics_.frames_repaired;
     receiving_.push(events, frame, seen.late || !seen.fresh);
     if (peer->gone) peer->ends_behind = receiving_.inbox().pushed();

@@ -29,7 +29,8 @@ class SequenceTracker {
   /// What a sequence told.
   struct Observation {
     bool fresh = false;                       ///< never seen; otherwise it is a duplicate: seen before, or given up
-    bool late = false;                        ///< fresh, but a later one had been seen: repaired or reordered
+    bool missed = false;                      ///< fresh, and it was known to be missing
+    bool late = false;                        ///< missed, and a later one had been seen: repaired or reordered
     std::optional<SequenceRange> gap{};       ///< newly missing
     std::optional<SequenceRange> given_up{};  ///< the oldest missing range, which had to make room: for a resync
   };
@@ -43,7 +44,9 @@ class SequenceTracker {
     if (sequence > known_) {
       result = announce(sequence - 1);
       known_ = sequence;
-    } else if (!fill(sequence, result)) {
+    } else if (fill(sequence, result)) {
+      result.missed = true;
+    } else {
       return result;
     }
     result.fresh = true;
