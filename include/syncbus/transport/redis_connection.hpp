@@ -18,7 +18,6 @@
 #include <functional>
 #include <memory>
 #include <span>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -26,6 +25,7 @@
 
 #include <syncbus/detail/redis_url.hpp>
 #include <syncbus/detail/resp_reader.hpp>
+#include <syncbus/detail/session_failure.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/options.hpp>
 
@@ -40,27 +40,16 @@ using RedisConnector = std::function<redisContext*()>;
 
 namespace syncbus::inline v1::detail {
 
-/// Why no session could be made: a sentence for the user.
-class RedisFailure : public std::runtime_error {
- public:
-  RedisFailure(Errc code, const std::string& sentence) : std::runtime_error{sentence}, code_{code} {}
-
-  [[nodiscard]] Errc code() const noexcept { return code_; }
-
- private:
-  Errc code_;
-};
-
 struct RedisContextDeleter {
   void operator()(redisContext* context) const noexcept { redisFree(context); }
 };
 using RedisContextPtr = std::unique_ptr<redisContext, RedisContextDeleter>;
 
-/// Throws RedisFailure if the context is no usable connection.
+/// Throws SessionFailure if the context is no usable connection.
 inline void require_connected(const redisContext* context, const std::string& sentence) {
   if (context != nullptr && context->err == 0) return;
   const char* const why = context == nullptr ? "there is no context" : context->errstr;
-  throw RedisFailure{Errc::not_connected, sentence + ": " + why};
+  throw SessionFailure{Errc::not_connected, sentence + ": " + why};
 }
 
 /// Connects within the timeout (a slow name server not counted: getaddrinfo has its own limits), without
@@ -110,7 +99,7 @@ class RedisConnection {
       : context_{std::move(context)}, plain_{is_plain_socket(*context_)}, reader_{buffer, max_message} {
     const int flags = ::fcntl(fd(), F_GETFL);
     if (flags < 0 || ::fcntl(fd(), F_SETFL, flags | O_NONBLOCK) < 0 || ::fcntl(fd(), F_SETFD, FD_CLOEXEC) < 0) {
-      throw RedisFailure{Errc::not_connected, "the context's descriptor is not usable"};
+      throw SessionFailure{Errc::not_connected, "the context's descriptor is not usable"};
     }
     context_->flags &= ~REDIS_BLOCK;  // so that hiredis takes EAGAIN for what it is
   }

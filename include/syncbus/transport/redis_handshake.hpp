@@ -62,7 +62,7 @@ class RedisDialogue {
 
  private:
   [[noreturn]] static void fail(std::string_view why) {
-    throw RedisFailure{Errc::not_connected, "the Redis server did not complete the greeting: " + std::string{why}};
+    throw SessionFailure{Errc::not_connected, "the Redis server did not complete the greeting: " + std::string{why}};
   }
 
   void receive() {
@@ -80,7 +80,7 @@ class RedisDialogue {
     std::array<pollfd, 2> waited{{{connection_.fd(), static_cast<short>(events), 0}, {wake_.fd(), POLLIN, 0}}};
     ::poll(waited.data(), waited.size(), poll_timeout(deadline_));
     if (waited[1].revents != 0) wake_.drain();
-    if (stop_.load()) throw RedisFailure{Errc::closed, "the transport is being closed"};
+    if (stop_.load()) throw SessionFailure{Errc::closed, "the transport is being closed"};
     if (std::chrono::steady_clock::now() >= deadline_) fail("it did not answer in time; is it stopped, or loading?");
   }
 
@@ -99,16 +99,16 @@ struct RedisChannels {
 
 [[noreturn]] inline void refuse_greeting(const RespReply& reply, const RedisChannels& channels, std::string_view verb) {
   const std::string said{reply.word(0)};
-  if (!is_refusal(said)) throw RedisFailure{Errc::not_connected, "the Redis server refused to begin: " + said};
+  if (!is_refusal(said)) throw SessionFailure{Errc::not_connected, "the Redis server refused to begin: " + said};
   if (!said.starts_with("NOPERM")) {
-    throw RedisFailure{Errc::permission_denied,
+    throw SessionFailure{Errc::permission_denied,
                        "the Redis server wants a password: give it in the URL, redis://user:password@host, or "
                        "authenticate in the RedisConnector (" +
                            said + ")"};
   }
   const std::string who = channels.user.empty() ? "the user of this connection" : "user '" + channels.user + "'";
   const std::string grantee = channels.user.empty() ? "<user>" : channels.user;
-  throw RedisFailure{Errc::permission_denied, who + " may not " + std::string{verb} + " channel '" +
+  throw SessionFailure{Errc::permission_denied, who + " may not " + std::string{verb} + " channel '" +
                                                   channels.broadcast + "': grant it with ACL SETUSER " + grantee +
                                                   " &" + channels.broadcast + " &" + channels.broadcast +
                                                   ".direct.* +subscribe +publish +ping (" + said + ")"};
@@ -122,14 +122,14 @@ inline void greet_as(RedisDialogue& dialogue, const RedisUrl& url) {
     if (reply.kind == RespReply::Kind::error) {
       const std::string_view said = reply.word(0);
       const bool later = said.starts_with("LOADING") || said.find("max number of clients") != std::string_view::npos;
-      throw RedisFailure{later ? Errc::not_connected : Errc::permission_denied,
+      throw SessionFailure{later ? Errc::not_connected : Errc::permission_denied,
                          "the Redis server refused the user or the password: " + std::string{said}};
     }
   }
   if (url.database == 0) return;
   const RespReply reply = dialogue.ask(resp_command({"SELECT", std::to_string(url.database)}));
   if (reply.kind == RespReply::Kind::error) {
-    throw RedisFailure{redis_errc(reply.word(0)), "the Redis server refused database " + std::to_string(url.database) +
+    throw SessionFailure{redis_errc(reply.word(0)), "the Redis server refused database " + std::to_string(url.database) +
                                                       ": " + std::string{reply.word(0)}};
   }
 }

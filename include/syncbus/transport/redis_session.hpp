@@ -22,6 +22,7 @@
 #include <syncbus/detail/redis_url.hpp>
 #include <syncbus/detail/resp.hpp>
 #include <syncbus/detail/resp_reader.hpp>
+#include <syncbus/detail/session_failure.hpp>
 #include <syncbus/detail/wake_fd.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/transport.hpp>
@@ -41,12 +42,6 @@ struct RedisEndpoint {
   std::optional<RedisUrl> url;
 };
 
-/// Why a session ended, or could not be made.
-struct RedisEnd {
-  Errc code = Errc::not_connected;
-  std::string sentence;
-};
-
 /// What all sessions of a transport have in common.
 struct RedisSurroundings {
   const RedisEndpoint& endpoint;
@@ -63,7 +58,7 @@ struct RedisSurroundings {
 /// Both connections of a session. Everything here runs on one thread at a time; RedisPublisher alone is shared.
 class RedisSession {
  public:
-  /// Connects, authenticates, checks the permissions, subscribes. Throws RedisFailure, or what the connector throws.
+  /// Connects, authenticates, checks the permissions, subscribes. Throws SessionFailure, or what the connector throws.
   RedisSession(const RedisSurroundings& around, TimePoint deadline)
       : around_{around}, publish_{connect(deadline, small_buffer)} {
     RedisDialogue publishing{*publish_, deadline, around.wake, around.stop};
@@ -114,7 +109,7 @@ class RedisSession {
   }
 
   /// Why it ended, once it has by itself.
-  [[nodiscard]] const std::optional<RedisEnd>& end() const noexcept { return end_; }
+  [[nodiscard]] const std::optional<SessionEnd>& end() const noexcept { return end_; }
 
   /// Whether the server accepted a broadcast.
   [[nodiscard]] bool confirmed_any() const noexcept { return confirmed_any_; }
@@ -168,7 +163,7 @@ class RedisSession {
 
   void reopen() {
     reopened_ = true;
-    end_ = RedisEnd{Errc::not_connected, "the session with the Redis server is reopened because this node's own "
+    end_ = SessionEnd{Errc::not_connected, "the session with the Redis server is reopened because this node's own "
                                          "heartbeat did not come back within the peer timeout"};
   }
 
@@ -252,11 +247,11 @@ class RedisSession {
                                  "': " + std::string{reply.word(0)};
     if (!broadcast) return around_.problems.report(around_.sink, make_error_code(code), sentence, now());
     refused_ = true;  // whatever is accepted after it is not confirmed: a confirmation covers all frames before
-    end_ = RedisEnd{code, sentence};
+    end_ = SessionEnd{code, sentence};
   }
 
   void fail(const std::string& why) {
-    if (!end_) end_ = RedisEnd{Errc::not_connected, "lost the connection to the Redis server: " + why};
+    if (!end_) end_ = SessionEnd{Errc::not_connected, "lost the connection to the Redis server: " + why};
   }
 
   const RedisSurroundings& around_;
@@ -270,7 +265,7 @@ class RedisSession {
   bool confirmed_any_ = false;
   bool refused_ = false;
   bool reopened_ = false;
-  std::optional<RedisEnd> end_;
+  std::optional<SessionEnd> end_;
 };
 
 }  // namespace syncbus::inline v1::detail

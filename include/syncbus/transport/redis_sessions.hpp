@@ -19,6 +19,7 @@
 #include <syncbus/detail/deadline.hpp>
 #include <syncbus/detail/problem_reporter.hpp>
 #include <syncbus/detail/resp.hpp>
+#include <syncbus/detail/session_failure.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/options.hpp>
 #include <syncbus/transport.hpp>
@@ -40,7 +41,7 @@ namespace detail {
 class RedisSessions {
  public:
   /// `opened` hears once how the first attempt went; when it failed, no further is made.
-  RedisSessions(const RedisSurroundings& around, RedisTuning tuning, std::function<void(const RedisEnd*)> opened)
+  RedisSessions(const RedisSurroundings& around, RedisTuning tuning, std::function<void(const SessionEnd*)> opened)
       : around_{around},
         tuning_{tuning},
         opened_{std::move(opened)},
@@ -80,8 +81,8 @@ class RedisSessions {
       session_ = std::make_unique<RedisSession>(around_, deadline_after(limit));
       session_->begin(++sessions_);
       if (sessions_ == 1) opened_(nullptr);
-    } catch (const RedisFailure& failure) {
-      fail({failure.code(), failure.what()});
+    } catch (const SessionFailure& failure) {
+      fail(failure.end());
     } catch (const std::exception& error) {
       fail({Errc::not_connected, std::string{"the RedisConnector threw: "} + error.what()});
     } catch (...) {
@@ -91,13 +92,13 @@ class RedisSessions {
 
   void end_session() noexcept {
     session_->finish();
-    const RedisEnd end = *session_->end();
+    const SessionEnd end = *session_->end();
     if (session_->confirmed_any() || session_->reopened()) backoff_.reset();
     around_.sink.on_interrupted();
     fail(end);
   }
 
-  void fail(const RedisEnd& why) noexcept {
+  void fail(const SessionEnd& why) noexcept {
     session_.reset();
     if (sessions_ == 0) {
       failed_ = true;
@@ -114,7 +115,7 @@ class RedisSessions {
 
   const RedisSurroundings around_;
   const RedisTuning tuning_;
-  const std::function<void(const RedisEnd*)> opened_;
+  const std::function<void(const SessionEnd*)> opened_;
   Backoff backoff_;
   std::uint64_t sessions_ = 0;
   bool failed_ = false;

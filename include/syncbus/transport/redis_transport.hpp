@@ -2,7 +2,6 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
@@ -14,9 +13,11 @@
 #include <utility>
 
 #include <syncbus/detail/no_sigpipe.hpp>
+#include <syncbus/detail/opening.hpp>
 #include <syncbus/detail/problem_reporter.hpp>
 #include <syncbus/detail/redis_url.hpp>
 #include <syncbus/detail/resp.hpp>
+#include <syncbus/detail/session_failure.hpp>
 #include <syncbus/detail/wake_fd.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/transport.hpp>
@@ -60,20 +61,17 @@ class RedisTransport {
     broadcast_prefix_ = detail::resp_publish_prefix(channels_.broadcast);
     sessions_.emplace(detail::RedisSurroundings{endpoint_, channels_, settings_, sink, publisher_, problems_, wake_,
                                                 live_session_, closing_},
-                      tuning_, [this](const detail::RedisEnd* failure) { end_opening(failure); });
+                      tuning_, [this](const detail::SessionEnd* failure) { opening_.end(failure); });
     if (!settings.lends_threads) {
       thread_ = std::thread{[this]() noexcept { static_cast<void>(serve(never_)); }};
     }
-    std::unique_lock lock{opening_mutex_};
-    opening_.begun = true;
-    opening_changed_.notify_all();
-    opening_changed_.wait(lock, [this] { return opening_.ended; });
-    if (opening_.error) throw std::system_error{opening_.error, opening_.sentence};
+    opening_.begin();
+    opening_.wait_for_end();
   }
 
   /// See LendableTransport.
   [[nodiscard]] bool serve(const std::atomic<bool>& leave) noexcept {
-    wait_for_opening();
+    opening_.wait_for_begin();  // lent threads may be here first
     const std::lock_guard serving{serving_mutex_};
     const detail::NoSigpipe no_sigpipe;
     while (!closing_.load() && !leave.load(std::memory_order_relaxed)) {
@@ -103,25 +101,13 @@ class RedisTransport {
   void close() noexcept {
     closing_.store(true);
     wake_.signal();
-    {
-      const std::lock_guard lock{opening_mutex_};
-      opening_.begun = true;
-      opening_changed_.notify_all();
-    }
+    opening_.begin();
     if (thread_.joinable()) thread_.join();
     const std::lock_guard serving{serving_mutex_};
     if (sessions_) sessions_->close();
   }
 
  private:
-  /// What open() waits for: how the first attempt went.
-  struct Opening {
-    bool begun = false;
-    bool ended = false;
-    std::error_code error{};
-    std::string sentence{};
-  };
-
   RedisTransport(detail::RedisEndpoint endpoint, std::string channel, RedisTuning tuning)
       : endpoint_{std::move(endpoint)}, channels_{std::move(channel), {}, {}}, tuning_{tuning} {
     if (channels_.broadcast.empty()) refuse("the Redis channel has no name");
@@ -133,22 +119,6 @@ class RedisTransport {
   [[nodiscard]] std::string direct_channel(NodeId node) const {
     return channels_.broadcast + ".direct." + to_string(node);
   }
-  /// Lent threads may be here first.
-  void wait_for_opening() {
-    std::unique_lock lock{opening_mutex_};
-    opening_changed_.wait(lock, [this] { return opening_.begun; });
-  }
-
-  void end_opening(const detail::RedisEnd* failure) {
-    const std::lock_guard lock{opening_mutex_};
-    opening_.ended = true;
-    if (failure != nullptr) {
-      opening_.error = make_error_code(failure->code);
-      opening_.sentence = failure->sentence;
-    }
-    opening_changed_.notify_all();
-  }
-
   detail::RedisEndpoint endpoint_;
   detail::RedisChannels channels_;
   RedisTuning tuning_;
@@ -158,9 +128,7 @@ class RedisTransport {
   detail::WakeFd wake_;
   std::atomic<std::uint64_t> live_session_ = 0;  // 0: none, or the engine wants it reopened
   std::atomic<bool> closing_ = false;
-  std::mutex opening_mutex_;
-  std::condition_variable opening_changed_;
-  Opening opening_;
+  detail::Opening opening_;
   detail::ProblemReporter problems_;
   const std::atomic<bool> never_ = false;
   std::mutex serving_mutex_;  ///< held by whoever does the I/O

@@ -1,0 +1,55 @@
+// How open() of a transport waits for the first attempt at a session, which another thread makes.
+#pragma once
+
+#include <condition_variable>
+#include <mutex>
+#include <string>
+#include <system_error>
+
+#include <syncbus/detail/session_failure.hpp>
+#include <syncbus/error.hpp>
+
+namespace syncbus::inline v1::detail {
+
+/// Thread safety: everything may be called from any thread.
+class Opening {
+ public:
+  /// open() was called, or close(): threads that were lent before need wait no longer.
+  void begin() noexcept {
+    const std::lock_guard lock{mutex_};
+    begun_ = true;
+    changed_.notify_all();
+  }
+  void wait_for_begin() noexcept {
+    std::unique_lock lock{mutex_};
+    changed_.wait(lock, [this] { return begun_; });
+  }
+
+  /// The first attempt succeeded, or failed for this reason.
+  void end(const SessionEnd* failure) {
+    const std::lock_guard lock{mutex_};
+    ended_ = true;
+    if (failure != nullptr) {
+      error_ = make_error_code(failure->code);
+      sentence_ = failure->sentence;
+    }
+    changed_.notify_all();
+  }
+
+  /// Returns when the first attempt has succeeded; throws std::system_error when it failed.
+  void wait_for_end() {
+    std::unique_lock lock{mutex_};
+    changed_.wait(lock, [this] { return ended_; });
+    if (error_) throw std::system_error{error_, sentence_};
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool begun_ = false;
+  bool ended_ = false;
+  std::error_code error_;
+  std::string sentence_;
+};
+
+}  // namespace syncbus::inline v1::detail
