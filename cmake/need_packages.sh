@@ -5,6 +5,8 @@ have() {
   case "$1" in
     catch2) compiles '#if !__has_include(<catch2/catch_all.hpp>)' '#include <catch2/catch.hpp>' '#endif' ;;
     libhiredis-dev) compiles '#include <hiredis/hiredis.h>' ;;
+    libnats-dev) compiles '#include <nats/nats.h>' ;;
+    nats-server) PATH="$PATH:/usr/sbin:/sbin" command -v nats-server ;;
     ninja-build) command -v ninja ;;
     redis-server) PATH="$PATH:/usr/sbin:/sbin" command -v redis-server ;;
     *) command -v "$1" ;;
@@ -34,9 +36,13 @@ need_packages() {
       apt-get install -y -qq --no-install-recommends "${missing[@]}" < /dev/null > /dev/null ||
     { echo "apt-get could not install ${missing[*]}" >&2; exit 2; }
 
-  # Debian's package starts a server on the usual port, now and at every boot. Ours are private, on free ports.
-  if [[ " ${missing[*]} " == *" redis-server "* ]]; then
-    as_root service redis-server stop > /dev/null 2>&1 || true
-    as_root update-rc.d redis-server disable > /dev/null 2>&1 || true
-  fi
+  # Debian's packages start a server on the usual port, now and at every boot. Ours are private, on free ports.
+  local server
+  for server in redis-server nats-server; do
+    if [[ " ${missing[*]} " == *" $server "* ]]; then
+      as_root service "$server" stop > /dev/null 2>&1 || true
+      as_root update-rc.d "$server" disable > /dev/null 2>&1 || true
+      as_root systemctl disable "$server" > /dev/null 2>&1 || true
+    fi
+  done
 }

@@ -13,6 +13,7 @@
 #include <syncbus/in_memory_bus.hpp>
 #include <syncbus/in_memory_hub.hpp>
 
+#include "contract/nats_fixture.hpp"
 #include "contract/real_time.hpp"
 #include "contract/redis_fixture.hpp"
 #include "support/eventually.hpp"
@@ -95,7 +96,7 @@ class OnHubInRealTime {
 /// Buses over a real broker, in real time. Their fixtures also have kill_broker() and restart_broker(); stop_broker()
 /// and resume_broker(), for one that is there and answers nothing; and inject(bytes), a message on the channel that no
 /// node sent. A broker is added to the suite here.
-using Brokers = std::tuple<OnRedis>;
+using Brokers = std::tuple<OnRedis, OnNats>;
 
 using Clusters = decltype(std::tuple_cat(std::declval<std::tuple<OnHub>>(), std::declval<Brokers>()));
 using Everything = decltype(std::tuple_cat(std::declval<std::tuple<Alone>>(), std::declval<Clusters>()));

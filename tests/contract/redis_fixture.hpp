@@ -27,12 +27,8 @@ class OnRedis {
   /// A case that failed may have left the server killed.
   OnRedis() { server().revive(); }
 
-  /// That a busy machine is slow is no silence: unless a test says how long one may be, it may be long.
   [[nodiscard]] std::shared_ptr<Node> node(syncbus::BusOptions options = {}) {
-    const syncbus::BusOptions unsaid;
-    if (options.connect_timeout == unsaid.connect_timeout) options.connect_timeout = std::chrono::seconds{20};
-    if (options.peer_timeout == unsaid.peer_timeout) options.peer_timeout = std::chrono::seconds{20};
-    return std::make_shared<Node>(url(), channel_, std::move(options), quick);
+    return std::make_shared<Node>(url(), channel_, patient(std::move(options)), quick);
   }
   [[nodiscard]] std::shared_ptr<Node> peer_of(const std::shared_ptr<Node>&) { return node(); }
 

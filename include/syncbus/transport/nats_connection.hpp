@@ -1,0 +1,228 @@
+// A connection to a NATS server, the bus's own or the caller's. The only file that includes cnats.
+#pragma once
+
+#include <nats/nats.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <syncbus/detail/nats_url.hpp>
+#include <syncbus/detail/session_failure.hpp>
+#include <syncbus/error.hpp>
+#include <syncbus/options.hpp>
+#include <syncbus/transport.hpp>
+
+namespace syncbus::inline v1::detail {
+
+struct NatsDeleter {
+  void operator()(natsConnection* connection) const noexcept { natsConnection_Destroy(connection); }
+  void operator()(natsOptions* options) const noexcept { natsOptions_Destroy(options); }
+  void operator()(natsSubscription* subscription) const noexcept { natsSubscription_Destroy(subscription); }
+  void operator()(natsStatistics* statistics) const noexcept { natsStatistics_Destroy(statistics); }
+  void operator()(natsMsg* message) const noexcept { natsMsg_Destroy(message); }
+};
+template <class Handle>
+using NatsHandle = std::unique_ptr<Handle, NatsDeleter>;
+
+/// Milliseconds for cnats, which refuses 0.
+[[nodiscard]] inline std::int64_t nats_milliseconds(Duration duration) noexcept {
+  const auto whole = std::chrono::ceil<std::chrono::milliseconds>(duration).count();
+  return std::clamp<std::int64_t>(whole, 1, std::int64_t{24} * 3'600'000);
+}
+
+[[nodiscard]] inline std::string nats_text(natsStatus status) { return natsStatus_GetText(status); }
+
+/// Throws SessionFailure (not_connected) unless the call went well.
+inline void require_nats(natsStatus status, std::string_view what) {
+  if (status == NATS_OK) return;
+  throw SessionFailure{Errc::not_connected, std::string{what} + ": " + nats_text(status)};
+}
+
+/// One subscription, read by one thread; close() may come from another.
+class NatsSubscription {
+ public:
+  enum class Next : std::uint8_t { message, nothing, dropped, ended };
+
+  NatsSubscription(natsConnection* connection, const std::string& subject) {
+    natsSubscription* made = nullptr;
+    require_nats(natsConnection_SubscribeSync(&made, connection, subject.c_str()), "the NATS client cannot subscribe");
+    subscription_.reset(made);
+    require_nats(natsSubscription_SetPendingLimits(made, max_messages, max_bytes), "the NATS client refuses a limit");
+  }
+
+  /// Waits for the next message. `dropped`: the client had to drop some before it.
+  [[nodiscard]] Next next(NatsHandle<natsMsg>& message, Duration patience) noexcept {
+    natsMsg* got = nullptr;
+    const natsStatus status = natsSubscription_NextMsg(&got, subscription_.get(), nats_milliseconds(patience));
+    message.reset(got);
+    switch (status) {
+      case NATS_OK: return Next::message;
+      case NATS_TIMEOUT:
+      case NATS_NO_RESPONDERS: return Next::nothing;  // the latter: a stranger's status message, no frame of ours
+      case NATS_SLOW_CONSUMER: return Next::dropped;
+      default: return Next::ended;
+    }
+  }
+
+  /// Messages that wait to be read.
+  [[nodiscard]] int waiting() const noexcept {
+    int messages = 0;
+    return natsSubscription_GetPending(subscription_.get(), &messages, nullptr) == NATS_OK ? messages : 0;
+  }
+
+  /// next() returns `ended` from now on. Writes to the connection, so it may block as long as a publish.
+  void close() noexcept { static_cast<void>(natsSubscription_Unsubscribe(subscription_.get())); }
+
+ private:
+  // What waits here is taken over at once into the engine's queue, whose bound is the one that counts. These are for a
+  // machine that gives the reading thread no time.
+  static constexpr int max_messages = 1 << 18;
+  static constexpr int max_bytes = 64 << 20;
+
+  NatsHandle<natsSubscription> subscription_;
+};
+
+/// How the bus's own connections are made.
+struct NatsConnecting {
+  std::string name;          ///< as the server lists it
+  Duration timeout{};        ///< of one attempt at one server
+  Duration write_deadline{}; ///< a write that takes longer breaks the connection
+};
+
+/// Everything here may block while a server takes nothing, for ever if the caller's connection has no write deadline. Members
+/// return no status fail into values that no session lives with. For one thread; others may publish.
+class NatsConnection {
+ public:
+  /// The caller's: never closed.
+  explicit NatsConnection(natsConnection* callers) : connection_{callers} { make_statistics(); }
+
+  /// Our own. It does not reconnect: a session has one connection, so nothing of it can be confirmed, or delivered, in
+  /// another. Throws SessionFailure.
+  NatsConnection(const NatsUrl& url, const NatsConnecting& how) : own_{connect(url, how)}, connection_{own_.get()} {
+    make_statistics();
+  }
+
+  [[nodiscard]] bool is_own() const noexcept { return own_ != nullptr; }
+  [[nodiscard]] natsConnection* get() const noexcept { return connection_; }
+  [[nodiscard]] bool is_closed() const noexcept { return natsConnection_IsClosed(connection_); }
+  [[nodiscard]] bool is_connected() const noexcept {
+    return natsConnection_Status(connection_) == NATS_CONN_STATUS_CONNECTED;
+  }
+
+  /// How often it has lost its server and found one again.
+  [[nodiscard]] std::uint64_t reconnects() const noexcept {
+    std::uint64_t count = 0;
+    if (natsConnection_GetStats(connection_, statistics_.get()) == NATS_OK) {
+      natsStatistics_GetCounts(statistics_.get(), nullptr, nullptr, nullptr, nullptr, &count);
+    }
+    return count;
+  }
+
+  [[nodiscard]] std::size_t max_payload() const noexcept {
+    return static_cast<std::size_t>((std::max)(natsConnection_GetMaxPayload(connection_), std::int64_t{0}));
+  }
+
+  /// To the socket, if it is our own; else into the client's buffer, and to the socket what does not fit. `reply` travels
+  /// with it.
+  [[nodiscard]] natsStatus publish(const char* subject, const char* reply, Bytes bytes) noexcept {
+    const int size = static_cast<int>(bytes.size());
+    return reply == nullptr ? natsConnection_Publish(connection_, subject, bytes.data(), size)
+                            : natsConnection_PublishRequest(connection_, subject, reply, bytes.data(), size);
+  }
+
+  /// Sends what is buffered, and waits until the server has answered that it has taken everything so far: NATS_OK,
+  /// NATS_TIMEOUT, or how it broke.
+  [[nodiscard]] natsStatus flush(Duration patience) noexcept {
+    // cnats (seen in 3.4.1 to 3.14) returns NATS_OK also when it could not even write its PING. Then, and only then, it
+    // leaves an error in this thread: an OK with an empty error store is a PONG that came.
+    natsStatus left = NATS_OK;
+    nats_GetLastError(&left);
+    if (left != NATS_OK) nats_ReleaseThreadMemory();
+    const natsStatus status = natsConnection_FlushTimeout(connection_, nats_milliseconds(patience));
+    if (status != NATS_OK) return status;
+    nats_GetLastError(&left);
+    return left;
+  }
+
+  /// Whether the server has refused something, and its latest word about it, which is kept until the connection is made anew.
+  [[nodiscard]] bool has_refused() const noexcept {
+    const char* text = nullptr;
+    return natsConnection_GetLastError(connection_, &text) == NATS_NOT_PERMITTED;
+  }
+  [[nodiscard]] std::string last_refusal() const {
+    const char* text = nullptr;
+    return natsConnection_GetLastError(connection_, &text) == NATS_NOT_PERMITTED && text != nullptr ? text : "";
+  }
+
+ private:
+  void make_statistics() {
+    natsStatistics* made = nullptr;
+    require_nats(natsStatistics_Create(&made), "the NATS client");
+    statistics_.reset(made);
+  }
+
+  static NatsHandle<natsConnection> connect(const NatsUrl& url, const NatsConnecting& how) {
+    natsOptions* made = nullptr;
+    require_nats(natsOptions_Create(&made), "the NATS client");
+    const NatsHandle<natsOptions> options{made};
+    const std::string address = "nats://" + url.address();
+    natsStatus status = natsOptions_SetURL(made, address.c_str());
+    const auto set = [&](natsStatus next) { status = status == NATS_OK ? next : status; };
+    if (url.password) {
+      set(natsOptions_SetUserInfo(made, url.user.c_str(), url.password->c_str()));
+    } else if (!url.user.empty()) {
+      set(natsOptions_SetToken(made, url.user.c_str()));
+    }
+    set(natsOptions_SetName(made, how.name.c_str()));
+    set(natsOptions_SetTimeout(made, nats_milliseconds(how.timeout)));
+    set(natsOptions_SetWriteDeadline(made, nats_milliseconds(how.write_deadline)));
+    set(natsOptions_SetAllowReconnect(made, false));
+    set(natsOptions_SetSendAsap(made, true));
+    set(natsOptions_SetIOBufSize(made, 1 << 18));  // several frames a read
+    require_nats(status, "the NATS client refuses an option");
+
+    natsConnection* connection = nullptr;
+    status = natsConnection_Connect(&connection, made);
+    if (status != NATS_OK) throw failure(status, url);
+    return NatsHandle<natsConnection>{connection};
+  }
+
+  [[nodiscard]] static SessionFailure failure(natsStatus status, const NatsUrl& url) {
+    const std::string server = "the NATS server at " + url.address();
+    switch (status) {
+      case NATS_CONNECTION_AUTH_FAILED:
+      case NATS_NOT_PERMITTED:
+        return {Errc::permission_denied, server + " refused the user or password of the URL: " + nats_text(status)};
+      case NATS_SECURE_CONNECTION_REQUIRED:
+        return {Errc::not_connected,
+                server + " wants TLS, which is not opened by URL: pass a natsConnection made with natsOptions_SetSecure"};
+      default:
+        return {Errc::not_connected, "no NATS server could be reached at " + url.address() +
+                                         " (check the address and that the server runs): " + nats_text(status)};
+    }
+  }
+
+  NatsHandle<natsConnection> own_;
+  natsConnection* connection_;
+  NatsHandle<natsStatistics> statistics_;
+};
+
+[[nodiscard]] inline Bytes bytes_of(const natsMsg& message) noexcept {
+  return std::as_bytes(
+      std::span{natsMsg_GetData(&message), static_cast<std::size_t>(natsMsg_GetDataLength(&message))});
+}
+
+/// Empty if it has none.
+[[nodiscard]] inline std::string_view reply_of(const natsMsg& message) noexcept {
+  const char* const reply = natsMsg_GetReply(&message);
+  return reply == nullptr ? std::string_view{} : std::string_view{reply};
+}
+
+}  // namespace syncbus::inline v1::detail

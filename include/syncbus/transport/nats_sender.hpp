@@ -1,0 +1,237 @@
+// The thread of a NATS transport that may block on the client: it makes one session after the other, and sends.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <syncbus/detail/backoff.hpp>
+#include <syncbus/detail/deadline.hpp>
+#include <syncbus/detail/nats_url.hpp>
+#include <syncbus/detail/opening.hpp>
+#include <syncbus/detail/session_failure.hpp>
+#include <syncbus/error.hpp>
+#include <syncbus/event.hpp>
+#include <syncbus/options.hpp>
+#include <syncbus/transport.hpp>
+#include <syncbus/transport/nats_connection.hpp>
+#include <syncbus/transport/nats_outbox.hpp>
+#include <syncbus/transport/nats_session.hpp>
+
+namespace syncbus::inline v1 {
+
+/// How sessions are made again after an interruption. By URL each is a connection of its own; the caller's connection
+/// reconnects by its own options, and attempts begin when it has.
+struct NatsTuning {
+  Duration min_backoff = std::chrono::milliseconds{50};  ///< longest pause before the first attempt
+  Duration max_backoff = std::chrono::seconds{2};        ///< the pause doubles up to this
+  /// Limit of one attempt at one server (and never above connect_timeout): so long close() may have to wait for it.
+  Duration attempt_timeout = std::chrono::seconds{1};
+};
+
+namespace detail {
+
+/// Where the server is: behind the caller's connection, or else at one of the URLs.
+struct NatsEndpoint {
+  natsConnection* callers = nullptr;
+  std::vector<NatsUrl> urls{};
+};
+
+/// Owned by all threads of a transport: one that hangs in the client is left behind with it. What is public may be called
+/// from any thread, but run().
+class NatsSender {
+ public:
+  NatsSender(NatsEndpoint endpoint, NatsSubjects subjects, NatsTuning tuning)
+      : endpoint_{std::move(endpoint)}, tuning_{tuning}, around_{.subjects = std::move(subjects), .settings = {}} {}
+
+  [[nodiscard]] NatsSurroundings& around() noexcept { return around_; }
+  [[nodiscard]] Opening& opening() noexcept { return opening_; }
+
+  /// All the sender's work, until the transport is closed or cannot be opened.
+  void run() noexcept {
+    backoff_.emplace(tuning_.min_backoff, tuning_.max_backoff,
+                     around_.settings.self.value ^ static_cast<std::uint64_t>(now().time_since_epoch().count()));
+    while (!around_.closing.load() && !failed_) {
+      if (const auto session = attempt()) serve(*session);
+    }
+    publish_session(nullptr);
+    const std::lock_guard lock{mutex_};
+    ended_ = true;
+    changed_.notify_all();
+  }
+
+  /// The session that receivers read from; waits for one, for the end (null), or a while (null).
+  [[nodiscard]] std::shared_ptr<NatsSession> session() {
+    std::unique_lock lock{mutex_};
+    changed_.wait_for(lock, NatsSession::look_around, [this] { return session_ || ended_; });
+    return session_;
+  }
+
+  /// Whether run() has nothing more to do.
+  [[nodiscard]] bool ended() const noexcept {
+    const std::lock_guard lock{mutex_};
+    return ended_;
+  }
+
+  /// Returns whether run() has ended by the deadline.
+  [[nodiscard]] bool stop(TimePoint deadline) noexcept {
+    around_.closing.store(true);
+    around_.outbox.wake();
+    std::unique_lock lock{mutex_};
+    changed_.notify_all();
+    return changed_.wait_until(lock, deadline, [this] { return ended_; });
+  }
+
+ private:
+  /// How often an idle connection is looked at: cnats tells nobody of a reconnect.
+  static constexpr Duration check_interval = std::chrono::milliseconds{100};
+
+  [[nodiscard]] static TimePoint now() noexcept { return std::chrono::steady_clock::now(); }
+
+  // --- making sessions
+
+  [[nodiscard]] std::shared_ptr<NatsSession> attempt() noexcept {
+    try {
+      if (number_ != 0 && !wait_for_turn()) return nullptr;
+      auto session = number_ == 0 ? first_session() : next_session();
+      begin(session);
+      return session;
+    } catch (const SessionFailure& failure) {
+      fail(failure.end());
+    } catch (const std::exception& error) {
+      fail({Errc::not_connected, error.what()});
+    }
+    return nullptr;
+  }
+
+  [[nodiscard]] std::shared_ptr<NatsSession> first_session() {
+    const Duration limit = around_.settings.connect_timeout;
+    const TimePoint deadline = deadline_after(limit);
+    const auto servers = static_cast<Duration::rep>((std::max)(endpoint_.urls.size(), std::size_t{1}));
+    return make_session(connect(limit / servers), deadline);
+  }
+
+  [[nodiscard]] std::shared_ptr<NatsSession> next_session() {
+    const Duration limit = (std::min)(around_.settings.connect_timeout, tuning_.attempt_timeout);
+    return make_session(connect(limit), deadline_after(limit));
+  }
+
+  [[nodiscard]] std::shared_ptr<NatsSession> make_session(NatsConnection connection, TimePoint deadline) {
+    return std::make_shared<NatsSession>(around_, std::move(connection), number_ + 1, deadline);
+  }
+
+  /// Tries the servers in turn, beginning behind the one that was tried last.
+  [[nodiscard]] NatsConnection connect(Duration timeout) {
+    if (endpoint_.callers != nullptr) return NatsConnection{endpoint_.callers};
+    const NatsConnecting how{"syncbus " + to_string(around_.settings.self), timeout, around_.settings.peer_timeout};
+    for (std::size_t tried = 1;; ++tried) {
+      const NatsUrl& url = endpoint_.urls[next_url_];
+      next_url_ = (next_url_ + 1) % endpoint_.urls.size();
+      try {
+        return NatsConnection{url, how};
+      } catch (const SessionFailure&) {
+        if (tried == endpoint_.urls.size() || around_.closing.load()) throw;
+      }
+    }
+  }
+
+  void begin(const std::shared_ptr<NatsSession>& session) {
+    number_ = session->number();
+    around_.live_session.store(number_);
+    around_.outbox.start(number_, session->writer());
+    around_.sink.tell([&](TransportSink& sink) { sink.on_ready(number_, session->max_payload()); });
+    publish_session(session);
+    if (number_ == 1) opening_.end(nullptr);
+  }
+
+  void fail(const SessionEnd& why) noexcept {
+    if (number_ == 0) {
+      failed_ = true;
+      return opening_.end(&why);
+    }
+    if (!around_.closing.load()) around_.report(why);
+    attempt_at_ = now() + backoff_->next();
+  }
+
+  /// Waits for the time of the next attempt. False if there will be none.
+  [[nodiscard]] bool wait_for_turn() {
+    pause_until(attempt_at_);
+    if (endpoint_.callers == nullptr) return !around_.closing.load();
+    const NatsConnection connection{endpoint_.callers};
+    while (!around_.closing.load() && !connection.is_connected()) {
+      if (connection.is_closed() && !std::exchange(told_closed_, true)) {
+        around_.report({Errc::not_connected, "the caller's NATS connection is closed for good: this bus stays "
+                                             "disconnected; let the client reconnect for ever, or give a URL"});
+      }
+      pause_until(now() + check_interval);
+    }
+    return !around_.closing.load();
+  }
+
+  void pause_until(TimePoint time) noexcept {
+    std::unique_lock lock{mutex_};
+    changed_.wait_until(lock, time, [this] { return around_.closing.load(); });
+  }
+
+  // --- during a session
+
+  void serve(NatsSession& session) noexcept {
+    while (!session.ended() && !around_.closing.load()) {
+      around_.outbox.take(batch_, now() + check_interval);
+      session.send(batch_);
+      session.check();
+    }
+    if (!session.ended()) say_last_words(session);
+    publish_session(nullptr);
+    session.close();
+    if (!session.ended()) return;
+    const SessionEnd why = session.wait_for_end();
+    if (session.did_well()) backoff_->reset();
+    fail(why);
+  }
+
+  void say_last_words(NatsSession& session) noexcept {
+    around_.outbox.take(batch_, now());
+    session.send(batch_);
+    session.flush_last();
+  }
+
+  void publish_session(std::shared_ptr<NatsSession> session) noexcept {
+    const std::lock_guard lock{mutex_};
+    session_.swap(session);
+    changed_.notify_all();
+  }
+
+  const NatsEndpoint endpoint_;
+  const NatsTuning tuning_;
+  NatsSurroundings around_;
+  Opening opening_;
+
+  // Of the sender:
+  std::optional<Backoff> backoff_;
+  NatsOutbox::Batch batch_;
+  TimePoint attempt_at_{};
+  std::size_t next_url_ = 0;
+  std::uint64_t number_ = 0;
+  bool failed_ = false;
+  bool told_closed_ = false;
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::shared_ptr<NatsSession> session_;
+  bool ended_ = false;
+};
+
+}  // namespace detail
+
+}  // namespace syncbus::inline v1

@@ -1,0 +1,164 @@
+// How a NatsBus is made, and how it refuses: addresses, subjects, users, connections, each with its error and a sentence.
+#include <chrono>
+#include <concepts>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include <syncbus/nats_bus.hpp>
+
+#include "contract/fixtures.hpp"
+#include "contract/heard.hpp"
+#include "contract/nats_node.hpp"
+#include "contract/thrown_by.hpp"
+#include "support/catch.hpp"
+#include "support/eventually.hpp"
+#include "support/nats_server.hpp"
+
+using namespace contract;
+using namespace std::chrono_literals;
+using support::NatsServer;
+using syncbus::Errc, syncbus::NatsBus;
+
+static_assert(syncbus::Bus<NatsBus> && !std::copyable<NatsBus>);
+static_assert(noexcept(std::declval<NatsBus&>().publish("k")));
+
+namespace {
+
+std::error_code refusal(std::string_view url, std::string_view subject = "subject", std::string* sentence = nullptr) {
+  return thrown_by([&] { NatsBus{url, subject, {.connect_timeout = 5s}}; }, sentence);
+}
+
+}  // namespace
+
+TEST_CASE("a malformed URL of NATS is an invalid argument, and no password is shown", "[contract]") {
+  for (const std::string_view url :
+       {"", "nats", "nats:", "nats://", "http://127.0.0.1:4222", "tls://127.0.0.1", "nats://127.0.0.1:port",
+        "nats://127.0.0.1:0", "nats://127.0.0.1:65536", "nats://127.0.0.1/path", "nats://:4222", "nats://[::1",
+        "nats://s3cret%zz:s3cret@h:1", "nats://a,", "nats://a,redis://b", "nats://a b"}) {
+    INFO(url);
+    std::string sentence;
+    CHECK(refusal(url, "subject", &sentence) == Errc::invalid_argument);
+    CHECK(sentence.size() > 20);
+    CHECK(sentence.find("s3cret") == std::string::npos);
+  }
+}
+
+TEST_CASE("what is no subject of NATS is an invalid argument", "[contract]") {
+  OnNats nats;
+  for (const std::string_view subject : {"", " ", "a b", "a.*", "a.>", ">", "*", ".a", "a.", "a..b", "a\tb", "$SYS.a"}) {
+    INFO(subject);
+    std::string sentence;
+    CHECK(refusal(nats.url(), subject, &sentence) == Errc::invalid_argument);
+    CHECK(sentence.find("not a subject of NATS") != std::string::npos);
+  }
+  CHECK(refusal(nats.url(), std::string(1'001, 'a')) == Errc::invalid_argument);
+  CHECK_FALSE(refusal(nats.url(), std::string(1'000, 'a')));
+}
+
+TEST_CASE("no connection at all is an invalid argument", "[contract]") {
+  CHECK(thrown_by([] { NatsBus{static_cast<natsConnection*>(nullptr), "subject"}; }) == Errc::invalid_argument);
+}
+
+TEST_CASE("no NATS server listening is not_connected, within connect_timeout", "[contract]") {
+  const auto begin = std::chrono::steady_clock::now();
+  std::string sentence;
+  CHECK(refusal("nats://127.0.0.1:1,nats://127.0.0.1:2", "subject", &sentence) == Errc::not_connected);
+  CHECK(sentence.find("127.0.0.1:2") != std::string::npos);
+  CHECK(std::chrono::steady_clock::now() - begin < 10s);
+}
+
+TEST_CASE("a wrong password, an unknown user and a wrong token are permission_denied", "[contract]") {
+  const NatsServer server{"authorization { users = [{user: \"odd@user\", password: \"p@ss:w/rd %\"}] }"};
+  std::string sentence;
+  CHECK(refusal(server.url("odd%40user:wr0ng"), "subject", &sentence) == Errc::permission_denied);
+  CHECK(sentence.find("wr0ng") == std::string::npos);
+  CHECK(refusal(server.url("unknown:secret")) == Errc::permission_denied);
+  CHECK(refusal(server.url()) == Errc::permission_denied);
+  CHECK_FALSE(refusal(server.url("odd%40user:p%40ss%3Aw%2Frd%20%25")));
+  const NatsServer guarded{"authorization { token: \"s3cret\" }"};
+  CHECK(refusal(guarded.url("other")) == Errc::permission_denied);
+  CHECK_FALSE(refusal(guarded.url("s3cret")));
+}
+
+TEST_CASE("a NATS user with just the documented permissions can publish and hear", "[contract]") {
+  const NatsServer server{R"(authorization { users = [{user: least, password: p, permissions: {
+      publish: ["events", "events.direct.*"], subscribe: ["events", "events.direct.*"]}}] })"};
+  NatsBus bus{server.url("least:p"), "events"}, other{server.url("least:p"), "events"};
+  Heard heard;
+  const auto subscription = bus.subscribe_all(heard.on_event(), heard.on_resync());
+  CHECK_FALSE(other.publish("theirs"));
+  CHECK(eventually([&] { return heard.count() == 1; }));
+  CHECK_FALSE(bus.publish("ours"));
+  CHECK_FALSE(bus.flush(10s));
+}
+
+TEST_CASE("a NATS user who may only publish can have a publish_only bus, and no other", "[contract]") {
+  const NatsServer server{R"(authorization { users = [{user: root, password: p}, {user: mute, password: p, permissions: {
+      publish: ["events", "events.direct.*"], subscribe: ["_INBOX.>"]}}] })"};
+  std::string sentence;
+  CHECK(refusal(server.url("mute:p"), "events", &sentence) == Errc::permission_denied);
+  CHECK(sentence.find("may not subscribe to 'events") != std::string::npos);
+  NatsBus bus{server.url("mute:p"), "events", {.publish_only = true}}, listener{server.url("root:p"), "events"};
+  Heard heard;
+  const auto subscription = listener.subscribe_all(heard.on_event(), heard.on_resync());
+  CHECK_FALSE(bus.publish("k"));
+  CHECK(eventually([&] { return heard.count() == 1; }));
+}
+
+TEST_CASE("a bus over the caller's connection leaves it to the caller, and survives the server", "[contract]") {
+  NatsServer server;
+  const auto connection = lasting_connection(server.url());
+  {
+    NatsBus bus{connection.get(), "events", {}, OnNats::tuning()}, other{server.url(), "events", {}, OnNats::tuning()};
+    Heard heard;
+    const auto subscription = bus.subscribe_all(heard.on_event(), heard.on_resync());
+    CHECK_FALSE(other.publish("before"));
+    CHECK(eventually([&] { return heard.count() == 1; }));
+    server.kill();
+    CHECK(eventually([&] { return !bus.is_healthy() && !other.is_healthy(); }));
+    CHECK_FALSE(other.publish("meanwhile"));
+    server.start();
+    CHECK(eventually([&] { return bus.is_healthy() && other.is_healthy(); }));
+    CHECK(caught_up(other, bus));
+    CHECK(heard.contains("invalidate meanwhile"));
+    const auto metrics = bus.metrics();
+    CHECK(metrics.resyncs == decltype(metrics.resyncs){});
+  }
+  CHECK(natsConnection_FlushTimeout(connection.get(), 10'000) == NATS_OK);
+}
+
+TEST_CASE("a bus over the caller's connection may end while frames arrive", "[contract]") {
+  const NatsServer server;
+  const auto connection = lasting_connection(server.url());
+  NatsBus publisher{server.url(), "events"};
+  std::atomic<bool> done = false;
+  {
+    const std::jthread publishing{[&] {
+      for (int i = 0; !done; ++i) static_cast<void>(publisher.publish(std::to_string(i)));
+    }};
+    for (int round = 0; round != 20; ++round) {
+      std::atomic<int> count = 0;
+      NatsBus bus{connection.get(), "events"};
+      const auto subscription =
+          bus.subscribe_all([&](const syncbus::Event&) { ++count; }, [](const syncbus::Resync&) {});
+      CHECK(eventually([&] { return count > 0; }));
+    }
+    done = true;
+  }
+  CHECK(natsConnection_FlushTimeout(connection.get(), 10'000) == NATS_OK);
+}
+
+TEST_CASE("subjects do not mix", "[contract]") {
+  OnNats nats;
+  for (const std::string name : {"mix.a", "mix.a.b", "mix.a.direct.b", "mix.ü"}) {
+    NatsBus publisher{nats.url(), name}, listener{nats.url(), name}, stranger{nats.url(), name + ".x"};
+    Heard heard, other;
+    const auto a = listener.subscribe_all(heard.on_event(), heard.on_resync());
+    const auto b = stranger.subscribe_all(other.on_event(), other.on_resync());
+    CHECK_FALSE(publisher.publish("k"));
+    CHECK(eventually([&] { return heard.count() == 1; }));
+    CHECK(other.count() == 0);
+  }
+}

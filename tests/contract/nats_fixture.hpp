@@ -1,0 +1,66 @@
+// Nodes on a NATS subject of their own, over one nats-server for the whole run of the test program.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <syncbus/nats_bus.hpp>
+
+#include "contract/nats_tuning.hpp"
+#include "contract/real_time.hpp"
+#include "support/eventually.hpp"
+#include "support/nats_server.hpp"
+
+namespace contract {
+
+class OnNats {
+ public:
+  using Node = syncbus::NatsBus;
+  static constexpr bool has_peers = true;
+
+  /// A case that failed may have left the server killed.
+  OnNats() { server().revive(); }
+
+  [[nodiscard]] std::shared_ptr<Node> node(syncbus::BusOptions options = {}) {
+    return std::make_shared<Node>(url(), subject_, patient(std::move(options)), quick_nats);
+  }
+  [[nodiscard]] std::shared_ptr<Node> peer_of(const std::shared_ptr<Node>&) { return node(); }
+
+  [[nodiscard]] syncbus::TimePoint now() const { return std::chrono::steady_clock::now(); }
+  void let_pass(syncbus::Duration duration) const { contract::let_pass(duration); }
+  template <class Condition>
+  [[nodiscard]] bool in_time(const Condition& condition) const {
+    return support::eventually(condition);
+  }
+
+  void kill_broker() { server().kill(); }
+  void restart_broker() { server().start(); }
+  void stop_broker() { server().stop(); }
+  void resume_broker() { server().resume(); }
+  void inject(std::span<const std::byte> bytes) {
+    server().publish(subject_, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  }
+
+  [[nodiscard]] std::string url() const { return server().url(); }
+  [[nodiscard]] const std::string& subject() const noexcept { return subject_; }
+
+ private:
+  [[nodiscard]] static support::NatsServer& server() {
+    static support::NatsServer shared;
+    return shared;
+  }
+  [[nodiscard]] static std::string next_subject() {
+    static std::atomic<int> number = 0;
+    return "contract." + std::to_string(++number);
+  }
+
+  std::string subject_ = next_subject();
+};
+
+}  // namespace contract

@@ -1,0 +1,141 @@
+// A nats-server of a test's own on a free loopback port: to be stopped, killed and started again at will.
+#pragma once
+
+#include <nats/nats.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <fstream>
+#include <memory>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "support/server_process.hpp"
+
+namespace support {
+
+struct NatsDestroy {
+  void operator()(natsConnection* connection) const noexcept { natsConnection_Destroy(connection); }
+  void operator()(natsOptions* options) const noexcept { natsOptions_Destroy(options); }
+  void operator()(natsSubscription* subscription) const noexcept { natsSubscription_Destroy(subscription); }
+  void operator()(natsMsg* message) const noexcept { natsMsg_Destroy(message); }
+};
+template <class Handle>
+using Nats = std::unique_ptr<Handle, NatsDestroy>;
+
+/// Throws unless the call went well.
+inline void require_ok(natsStatus status) {
+  if (status != NATS_OK) throw std::runtime_error{natsStatus_GetText(status)};
+}
+
+[[nodiscard]] inline Nats<natsOptions> nats_options(const std::string& url) {
+  natsOptions* options = nullptr;
+  require_ok(natsOptions_Create(&options));
+  Nats<natsOptions> owned{options};
+  require_ok(natsOptions_SetURL(options, url.c_str()));
+  return owned;
+}
+[[nodiscard]] inline Nats<natsConnection> nats_connect(const Nats<natsOptions>& options) {
+  natsConnection* connection = nullptr;
+  require_ok(natsConnection_Connect(&connection, options.get()));
+  return Nats<natsConnection>{connection};
+}
+
+/// Its destructor ends it.
+class NatsServer {
+ public:
+  /// `configuration` is the text of a configuration file. Throws a sentence when it cannot be started.
+  explicit NatsServer(std::string configuration = {}) {
+    configure(std::move(configuration));
+    port_ = ServerProcess::start_on_free_port(
+        [this](int port) {
+          port_ = port;
+          return try_start();
+        },
+        program);
+  }
+  ~NatsServer() { ::unlink(file_.c_str()); }
+  NatsServer(const NatsServer&) = delete;
+  NatsServer& operator=(const NatsServer&) = delete;
+
+  [[nodiscard]] int port() const noexcept { return port_; }
+  [[nodiscard]] std::string url(const std::string& user = {}) const {
+    return "nats://" + (user.empty() ? "" : user + "@") + "127.0.0.1:" + std::to_string(port_);
+  }
+
+  /// See ServerProcess.
+  void kill() noexcept { process_.kill(); }
+  void stop() const noexcept { process_.stop(); }
+  void resume() const noexcept { process_.resume(); }
+
+  /// On the same port as before; returns when it answers.
+  void start() {
+    if (!try_start()) ServerProcess::throw_not_started(program);
+  }
+
+  /// Whatever a test left: running, stopped or killed, afterwards it runs.
+  void revive() { process_.started() ? resume() : start(); }
+
+  void restart() {
+    kill();
+    start();
+  }
+
+  /// Takes effect with the next start, or a reload.
+  void configure(std::string configuration) {
+    if (file_.empty()) {
+      char name[] = "/tmp/syncbus-nats-XXXXXX";
+      const int fd = ::mkstemp(name);
+      if (fd < 0) throw std::runtime_error{"no temporary file"};
+      ::close(fd);
+      file_ = name;
+    }
+    std::ofstream{file_} << configuration << '\n';
+  }
+  void reload() const noexcept { process_.signal(SIGHUP); }
+
+  /// Publishes on a connection of its own; returns when the server has it.
+  void publish(const std::string& subject, std::string_view bytes, const std::string& user = {}) const {
+    const auto connection = nats_connect(nats_options(url(user)));
+    require_ok(natsConnection_Publish(connection.get(), subject.c_str(), bytes.data(), static_cast<int>(bytes.size())));
+    require_ok(natsConnection_FlushTimeout(connection.get(), 10'000));
+  }
+
+ private:
+  static constexpr const char* program = "nats-server";
+
+  /// False when it ends instead of answering.
+  bool try_start() {
+    return process_.start({program, "-a", "127.0.0.1", "-p", std::to_string(port_), "-n", name_, "-c", file_},
+                          [this] { return answers(); });
+  }
+
+  /// Our server, and not another one on a port that ours did not get: it says its name, whoever asks.
+  [[nodiscard]] bool answers() const {
+    const int socket = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const sockaddr_in address = loopback(port_);
+    std::array<char, 4'096> said{};
+    ssize_t size = -1;
+    if (::connect(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
+      size = ::recv(socket, said.data(), said.size(), 0);
+    }
+    ::close(socket);
+    return size > 0 && std::string_view{said.data(), static_cast<std::size_t>(size)}.find('"' + name_ + '"') !=
+                           std::string_view::npos;
+  }
+
+  int port_ = 0;
+  const std::string name_ = "of-test-" + std::to_string(::getpid());
+  std::string file_;
+  ServerProcess process_;
+};
+
+}  // namespace support
