@@ -87,8 +87,14 @@ class ServerProcess {
     process_ = -1;
   }
 
-  /// SIGSTOP and SIGCONT: a server that is there and answers nothing.
-  void stop() const noexcept { signal(SIGSTOP); }
+  /// SIGSTOP and SIGCONT: a server that is there and answers nothing. The former returns when all of its threads have
+  /// stopped.
+  void stop() const noexcept {
+    if (process_ <= 0) return;
+    signal(SIGSTOP);
+    siginfo_t state{};
+    ::waitid(P_PID, static_cast<id_t>(process_), &state, WSTOPPED | WEXITED | WNOWAIT);
+  }
   void resume() const noexcept { signal(SIGCONT); }
   void signal(int number) const noexcept {
     if (process_ > 0) ::kill(process_, number);

@@ -1,0 +1,89 @@
+// What is read and written as text on the way to NATS: URLs of servers, subjects, the mark of an own frame.
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+#include <syncbus/detail/frame_mark.hpp>
+#include <syncbus/detail/nats_subject.hpp>
+#include <syncbus/detail/nats_url.hpp>
+
+#include "support/catch.hpp"
+
+using syncbus::Errc, syncbus::NodeId;
+using syncbus::detail::direct_nats_subject, syncbus::detail::fault_of_nats_subject, syncbus::detail::FrameMark,
+    syncbus::detail::NatsUrl, syncbus::detail::parse_nats_urls;
+
+namespace {
+
+/// The sentence with which the URL is refused; empty if it is accepted.
+std::string refusal(std::string_view url) {
+  try {
+    static_cast<void>(parse_nats_urls(url));
+  } catch (const std::system_error& error) {
+    CHECK(error.code() == Errc::invalid_argument);
+    return error.what();
+  }
+  return {};
+}
+
+}  // namespace
+
+TEST_CASE("a NATS host alone means port 4222 and nobody in particular") {
+  const auto urls = parse_nats_urls("nats://cache.example");
+  REQUIRE(urls.size() == 1);
+  CHECK(urls[0].address() == "cache.example:4222");
+  CHECK(urls[0].user.empty());
+  CHECK_FALSE(urls[0].password);
+}
+
+TEST_CASE("every part of several NATS URLs is read") {
+  const auto urls = parse_nats_urls("nats://alice:s%40cret@10.0.0.7:7001,nats://t0ken@[2001:db8::7]:6000/,nats://[::1]");
+  REQUIRE(urls.size() == 3);
+  CHECK(urls[0].address() == "10.0.0.7:7001");
+  CHECK(urls[0].user == "alice");
+  CHECK(urls[0].password == "s@cret");
+  CHECK(urls[1].address() == "[2001:db8::7]:6000");
+  CHECK(urls[1].user == "t0ken");
+  CHECK_FALSE(urls[1].password);
+  CHECK(urls[2].address() == "[::1]:4222");
+}
+
+TEST_CASE("a wrong NATS URL is refused with what is wrong, never with a password") {
+  CHECK(refusal("redis://host").find("nats://") != std::string::npos);
+  CHECK(refusal("tls://host").find("natsOptions_SetSecure") != std::string::npos);
+  CHECK(refusal("nats://u:s3cret@host:99999").find("port") != std::string::npos);
+  CHECK(refusal("nats://u:s3cret@host:99999").find("s3cret") == std::string::npos);
+  CHECK(refusal("nats://:s3cret@host").find("user") != std::string::npos);
+  for (const std::string_view url : {"", "nats://", "nats://a,", ",nats://a", "nats://a:0", "nats://a/b", "nats://a?b",
+                                     "nats://a b", "nats://::1", "nats://[::1", "nats://%4@a"}) {
+    INFO(url);
+    CHECK_FALSE(refusal(url).empty());
+  }
+}
+
+TEST_CASE("a subject is tokens between dots, without wildcards or blanks") {
+  for (const std::string_view good : {"a", "a.b", "warp.events-2_x", "\xc3\xbc", "a.direct.b", "a$b"}) {
+    INFO(good);
+    CHECK(fault_of_nats_subject(good) == nullptr);
+  }
+  for (const std::string_view bad : {"", ".", "a.", ".a", "a..b", "a b", "a\n", "a*", "*", "a.>", ">", "$JS.x"}) {
+    INFO(bad);
+    CHECK(fault_of_nats_subject(bad) != nullptr);
+  }
+  CHECK(direct_nats_subject("a.b", NodeId{0xab}) == "a.b.direct.00000000000000ab");
+}
+
+TEST_CASE("the mark of an own frame is known again, and no other is") {
+  const FrameMark mark{NodeId{7}}, other{NodeId{8}};
+  FrameMark::Buffer buffer;
+  for (const std::uint64_t number : {std::uint64_t{0}, std::uint64_t{1}, UINT64_MAX}) {
+    const std::string_view written{mark.write(buffer, number)};
+    CHECK(mark.frame_of(written) == number);
+    CHECK_FALSE(other.frame_of(written));
+  }
+  for (const std::string_view foreign : {"", "_syncbus.", "_syncbus.0000000000000007.", "_syncbus.0000000000000007.x",
+                                         "_syncbus.0000000000000007.1x", "_INBOX.a"}) {
+    CHECK_FALSE(mark.frame_of(foreign));
+  }
+}
