@@ -107,6 +107,7 @@ class NatsSession final : public NatsWriter {
   /// Publishes all.
   void send(const NatsOutbox::Batch& batch) noexcept {
     const Busy busy{busy_since_};
+    if (!returns_ && !same_connection()) return end_broken("the client lost it");  // else it would send them later
     for (const NatsOutbox::Frame& frame : batch.frames()) {
       if (ended()) return;
       const bool broadcast = frame.subject_bytes == 0;
@@ -249,6 +250,8 @@ class NatsSession final : public NatsWriter {
     natsStatus status = NATS_TIMEOUT;
     while (status == NATS_TIMEOUT && now() < deadline) {
       status = connection_->flush((std::min)(look_around, around_.settings.peer_timeout / 4));
+      // While it reconnects, the client waits for an answer to what it has not sent yet.
+      if (status == NATS_TIMEOUT && !connection_->is_connected()) status = NATS_CONNECTION_DISCONNECTED;
       if (ended() || around_.closing.load() || to_be_reopened()) break;
     }
     // A PONG of another connection, made meanwhile, speaks for nothing that was written to the old one.

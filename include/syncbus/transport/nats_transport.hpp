@@ -98,7 +98,7 @@ class NatsTransport {
   /// (natsOptions_SetWriteDeadline), its thread is left behind.
   void close() noexcept {
     if (std::exchange(closed_, true)) return;
-    const bool ended = sender_->stop(detail::deadline_after(patience));
+    const bool ended = sender_->stop(detail::deadline_after(sending_.joinable() ? patience : Duration::zero()));
     sender_->around().sink.close();
     sender_->opening().begin();
     if (sending_.joinable()) ended ? sending_.join() : sending_.detach();
