@@ -95,8 +95,7 @@ double raw_one_way(const std::string& url) {
   const auto receiving = connect(url, true), sending = connect(url, true);
   const RawSubscriber subscriber{receiving.get(), "one", [&] { arrived = bench::Clock::now(); }};
   const std::string message(32, 'k');
-  return bench::median_of(
-      [&] { return bench::until(arrived, [&] { publish(sending.get(), "one", message); }); });
+  return bench::median_of([&] { return bench::until(arrived, [&] { publish(sending.get(), "one", message); }); });
 }
 
 double raw_round_trip(const std::string& url) {
@@ -140,15 +139,17 @@ int main(int argc, char** argv) try {
       "the limit: ready-made messages of the same size, 16 unanswered, publisher subscribed too", "keys/s", rounds,
       {{"raw cnats, " + std::to_string(frame) + " bytes a message",
         [&] { return bench::keys_of(span_frame) * raw_rate(url, 5'000, frames, 16, true); }},
-       {"NatsBus, span: 100 keys a call", [&] { return bench::bus_rate<NatsBus>(url, "span2", 3'000'000, 100, keys); }}});
+       {"NatsBus, span: 100 keys a call",
+        [&] { return bench::bus_rate<NatsBus>(url, "span2", 3'000'000, 100, keys); }}});
   std::printf("\nspan against the limit: x%.2f\n", limit[1]);
 
   bench::compare("NATS, idle, one way: publish to handler, p50", "us", rounds,
                  {{"raw cnats, SendAsap, to the client's callback", [&] { return raw_one_way(url); }},
                   {"NatsBus, publish to handler", [&] { return bench::bus_one_way<NatsBus>(url); }}});
-  bench::compare("NATS, idle, there and back, p50", "us", rounds,
-                 {{"raw cnats, SendAsap, request and reply", [&] { return raw_round_trip(url); }},
-                  {"NatsBus, publish_and_await of 1 remote replica", [&] { return bench::bus_round_trip<NatsBus>(url); }}});
+  bench::compare(
+      "NATS, idle, there and back, p50", "us", rounds,
+      {{"raw cnats, SendAsap, request and reply", [&] { return raw_round_trip(url); }},
+       {"NatsBus, publish_and_await of 1 remote replica", [&] { return bench::bus_round_trip<NatsBus>(url); }}});
   nats_Close();
 } catch (const std::exception& error) {
   std::fprintf(stderr, "%s\n", error.what());

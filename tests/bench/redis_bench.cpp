@@ -78,7 +78,8 @@ int main(int argc, char** argv) try {
       "the limit: ready-made messages of the same size, 16 unanswered, publisher subscribed too", "keys/s", rounds,
       {{"raw hiredis, " + std::to_string(frame) + " bytes a message",
         [&] { return keys_a_frame * raw_rate(port, "frames", 4'500, frames, 16, true); }},
-       {"RedisBus, span: 100 keys a call", [&] { return bench::bus_rate<RedisBus>(url, "span2", 1'800'000, 100, keys); }}});
+       {"RedisBus, span: 100 keys a call",
+        [&] { return bench::bus_rate<RedisBus>(url, "span2", 1'800'000, 100, keys); }}});
   std::printf("\nspan against the limit: x%.2f\n", limit[1]);
 } catch (const std::exception& error) {
   std::fprintf(stderr, "%s\n", error.what());

@@ -65,13 +65,14 @@ int main(int argc, char** argv) try {
   const std::size_t rounds = argc > 1 ? static_cast<std::size_t>(std::atoi(argv[1])) : 5;
   const support::RedisServer server;
   const std::string url = server.url();
-  bench::compare("Redis, idle, one way: publish to handler, p50", "us", rounds,
-                 {{"raw hiredis, PUBLISH to a thread that blocks in its read",
-                   [&] { return raw_one_way(server.port()); }},
-                  {"RedisBus, publish to handler", [&] { return bench::bus_one_way<syncbus::RedisBus>(url); }}});
+  bench::compare(
+      "Redis, idle, one way: publish to handler, p50", "us", rounds,
+      {{"raw hiredis, PUBLISH to a thread that blocks in its read", [&] { return raw_one_way(server.port()); }},
+       {"RedisBus, publish to handler", [&] { return bench::bus_one_way<syncbus::RedisBus>(url); }}});
   bench::compare("Redis, idle, there and back, p50", "us", rounds,
                  {{"raw hiredis, request and reply", [&] { return raw_round_trip(server.port()); }},
-                  {"RedisBus, publish_and_await of 1 remote replica", [&] { return bench::bus_round_trip<syncbus::RedisBus>(url); }}});
+                  {"RedisBus, publish_and_await of 1 remote replica",
+                   [&] { return bench::bus_round_trip<syncbus::RedisBus>(url); }}});
 } catch (const std::exception& error) {
   std::fprintf(stderr, "%s\n", error.what());
   return 1;

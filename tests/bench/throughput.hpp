@@ -22,8 +22,8 @@ namespace bench {
 /// How many keys a frame of our own of so many bytes carries.
 [[nodiscard]] inline double keys_of(double frame_bytes) { return (frame_bytes - 37) / (key_bytes + 2); }
 
-/// Ours: `total` keys in calls of `per_call`, counted by a handler of all keys. Keys a second. Anything joined away, any
-/// resync, makes the figure worthless and ends the program.
+/// Ours: `total` keys in calls of `per_call`, counted by a handler of all keys. Keys a second. Anything joined away,
+/// any resync, makes the figure worthless and ends the program.
 template <class Bus>
 double bus_rate(const std::string& url, const std::string& channel, std::size_t total, std::size_t per_call,
                 const std::vector<std::string>& keys, double* frame_bytes = nullptr) {
@@ -40,9 +40,9 @@ double bus_rate(const std::string& url, const std::string& channel, std::size_t 
   std::size_t at = 0;
   for (std::size_t sent = 0; sent < total; sent += per_call) {
     if (at + per_call > views.size()) at = 0;
-    const auto error = per_call == 1 ? publisher.publish(views[at], {.scope = syncbus::Scope::remote})
-                                     : publisher.publish(std::span{views}.subspan(at, per_call),
-                                                         {.scope = syncbus::Scope::remote});
+    const auto error =
+        per_call == 1 ? publisher.publish(views[at], {.scope = syncbus::Scope::remote})
+                      : publisher.publish(std::span{views}.subspan(at, per_call), {.scope = syncbus::Scope::remote});
     if (error) throw std::system_error{error};
     at += per_call;
   }

@@ -118,9 +118,8 @@ template <class Publisher, class Listener>
     if (event.type == syncbus::EventType::invalidate) heard = true;
   });
   // Where a queue overflows a resync may stand for the fence: then it takes another.
-  return eventually([&] {
-    return !publisher.publish(fence) && eventually([&] { return heard.load(); }, std::chrono::seconds{2});
-  });
+  return eventually(
+      [&] { return !publisher.publish(fence) && eventually([&] { return heard.load(); }, std::chrono::seconds{2}); });
 }
 
 }  // namespace contract

@@ -1,4 +1,5 @@
-// How a NatsBus is made, and how it refuses: addresses, subjects, users, connections, each with its error and a sentence.
+// How a NatsBus is made, and how it refuses: addresses, subjects, users, connections, each with its error and a
+// sentence.
 #include <chrono>
 #include <concepts>
 #include <string>
@@ -47,7 +48,8 @@ TEST_CASE("a malformed URL of NATS is an invalid argument, and no password is sh
 
 TEST_CASE("what is no subject of NATS is an invalid argument", "[contract]") {
   OnNats nats;
-  for (const std::string_view subject : {"", " ", "a b", "a.*", "a.>", ">", "*", ".a", "a.", "a..b", "a\tb", "$SYS.a"}) {
+  for (const std::string_view subject :
+       {"", " ", "a b", "a.*", "a.>", ">", "*", ".a", "a.", "a..b", "a\tb", "$SYS.a"}) {
     INFO(subject);
     std::string sentence;
     CHECK(refusal(nats.url(), subject, &sentence) == Errc::invalid_argument);
@@ -95,7 +97,8 @@ TEST_CASE("a NATS user with just the documented permissions can publish and hear
 }
 
 TEST_CASE("a NATS user who may only publish can have a publish_only bus, and no other", "[contract]") {
-  const NatsServer server{R"(authorization { users = [{user: root, password: p}, {user: mute, password: p, permissions: {
+  const NatsServer server{
+      R"(authorization { users = [{user: root, password: p}, {user: mute, password: p, permissions: {
       publish: ["events", "events.direct.*"], subscribe: ["_INBOX.>"]}}] })"};
   std::string sentence;
   CHECK(refusal(server.url("mute:p"), "events", &sentence) == Errc::permission_denied);

@@ -51,7 +51,8 @@ bool works(NatsNode& node, const NatsServer& server, const std::string& user = {
 
 /// A node over its own connection, or over one of the caller's.
 struct EitherNode {
-  EitherNode(const NatsServer& server, bool borrowed, const syncbus::TransportSettings& settings = nats_settings_of(1)) {
+  EitherNode(const NatsServer& server, bool borrowed,
+             const syncbus::TransportSettings& settings = nats_settings_of(1)) {
     if (borrowed) {
       connection = lasting_connection(server.url());
       node = std::make_unique<NatsNode>(connection.get(), settings);
@@ -253,7 +254,8 @@ TEST_CASE("a NATS permission revoked is a problem with its code, and the session
   REQUIRE(will_be_interrupted(a));
   REQUIRE(eventually([&] {
     const auto problems = a.recorder.problems();
-    return std::any_of(problems.begin(), problems.end(), [](const auto& p) { return p.code == Errc::permission_denied; });
+    return std::any_of(problems.begin(), problems.end(),
+                       [](const auto& p) { return p.code == Errc::permission_denied; });
   }));
   CHECK(grant(all, NATS_OK));
   REQUIRE(a.recorder.will_be_ready(2));
@@ -334,7 +336,8 @@ TEST_CASE("a NATS server that dies under load confirms nothing that is lost", "[
     for (std::uint64_t i = 1; !stop; ++i) {
       const BroadcastToken token = a->broadcast(frame, i);
       a->transport.send({1}, bytes_of("x"));
-      while (!stop && a->recorder.ready() && a->recorder.session() == token.session && a->recorder.confirmed() < token) {
+      while (!stop && a->recorder.ready() && a->recorder.session() == token.session &&
+             a->recorder.confirmed() < token) {
         std::this_thread::yield();
       }
     }

@@ -96,9 +96,8 @@ class RedisServer {
 
   /// False when it ends instead of answering.
   bool try_start() {
-    std::vector<std::string> words{program,  "--port", std::to_string(port_), "--bind",       "127.0.0.1",
-                                   "--save", "",       "--dir",               "/tmp",         "--appendonly",
-                                   "no"};
+    std::vector<std::string> words{program, "--port", std::to_string(port_), "--bind", "127.0.0.1", "--save", "",
+                                   "--dir", "/tmp",   "--appendonly",        "no"};
     words.insert(words.end(), arguments_.begin(), arguments_.end());
     return process_.start(words, [this] { return answers(); });
   }

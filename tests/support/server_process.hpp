@@ -37,8 +37,8 @@ class ServerProcess {
   ServerProcess& operator=(const ServerProcess&) = delete;
   ~ServerProcess() { kill(); }
 
-  /// Calls `start(port)`, which does start(), with free ports until it is true; throws a sentence after a few times: who
-  /// tests at the same moment may take a port between our look and the server's. Returns the port.
+  /// Calls `start(port)`, which does start(), with free ports until it is true; throws a sentence after a few times:
+  /// who tests at the same moment may take a port between our look and the server's. Returns the port.
   template <class Start>
   static int start_on_free_port(const Start& start, const std::string& program) {
     for (int attempt = 0; attempt != 5; ++attempt) {

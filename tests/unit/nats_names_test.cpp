@@ -38,7 +38,8 @@ TEST_CASE("a NATS host alone means port 4222 and nobody in particular") {
 }
 
 TEST_CASE("every part of several NATS URLs is read") {
-  const auto urls = parse_nats_urls("nats://alice:s%40cret@10.0.0.7:7001,nats://t0ken@[2001:db8::7]:6000/,nats://[::1]");
+  const auto urls =
+      parse_nats_urls("nats://alice:s%40cret@10.0.0.7:7001,nats://t0ken@[2001:db8::7]:6000/,nats://[::1]");
   REQUIRE(urls.size() == 3);
   CHECK(urls[0].address() == "10.0.0.7:7001");
   CHECK(urls[0].user == "alice");

@@ -1,5 +1,5 @@
-// Marks own broadcasts on a broker whose messages can carry a word beside the bytes, so that they are known when they come
-// back. Pure.
+// Marks own broadcasts on a broker whose messages can carry a word beside the bytes, so that they are known when they
+// come back. Pure.
 #pragma once
 
 #include <array>

@@ -34,9 +34,9 @@ inline constexpr std::size_t max_nats_subject = 1'000;
 inline void require_nats_subject(std::string_view subject) {
   const char* const fault = fault_of_nats_subject(subject);
   if (fault == nullptr) return;
-  throw std::system_error{make_error_code(Errc::invalid_argument),
-                          "not a subject of NATS: " + std::string{fault} +
-                              "; expected tokens separated by dots, for example warp.events"};
+  throw std::system_error{
+      make_error_code(Errc::invalid_argument),
+      "not a subject of NATS: " + std::string{fault} + "; expected tokens separated by dots, for example warp.events"};
 }
 
 /// Where frames for one node are published.

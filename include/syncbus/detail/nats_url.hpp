@@ -72,8 +72,8 @@ inline void parse_nats_credentials(std::string_view text, NatsUrl& url) {
   return url;
 }
 
-/// One at least. Throws std::system_error (invalid_argument) with a sentence that says what was expected, never with the
-/// password.
+/// One at least. Throws std::system_error (invalid_argument) with a sentence that says what was expected, never with
+/// the password.
 [[nodiscard]] inline std::vector<NatsUrl> parse_nats_urls(std::string_view text) {
   std::vector<NatsUrl> urls;
   for (std::size_t comma = 0; comma != std::string_view::npos;) {

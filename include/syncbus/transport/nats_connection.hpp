@@ -91,13 +91,13 @@ class NatsSubscription {
 
 /// How the bus's own connections are made.
 struct NatsConnecting {
-  std::string name;          ///< as the server lists it
-  Duration timeout{};        ///< of one attempt at one server
-  Duration write_deadline{}; ///< a write that takes longer breaks the connection
+  std::string name;           ///< as the server lists it
+  Duration timeout{};         ///< of one attempt at one server
+  Duration write_deadline{};  ///< a write that takes longer breaks the connection
 };
 
-/// Everything here may block while a server takes nothing, for ever if the caller's connection has no write deadline. Members
-/// return no status fail into values that no session lives with. For one thread; others may publish.
+/// Everything here may block while a server takes nothing, for ever if the caller's connection has no write deadline.
+/// Members return no status fail into values that no session lives with. For one thread; others may publish.
 class NatsConnection {
  public:
   /// The caller's: never closed.
@@ -129,8 +129,8 @@ class NatsConnection {
     return static_cast<std::size_t>((std::max)(natsConnection_GetMaxPayload(connection_), std::int64_t{0}));
   }
 
-  /// To the socket, if it is our own; else into the client's buffer, and to the socket what does not fit. `reply` travels
-  /// with it.
+  /// To the socket, if it is our own; else into the client's buffer, and to the socket what does not fit. `reply`
+  /// travels with it.
   [[nodiscard]] natsStatus publish(const char* subject, const char* reply, Bytes bytes) noexcept {
     const int size = static_cast<int>(bytes.size());
     return reply == nullptr ? natsConnection_Publish(connection_, subject, bytes.data(), size)
@@ -151,7 +151,8 @@ class NatsConnection {
     return left;
   }
 
-  /// Whether the server has refused something, and its latest word about it, which is kept until the connection is made anew.
+  /// Whether the server has refused something, and its latest word about it, which is kept until the connection is made
+  /// anew.
   [[nodiscard]] bool has_refused() const noexcept {
     const char* text = nullptr;
     return natsConnection_GetLastError(connection_, &text) == NATS_NOT_PERMITTED;
@@ -201,8 +202,9 @@ class NatsConnection {
       case NATS_NOT_PERMITTED:
         return {Errc::permission_denied, server + " refused the user or password of the URL: " + nats_text(status)};
       case NATS_SECURE_CONNECTION_REQUIRED:
-        return {Errc::not_connected,
-                server + " wants TLS, which is not opened by URL: pass a natsConnection made with natsOptions_SetSecure"};
+        return {
+            Errc::not_connected,
+            server + " wants TLS, which is not opened by URL: pass a natsConnection made with natsOptions_SetSecure"};
       default:
         return {Errc::not_connected, "no NATS server could be reached at " + url.address() +
                                          " (check the address and that the server runs): " + nats_text(status)};
@@ -215,8 +217,7 @@ class NatsConnection {
 };
 
 [[nodiscard]] inline Bytes bytes_of(const natsMsg& message) noexcept {
-  return std::as_bytes(
-      std::span{natsMsg_GetData(&message), static_cast<std::size_t>(natsMsg_GetDataLength(&message))});
+  return std::as_bytes(std::span{natsMsg_GetData(&message), static_cast<std::size_t>(natsMsg_GetDataLength(&message))});
 }
 
 /// Empty if it has none.

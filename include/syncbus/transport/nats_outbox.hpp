@@ -28,12 +28,12 @@ class NatsWriter {
   ~NatsWriter() = default;
 };
 
-/// Copies of frames, in order: filled by publishers, taken as a whole by the sender. Without an allocation once it is as
-/// large as it gets: two buffers change places.
+/// Copies of frames, in order: filled by publishers, taken as a whole by the sender. Without an allocation once it is
+/// as large as it gets: two buffers change places.
 ///
-/// On a connection of our own, publishers write small frames themselves while the sender is idle: that saves a change of
-/// threads. It cannot block: no other thread of ours is in the client, the client's own write next to nothing, and what the
-/// server may not have read yet is always less than the smallest buffer of a socket.
+/// On a connection of our own, publishers write small frames themselves while the sender is idle: that saves a change
+/// of threads. It cannot block: no other thread of ours is in the client, the client's own write next to nothing, and
+/// what the server may not have read yet is always less than the smallest buffer of a socket.
 class NatsOutbox {
  public:
   /// Directed frames are dropped when so many bytes wait: nobody promised them.

@@ -47,8 +47,8 @@ struct NatsEndpoint {
   std::vector<NatsUrl> urls{};
 };
 
-/// Owned by all threads of a transport: one that hangs in the client is left behind with it. What is public may be called
-/// from any thread, but run().
+/// Owned by all threads of a transport: one that hangs in the client is left behind with it. What is public may be
+/// called from any thread, but run().
 class NatsSender {
  public:
   NatsSender(NatsEndpoint endpoint, NatsSubjects subjects, NatsTuning tuning)
@@ -170,8 +170,9 @@ class NatsSender {
     const NatsConnection connection{endpoint_.callers};
     while (!around_.closing.load() && !connection.is_connected()) {
       if (connection.is_closed() && !std::exchange(told_closed_, true)) {
-        around_.report({Errc::not_connected, "the caller's NATS connection is closed for good: this bus stays "
-                                             "disconnected; let the client reconnect for ever, or give a URL"});
+        around_.report({Errc::not_connected,
+                        "the caller's NATS connection is closed for good: this bus stays "
+                        "disconnected; let the client reconnect for ever, or give a URL"});
       }
       pause_until(now() + check_interval);
     }

@@ -54,17 +54,18 @@ struct NatsSurroundings {
 
 /// The sender makes it, sends, and closes it; two receivers read one subscription each; whoever notices ends it.
 ///
-/// What was broadcast is confirmed by its own return, if the connection is ours: a server that brings a message has taken it,
-/// and all before it on that connection, of which a session has one. So nobody waits for an answer, and none has to be asked
-/// for. Where frames do not return (publish_only), or only a flush brings them out of the client's buffer at once (the
-/// caller's connection), it is the PONG of a flush that began after the publish, if the connection is still the same.
+/// What was broadcast is confirmed by its own return, if the connection is ours: a server that brings a message has
+/// taken it, and all before it on that connection, of which a session has one. So nobody waits for an answer, and none
+/// has to be asked for. Where frames do not return (publish_only), or only a flush brings them out of the client's
+/// buffer at once (the caller's connection), it is the PONG of a flush that began after the publish, if the connection
+/// is still the same.
 class NatsSession final : public NatsWriter {
  public:
   /// Longest wait of a receiver in the client, and of the sender for a PONG before it looks around.
   static constexpr Duration look_around = std::chrono::milliseconds{200};
 
-  /// Subscribes, and asks the server whether all is permitted. Throws SessionFailure. Sender, like all that follows until
-  /// the receivers' part.
+  /// Subscribes, and asks the server whether all is permitted. Throws SessionFailure. Sender, like all that follows
+  /// until the receivers' part.
   NatsSession(NatsSurroundings& around, NatsConnection connection, std::uint64_t number, TimePoint deadline)
       : around_{around},
         connection_{std::move(connection)},
@@ -118,15 +119,16 @@ class NatsSession final : public NatsWriter {
     if (!returns_ && !batch.frames().empty()) flush();
   }
 
-  /// Ends the session if the connection is not what it was. Asks the server for a sign of life when something has not come
-  /// back for a while, or nothing was asked for long.
+  /// Ends the session if the connection is not what it was. Asks the server for a sign of life when something has not
+  /// come back for a while, or nothing was asked for long.
   void check() noexcept {
     if (ended() || around_.closing.load()) return;
     const Busy busy{busy_since_};
     if (to_be_reopened()) {
       reopened_ = true;
-      return end({Errc::not_connected, "the session with the NATS server is reopened because this node's own heartbeat "
-                                       "did not come back within the peer timeout"});
+      return end({Errc::not_connected,
+                  "the session with the NATS server is reopened because this node's own heartbeat "
+                  "did not come back within the peer timeout"});
     }
     if (!same_connection()) return end_broken("the client lost it");
     const Duration patience = around_.settings.peer_timeout;
@@ -367,7 +369,7 @@ class NatsSession final : public NatsWriter {
   NatsSurroundings& around_;
   std::optional<NatsConnection> connection_;
   const std::uint64_t number_;
-  const bool returns_;  ///< own broadcasts confirm themselves
+  const bool returns_;                          ///< own broadcasts confirm themselves
   std::optional<NatsSubscription> broadcasts_;  // none if publish_only
   std::optional<NatsSubscription> direct_;
 

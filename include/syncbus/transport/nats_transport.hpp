@@ -21,8 +21,8 @@
 
 namespace syncbus::inline v1 {
 
-/// Broadcasts go to `subject`, directed frames to `subject`.direct.<16 hex digits of the node>. Any thread may block in the
-/// client while a server takes nothing, so publishers only hand frames over, and none of the client's threads runs
+/// Broadcasts go to `subject`, directed frames to `subject`.direct.<16 hex digits of the node>. Any thread may block in
+/// the client while a server takes nothing, so publishers only hand frames over, and none of the client's threads runs
 /// anything of ours: subscriptions are read by threads of the transport. Thread safety: as the concept says.
 class NatsTransport {
  public:
@@ -34,11 +34,13 @@ class NatsTransport {
   NatsTransport(natsConnection* connection, std::string_view subject, NatsTuning tuning = {})
       : NatsTransport{detail::NatsEndpoint{.callers = connection}, subject, tuning} {
     if (connection == nullptr) {
-      throw std::system_error{make_error_code(Errc::invalid_argument), "there is no natsConnection: the pointer is null"};
+      throw std::system_error{make_error_code(Errc::invalid_argument),
+                              "there is no natsConnection: the pointer is null"};
     }
   }
 
-  /// urls: nats://[user:password@]host[:port], percent-encoded, an IPv6 address in brackets; several separated by commas.
+  /// urls: nats://[user:password@]host[:port], percent-encoded, an IPv6 address in brackets; several separated by
+  /// commas.
   NatsTransport(std::string_view urls, std::string_view subject, NatsTuning tuning = {})
       : NatsTransport{detail::NatsEndpoint{.urls = detail::parse_nats_urls(urls)}, subject, tuning} {}
 
@@ -93,8 +95,8 @@ class NatsTransport {
     if (around.live_session.compare_exchange_strong(session, 0)) around.outbox.wake();
   }
 
-  /// What was handed over before is sent. Waits for a sink call that is running, or an attempt to connect; when the client
-  /// does not return, which a server that takes nothing can do to a connection without a write deadline
+  /// What was handed over before is sent. Waits for a sink call that is running, or an attempt to connect; when the
+  /// client does not return, which a server that takes nothing can do to a connection without a write deadline
   /// (natsOptions_SetWriteDeadline), its thread is left behind.
   void close() noexcept {
     if (std::exchange(closed_, true)) return;

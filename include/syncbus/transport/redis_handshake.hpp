@@ -102,16 +102,16 @@ struct RedisChannels {
   if (!is_refusal(said)) throw SessionFailure{Errc::not_connected, "the Redis server refused to begin: " + said};
   if (!said.starts_with("NOPERM")) {
     throw SessionFailure{Errc::permission_denied,
-                       "the Redis server wants a password: give it in the URL, redis://user:password@host, or "
-                       "authenticate in the RedisConnector (" +
-                           said + ")"};
+                         "the Redis server wants a password: give it in the URL, redis://user:password@host, or "
+                         "authenticate in the RedisConnector (" +
+                             said + ")"};
   }
   const std::string who = channels.user.empty() ? "the user of this connection" : "user '" + channels.user + "'";
   const std::string grantee = channels.user.empty() ? "<user>" : channels.user;
   throw SessionFailure{Errc::permission_denied, who + " may not " + std::string{verb} + " channel '" +
-                                                  channels.broadcast + "': grant it with ACL SETUSER " + grantee +
-                                                  " &" + channels.broadcast + " &" + channels.broadcast +
-                                                  ".direct.* +subscribe +publish +ping (" + said + ")"};
+                                                    channels.broadcast + "': grant it with ACL SETUSER " + grantee +
+                                                    " &" + channels.broadcast + " &" + channels.broadcast +
+                                                    ".direct.* +subscribe +publish +ping (" + said + ")"};
 }
 
 /// AUTH and SELECT, as the URL says.
@@ -123,14 +123,15 @@ inline void greet_as(RedisDialogue& dialogue, const RedisUrl& url) {
       const std::string_view said = reply.word(0);
       const bool later = said.starts_with("LOADING") || said.find("max number of clients") != std::string_view::npos;
       throw SessionFailure{later ? Errc::not_connected : Errc::permission_denied,
-                         "the Redis server refused the user or the password: " + std::string{said}};
+                           "the Redis server refused the user or the password: " + std::string{said}};
     }
   }
   if (url.database == 0) return;
   const RespReply reply = dialogue.ask(resp_command({"SELECT", std::to_string(url.database)}));
   if (reply.kind == RespReply::Kind::error) {
-    throw SessionFailure{redis_errc(reply.word(0)), "the Redis server refused database " + std::to_string(url.database) +
-                                                      ": " + std::string{reply.word(0)}};
+    throw SessionFailure{
+        redis_errc(reply.word(0)),
+        "the Redis server refused database " + std::to_string(url.database) + ": " + std::string{reply.word(0)}};
   }
 }
 

@@ -123,7 +123,7 @@ class RedisSession {
   /// The answer to a broadcast is read together with the broadcast itself, which comes back right behind it: waking the
   /// thread for either would keep a processor from who waits for the event. Refusals are longer, and wake at once.
   static constexpr int longer_than_consent = 16;  // bytes of ":<receivers>\r\n", and more
-  static constexpr int last_reads = 64;  // a connection that did not break could go on for ever
+  static constexpr int last_reads = 64;           // a connection that did not break could go on for ever
 
   [[nodiscard]] static TimePoint now() noexcept { return std::chrono::steady_clock::now(); }
 
@@ -163,8 +163,9 @@ class RedisSession {
 
   void reopen() {
     reopened_ = true;
-    end_ = SessionEnd{Errc::not_connected, "the session with the Redis server is reopened because this node's own "
-                                         "heartbeat did not come back within the peer timeout"};
+    end_ = SessionEnd{Errc::not_connected,
+                      "the session with the Redis server is reopened because this node's own "
+                      "heartbeat did not come back within the peer timeout"};
   }
 
   void watch() {

@@ -74,9 +74,8 @@ class RedisSessions {
   [[nodiscard]] static TimePoint now() noexcept { return std::chrono::steady_clock::now(); }
 
   void attempt() noexcept {
-    const Duration limit = sessions_ == 0
-                               ? around_.settings.connect_timeout
-                               : (std::min)(around_.settings.connect_timeout, tuning_.attempt_timeout);
+    const Duration limit = sessions_ == 0 ? around_.settings.connect_timeout
+                                          : (std::min)(around_.settings.connect_timeout, tuning_.attempt_timeout);
     try {
       session_ = std::make_unique<RedisSession>(around_, deadline_after(limit));
       session_->begin(++sessions_);
