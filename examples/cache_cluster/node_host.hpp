@@ -26,7 +26,7 @@ class NodeHost {
 /// Nodes as threads of this process, on one in-memory hub, or each alone. The program's exit status.
 int run_threads(const Cluster& cluster, const Options& options);
 
-/// Nodes as processes over the Redis server of the options, or over one of their own. The caller has no threads.
+/// Nodes as processes over the server of the options, or over one of their own. The caller has no threads.
 int run_processes(const Cluster& cluster, const Options& options);
 
 }  // namespace cache_cluster

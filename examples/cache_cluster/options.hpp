@@ -18,7 +18,9 @@ inline constexpr std::string_view usage =
                                         partitioned twice
   cache_cluster [options] --redis       each node is a process of its own, over a private redis-server that is killed,
                                         started again, stopped and continued
+  cache_cluster [options] --nats        the same over a private nats-server
   cache_cluster [options] redis://...   the same over that Redis server, which is left in peace
+  cache_cluster [options] nats://...    the same over that NATS server
 
 Every node reads through a cache of its own, and writes. What a node writes it announces; the others drop their copies.
 Some writes wait for a quorum: until a majority of the nodes, the writer included, has dropped its copy.
@@ -36,7 +38,7 @@ repaired; quorums that were satisfied, and that were not; resyncs by their cause
   --seed N        what keys the nodes choose, and which frames the hub loses (default 7)
   --quorum N      one write in N waits for a quorum, 0: none does (default 50)
   --calm          no faults: then there must be no resync either
-  --channel NAME  the channel on the Redis server (default: one of this run's own)
+  --channel NAME  the channel, or subject, on the server (default: one of this run's own)
   --no-bus        the same nodes, each alone, so nobody hears of a write elsewhere: shows how stale the caches get
   --help          this text
 )";
@@ -49,8 +51,11 @@ class BadArguments : public std::runtime_error {
 
 enum class Mode { threads, server, private_server, no_bus };
 
+enum class Broker { redis, nats };
+
 struct Options {
   Mode mode = Mode::threads;
+  Broker broker = Broker::redis;  // of a server
   std::string url{};
   std::string channel{};  // empty: the cluster makes one up
   std::size_t nodes = 4;
@@ -74,11 +79,13 @@ inline std::uint64_t parse_number(std::string_view option, std::string_view text
   return number;
 }
 
-inline void set_mode(Options& options, Mode mode) {
-  if (options.mode != Mode::threads && (options.mode != mode || mode == Mode::server)) {
-    throw BadArguments{"give one of: the URL of a server, --redis, --no-bus"};
+inline void set_mode(Options& options, Mode mode, Broker broker = {}) {
+  const bool same = options.mode == mode && options.broker == broker && mode != Mode::server;
+  if (options.mode != Mode::threads && !same) {
+    throw BadArguments{"give one of: the URL of a server, --redis, --nats, --no-bus"};
   }
   options.mode = mode;
+  options.broker = broker;
 }
 
 inline Options parse_options(int count, char** arguments) {
@@ -92,7 +99,9 @@ inline Options parse_options(int count, char** arguments) {
     if (argument == "--help" || argument == "-h") {
       options.help = true;
     } else if (argument == "--redis") {
-      set_mode(options, Mode::private_server);
+      set_mode(options, Mode::private_server, Broker::redis);
+    } else if (argument == "--nats") {
+      set_mode(options, Mode::private_server, Broker::nats);
     } else if (argument == "--no-bus") {
       set_mode(options, Mode::no_bus);
     } else if (argument == "--nodes") {
@@ -110,11 +119,11 @@ inline Options parse_options(int count, char** arguments) {
     } else if (argument == "--channel") {
       options.channel = value();
       if (options.channel.empty()) throw BadArguments{"--channel needs a name"};
-    } else if (argument.starts_with("redis://")) {
-      set_mode(options, Mode::server);
+    } else if (argument.starts_with("redis://") || argument.starts_with("nats://")) {
+      set_mode(options, Mode::server, argument.starts_with("nats") ? Broker::nats : Broker::redis);
       options.url = argument;
     } else {
-      throw BadArguments{"'" + std::string{argument} + "' is neither an option nor a redis:// URL"};
+      throw BadArguments{"'" + std::string{argument} + "' is neither an option nor a redis:// or nats:// URL"};
     }
   }
   return options;

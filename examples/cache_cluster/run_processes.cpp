@@ -1,4 +1,4 @@
-// Nodes as processes: each opens its own bus over one Redis server.
+// Nodes as processes: each opens its own bus over one server.
 #include <unistd.h>
 
 #include <chrono>
@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include <syncbus/nats_bus.hpp>
 #include <syncbus/redis_bus.hpp>
 
 #include "child_process.hpp"
@@ -18,7 +19,7 @@
 #include "node.hpp"
 #include "node_host.hpp"
 #include "options.hpp"
-#include "private_redis.hpp"
+#include "private_server.hpp"
 #include "supervisor.hpp"
 
 namespace cache_cluster {
@@ -27,8 +28,8 @@ namespace {
 
 class ProcessHost final : public NodeHost {
  public:
-  ProcessHost(const Cluster& cluster, std::string url, std::string channel)
-      : cluster_{cluster}, url_{std::move(url)}, channel_{std::move(channel)} {}
+  ProcessHost(const Cluster& cluster, Broker broker, std::string url, std::string channel)
+      : cluster_{cluster}, broker_{broker}, url_{std::move(url)}, channel_{std::move(channel)} {}
 
   void start(std::size_t node) override {
     children_.emplace_back([this, node] { return run(node); });
@@ -63,40 +64,50 @@ class ProcessHost final : public NodeHost {
 
   /// In the child.
   [[nodiscard]] int run(std::size_t node) const noexcept try {
-    syncbus::RedisBus bus{url_, channel_, bus_options(cluster_, node)};
-    Node{cluster_, node, bus}.run();
+    switch (broker_) {
+      case Broker::redis: run_on<syncbus::RedisBus>(node); break;
+      case Broker::nats: run_on<syncbus::NatsBus>(node); break;
+    }
     return cluster_.board.records[node].failed ? EXIT_FAILURE : EXIT_SUCCESS;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "cache_cluster: node %zu: %s\n", node, error.what());
     return EXIT_FAILURE;
   }
 
+  template <class Bus>
+  void run_on(std::size_t node) const {
+    Bus bus{url_, channel_, bus_options(cluster_, node)};
+    Node{cluster_, node, bus}.run();
+  }
+
   const Cluster cluster_;
+  const Broker broker_;
   const std::string url_;
   const std::string channel_;
   std::vector<ChildProcess> children_;
 };
 
-Incidents incidents(PrivateRedis& server) {
+Incidents incidents(PrivateServer& server) {
+  const std::string& name = server.name();
   return {
-      {0.20, "redis-server was killed; the nodes go on reading and writing", [&server] { server.kill(); }},
-      {0.30, "redis-server was started again on the same port", [&server] { server.start(); }},
-      {0.50, "redis-server was stopped; its connections stay open", [&server] { server.stop(); }},
-      {0.75, "redis-server was continued", [&server] { server.resume(); }},
+      {0.20, name + " was killed; the nodes go on reading and writing", [&server] { server.kill(); }},
+      {0.30, name + " was started again on the same port", [&server] { server.start(); }},
+      {0.50, name + " was stopped; its connections stay open", [&server] { server.stop(); }},
+      {0.75, name + " was continued", [&server] { server.resume(); }},
   };
 }
 
 }  // namespace
 
 int run_processes(const Cluster& cluster, const Options& options) {
-  std::optional<PrivateRedis> server;
-  if (options.mode == Mode::private_server) server.emplace();
+  std::optional<PrivateServer> server;
+  if (options.mode == Mode::private_server) server.emplace(options.broker);
   const std::string url = server ? server->url() : options.url;
   const std::string channel = options.channel.empty() ? "cache_cluster." + std::to_string(::getpid()) : options.channel;
   // A URL from outside may hold a password: it is not shown.
   std::printf("%zu cache nodes, each a process, over %s; %zu keys\n", options.nodes,
-              server ? ("a redis-server of their own, " + url).c_str() : "the Redis server given", options.keys);
-  ProcessHost host{cluster, url, channel};
+              server ? ("a " + server->name() + " of their own, " + url).c_str() : "the server given", options.keys);
+  ProcessHost host{cluster, options.broker, url, channel};
   const bool faults = server && !cluster.calm;
   // A server that dies may take no frame with it that was not sent again: repairs are not for sure.
   const Expected expected{.no_resync = cluster.calm, .quorums = cluster.writes_per_quorum != 0};

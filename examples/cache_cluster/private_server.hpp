@@ -1,4 +1,4 @@
-// A redis-server of our own on a free port of the loopback interface, to be killed at will. It keeps nothing on disk.
+// A broker of our own on a free port of the loopback interface, to be killed at will. It keeps nothing on disk.
 #pragma once
 
 #include <arpa/inet.h>
@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <optional>
@@ -18,16 +19,39 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <vector>
 
 #include "child_process.hpp"
+#include "options.hpp"
 
 namespace cache_cluster {
 
-class PrivateRedis {
- public:
-  PrivateRedis() : port_{free_port()} { start(); }
+/// How one is started, and how it is known that it has.
+struct ServerProgram {
+  std::string name;    ///< of the program, and of its package on Debian and Ubuntu
+  std::string scheme;  ///< of its URLs
+  int usual_port;
+  std::string port_option;
+  std::vector<std::string> options;
+  std::string_view question;  ///< what it answers, whoever asks
+  std::string_view answer;    ///< how that begins
+};
 
-  [[nodiscard]] std::string url() const { return "redis://127.0.0.1:" + std::to_string(port_); }
+[[nodiscard]] inline ServerProgram server_program(Broker broker) {
+  switch (broker) {
+    case Broker::nats: return {"nats-server", "nats", 4'222, "-p", {"-a", "127.0.0.1"}, "", "INFO "};
+    case Broker::redis: break;
+  }
+  return {"redis-server", "redis", 6'379, "--port", {"--bind", "127.0.0.1", "--save", "", "--appendonly", "no"},
+          "PING\r\n",     "+PONG"};
+}
+
+class PrivateServer {
+ public:
+  explicit PrivateServer(Broker broker) : program_{server_program(broker)}, port_{free_port()} { start(); }
+
+  [[nodiscard]] const std::string& name() const noexcept { return program_.name; }
+  [[nodiscard]] std::string url() const { return url(port_); }
 
   /// Without a word to it or by it: a crash.
   void kill() noexcept { server_->kill(); }
@@ -39,28 +63,35 @@ class PrivateRedis {
   /// On the same port; returns when it answers.
   void start() {
     server_.reset();
-    server_.emplace([port = port_] { return become_server(port); });
+    server_.emplace([this] { return become_server(); });
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds{10};
     const bool answered = wait_until(deadline, [&] { return server_->ended() || answers(); });
     if (server_->ended() == "exited with " + std::to_string(not_found)) {
-      throw std::runtime_error{
-          "redis-server was not found: install it (on Debian and Ubuntu: apt install redis-server), or give the URL of "
-          "one that runs, for example redis://127.0.0.1:6379"};
+      throw std::runtime_error{name() + " was not found: install it (on Debian and Ubuntu: apt install " + name() +
+                               "), or give the URL of one that runs, for example " + url(program_.usual_port)};
     }
-    if (server_->ended()) throw std::runtime_error{"redis-server " + *server_->ended() + " instead of starting"};
-    if (!answered) throw std::runtime_error{"redis-server does not answer on port " + std::to_string(port_)};
+    if (server_->ended()) throw std::runtime_error{name() + ' ' + *server_->ended() + " instead of starting"};
+    if (!answered) throw std::runtime_error{name() + " does not answer on port " + std::to_string(port_)};
   }
 
  private:
   static constexpr int not_found = 127;
 
+  [[nodiscard]] std::string url(int port) const { return program_.scheme + "://127.0.0.1:" + std::to_string(port); }
+
   /// In the child.
-  [[nodiscard]] static int become_server(std::uint16_t port) {
+  [[nodiscard]] int become_server() const {
     const int nowhere = ::open("/dev/null", O_RDWR);
     ::dup2(nowhere, STDOUT_FILENO);
-    const std::string number = std::to_string(port);
-    ::execlp("redis-server", "redis-server", "--port", number.c_str(), "--bind", "127.0.0.1", "--save", "",
-             "--appendonly", "no", nullptr);
+    ::dup2(nowhere, STDERR_FILENO);
+    std::vector<std::string> words{program_.name, program_.port_option, std::to_string(port_)};
+    words.insert(words.end(), program_.options.begin(), program_.options.end());
+    std::vector<char*> arguments;
+    for (std::string& word : words) arguments.push_back(word.data());
+    arguments.push_back(nullptr);
+    ::execvp(words.front().c_str(), arguments.data());
+    ::execv(("/usr/sbin/" + words.front()).c_str(),
+            arguments.data());  // where Debian puts some, and not every user looks
     std::_Exit(errno == ENOENT ? not_found : EXIT_FAILURE);
   }
 
@@ -103,13 +134,14 @@ class PrivateRedis {
     ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
     const sockaddr_in address = loopback(port_);
     if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) return false;
-    constexpr std::string_view ping = "PING\r\n";
-    if (::send(socket.get(), ping.data(), ping.size(), MSG_NOSIGNAL) < 0) return false;
+    const std::string_view question = program_.question;
+    if (::send(socket.get(), question.data(), question.size(), MSG_NOSIGNAL) < 0) return false;
     char reply[16];
     const auto received = ::recv(socket.get(), reply, sizeof(reply), 0);
-    return received > 0 && std::string_view{reply, static_cast<std::size_t>(received)}.starts_with("+PONG");
+    return received > 0 && std::string_view{reply, static_cast<std::size_t>(received)}.starts_with(program_.answer);
   }
 
+  const ServerProgram program_;
   const std::uint16_t port_;
   std::optional<ChildProcess> server_;
 };
