@@ -16,6 +16,7 @@
 #include "contract/real_time.hpp"
 #include "support/eventually.hpp"
 #include "support/nats_server.hpp"
+#include "support/tcp_proxy.hpp"
 
 namespace contract {
 
@@ -31,6 +32,10 @@ class OnNats {
     return std::make_shared<Node>(url(), subject_, patient(std::move(options)), quick_nats);
   }
   [[nodiscard]] std::shared_ptr<Node> peer_of(const std::shared_ptr<Node>&) { return node(); }
+  /// One whose connections go through a proxy in front of port().
+  [[nodiscard]] std::shared_ptr<Node> node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options = {}) {
+    return std::make_shared<Node>(server().url_at(proxy.port()), subject_, patient(std::move(options)), quick_nats);
+  }
 
   [[nodiscard]] syncbus::TimePoint now() const { return std::chrono::steady_clock::now(); }
   void let_pass(syncbus::Duration duration) const { contract::let_pass(duration); }
@@ -47,6 +52,7 @@ class OnNats {
     server().publish(subject_, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   }
 
+  [[nodiscard]] int port() const { return server().port(); }
   [[nodiscard]] std::string url() const { return server().url(); }
   [[nodiscard]] const std::string& subject() const noexcept { return subject_; }
 

@@ -16,6 +16,7 @@
 #include "contract/redis_tuning.hpp"
 #include "support/eventually.hpp"
 #include "support/redis_server.hpp"
+#include "support/tcp_proxy.hpp"
 
 namespace contract {
 
@@ -31,6 +32,10 @@ class OnRedis {
     return std::make_shared<Node>(url(), channel_, patient(std::move(options)), quick);
   }
   [[nodiscard]] std::shared_ptr<Node> peer_of(const std::shared_ptr<Node>&) { return node(); }
+  /// One whose connections go through a proxy in front of port().
+  [[nodiscard]] std::shared_ptr<Node> node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options = {}) {
+    return std::make_shared<Node>(server().url_at(proxy.port()), channel_, patient(std::move(options)), quick);
+  }
 
   [[nodiscard]] syncbus::TimePoint now() const { return std::chrono::steady_clock::now(); }
   void let_pass(syncbus::Duration duration) const { contract::let_pass(duration); }

@@ -67,8 +67,10 @@ class NatsServer {
   NatsServer& operator=(const NatsServer&) = delete;
 
   [[nodiscard]] int port() const noexcept { return port_; }
-  [[nodiscard]] std::string url(const std::string& user = {}) const {
-    return "nats://" + (user.empty() ? "" : user + "@") + "127.0.0.1:" + std::to_string(port_);
+  [[nodiscard]] std::string url(const std::string& user = {}) const { return url_at(port_, user); }
+  /// Through a proxy in front of it.
+  [[nodiscard]] static std::string url_at(int port, const std::string& user = {}) {
+    return "nats://" + (user.empty() ? "" : user + "@") + "127.0.0.1:" + std::to_string(port);
   }
 
   /// See ServerProcess.

@@ -31,7 +31,9 @@ class RedisServer {
   }
 
   [[nodiscard]] int port() const noexcept { return port_; }
-  [[nodiscard]] std::string url() const { return "redis://127.0.0.1:" + std::to_string(port_); }
+  [[nodiscard]] std::string url() const { return url_at(port_); }
+  /// Through a proxy in front of it.
+  [[nodiscard]] static std::string url_at(int port) { return "redis://127.0.0.1:" + std::to_string(port); }
 
   /// See ServerProcess.
   void kill() noexcept { process_.kill(); }
