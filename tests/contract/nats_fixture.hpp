@@ -29,12 +29,12 @@ class OnNats {
   OnNats() { server().revive(); }
 
   [[nodiscard]] std::shared_ptr<Node> node(syncbus::BusOptions options = {}) {
-    return std::make_shared<Node>(url(), subject_, patient(std::move(options)), quick_nats);
+    return std::make_shared<Node>(url(), subject_, with_patience(std::move(options)), quick_nats);
   }
   [[nodiscard]] std::shared_ptr<Node> peer_of(const std::shared_ptr<Node>&) { return node(); }
   /// One whose connections go through a proxy in front of port().
   [[nodiscard]] std::shared_ptr<Node> node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options = {}) {
-    return std::make_shared<Node>(server().url_at(proxy.port()), subject_, patient(std::move(options)), quick_nats);
+    return std::make_shared<Node>(server().url_at(proxy.port()), subject_, with_patience(std::move(options)), quick_nats);
   }
 
   [[nodiscard]] syncbus::TimePoint now() const { return std::chrono::steady_clock::now(); }

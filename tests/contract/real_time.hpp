@@ -16,7 +16,7 @@ inline void let_pass(std::chrono::steady_clock::duration duration) {
 }
 
 /// That a busy machine is slow is no silence: unless a test says how long one may be, it may be long.
-[[nodiscard]] inline syncbus::BusOptions patient(syncbus::BusOptions options) {
+[[nodiscard]] inline syncbus::BusOptions with_patience(syncbus::BusOptions options) {
   const syncbus::BusOptions unsaid;
   if (options.connect_timeout == unsaid.connect_timeout) options.connect_timeout = std::chrono::seconds{20};
   if (options.peer_timeout == unsaid.peer_timeout) options.peer_timeout = std::chrono::seconds{20};

@@ -29,12 +29,12 @@ class OnRedis {
   OnRedis() { server().revive(); }
 
   [[nodiscard]] std::shared_ptr<Node> node(syncbus::BusOptions options = {}) {
-    return std::make_shared<Node>(url(), channel_, patient(std::move(options)), quick);
+    return std::make_shared<Node>(url(), channel_, with_patience(std::move(options)), quick);
   }
   [[nodiscard]] std::shared_ptr<Node> peer_of(const std::shared_ptr<Node>&) { return node(); }
   /// One whose connections go through a proxy in front of port().
   [[nodiscard]] std::shared_ptr<Node> node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options = {}) {
-    return std::make_shared<Node>(server().url_at(proxy.port()), channel_, patient(std::move(options)), quick);
+    return std::make_shared<Node>(server().url_at(proxy.port()), channel_, with_patience(std::move(options)), quick);
   }
 
   [[nodiscard]] syncbus::TimePoint now() const { return std::chrono::steady_clock::now(); }
