@@ -1,4 +1,4 @@
-// Audited nodes on one redis-server, each with a user of its own, so that one of them can be cut off.
+// Audited nodes on one broker, and what can be asked of all of them.
 #pragma once
 
 #include <algorithm>
@@ -12,42 +12,26 @@
 #include <utility>
 #include <vector>
 
-#include <syncbus/redis_bus.hpp>
+#include <syncbus/metrics.hpp>
+#include <syncbus/options.hpp>
 
 #include "fault/auditor.hpp"
 #include "support/all_resyncs.hpp"
 #include "support/eventually.hpp"
-#include "support/redis_server.hpp"
 
 namespace fault {
 
 using support::all_resyncs;
 
+/// `Broker` describes one, as OnRedis does: `Server`, as server() makes it; `Bus`, as bus(server, index, options) makes
+/// that of a node; and limits(), the ProcessLimits of a process that has no nodes.
+template <class Broker>
 class Cluster {
  public:
-  using Bus = syncbus::RedisBus;
+  using Server = typename Broker::Server;
+  using Bus = typename Broker::Bus;
 
-  static constexpr std::string_view channel = "fault";
-
-  /// Long enough a pause that a node misses something when it is thrown out while others publish.
-  static constexpr syncbus::RedisTuning tuning{.min_backoff = std::chrono::milliseconds{20},
-                                               .max_backoff = std::chrono::milliseconds{100}};
-
-  [[nodiscard]] static std::string user(std::size_t index) { return "node" + std::to_string(index); }
-  [[nodiscard]] static std::string url(const support::RedisServer& server, std::size_t index) {
-    return "redis://" + user(index) + ":password@127.0.0.1:" + std::to_string(server.port());
-  }
-
-  /// For the server: with the users of four nodes, also after a restart.
-  [[nodiscard]] static std::vector<std::string> server_arguments() {
-    std::vector<std::string> words;
-    for (std::size_t index = 0; index != 4; ++index) {
-      words.insert(words.end(), {"--user", user(index), "on", ">password", "&*", "+@all"});
-    }
-    return words;
-  }
-
-  Cluster(const support::RedisServer& server, Database& database, std::size_t size, syncbus::BusOptions options = {})
+  Cluster(const Server& server, Database& database, std::size_t size, syncbus::BusOptions options = {})
       : options_{std::move(options)} {
     for (std::size_t index = 0; index != size; ++index) {
       nodes_.push_back(std::make_unique<Member>(server, index, options_, database));
@@ -158,11 +142,11 @@ class Cluster {
   };
 
   struct Member {
-    Member(const support::RedisServer& server, std::size_t index, syncbus::BusOptions options, Database& database)
-        : bus{url(server, index), channel, with_log(options, index), tuning}, audited{database, bus, index + 1} {}
+    Member(const Server& server, std::size_t index, syncbus::BusOptions options, Database& database)
+        : bus(Broker::bus(server, index, with_log(std::move(options), index))), audited{database, bus, index + 1} {}
 
     [[nodiscard]] syncbus::BusOptions with_log(syncbus::BusOptions options, std::size_t index) {
-      options.name = user(index);
+      options.name = "node" + std::to_string(index);
       options.on_log = [this](std::string_view line) { log.add(line); };
       return options;
     }
