@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <fstream>
@@ -100,7 +101,7 @@ class NatsServer {
       ::close(fd);
       file_ = name;
     }
-    std::ofstream{file_} << configuration << '\n';
+    std::ofstream{file_} << configuration << "\nserver_name: " << name_ << '\n';  // as an argument it cannot reload
   }
   void reload() const noexcept { process_.signal(SIGHUP); }
 
@@ -111,12 +112,28 @@ class NatsServer {
     require_ok(natsConnection_FlushTimeout(connection.get(), 10'000));
   }
 
+  /// What is answered, on a connection of its own.
+  [[nodiscard]] std::string request(const std::string& subject, const std::string& text,
+                                    const std::string& user = {}) const {
+    const auto connection = nats_connect(nats_options(url(user)));
+    natsMsg* answer = nullptr;
+    require_ok(natsConnection_RequestString(&answer, connection.get(), subject.c_str(), text.c_str(), 10'000));
+    const Nats<natsMsg> owned{answer};
+    return {natsMsg_GetData(answer), static_cast<std::size_t>(natsMsg_GetDataLength(answer))};
+  }
+
  private:
   static constexpr const char* program = "nats-server";
 
+  /// Servers of a cluster must not have the same.
+  [[nodiscard]] static std::string next_name() {
+    static std::atomic<int> number = 0;
+    return "of-test-" + std::to_string(::getpid()) + "-" + std::to_string(++number);
+  }
+
   /// False when it ends instead of answering.
   bool try_start() {
-    return process_.start({program, "-a", "127.0.0.1", "-p", std::to_string(port_), "-n", name_, "-c", file_},
+    return process_.start({program, "-a", "127.0.0.1", "-p", std::to_string(port_), "-c", file_},
                           [this] { return answers(); });
   }
 
@@ -135,7 +152,7 @@ class NatsServer {
   }
 
   int port_ = 0;
-  const std::string name_ = "of-test-" + std::to_string(::getpid());
+  const std::string name_ = next_name();
   std::string file_;
   ServerProcess process_;
 };

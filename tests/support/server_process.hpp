@@ -37,6 +37,16 @@ class ServerProcess {
   ServerProcess& operator=(const ServerProcess&) = delete;
   ~ServerProcess() { kill(); }
 
+  /// Below the ports that outgoing connections get, or one of these could take it while the server is away.
+  [[nodiscard]] static int free_port() {
+    static std::minstd_rand random{std::random_device{}()};
+    std::uniform_int_distribution<int> ports{10'000, 32'000};
+    for (int attempt = 0; attempt != 1'000; ++attempt) {
+      if (const int port = ports(random); is_free(port)) return port;
+    }
+    throw std::runtime_error{"no free port on the loopback interface"};
+  }
+
   /// Calls `start(port)`, which does start(), with free ports until it is true; throws a sentence after a few times:
   /// who tests at the same moment may take a port between our look and the server's. Returns the port.
   template <class Start>
@@ -101,16 +111,6 @@ class ServerProcess {
   }
 
  private:
-  /// Below the ports that outgoing connections get, or one of these could take it while the server is away.
-  [[nodiscard]] static int free_port() {
-    static std::minstd_rand random{std::random_device{}()};
-    std::uniform_int_distribution<int> ports{10'000, 32'000};
-    for (int attempt = 0; attempt != 1'000; ++attempt) {
-      if (const int port = ports(random); is_free(port)) return port;
-    }
-    throw std::runtime_error{"no free port on the loopback interface"};
-  }
-
   [[nodiscard]] static bool is_free(int port) {
     const int probe = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     const sockaddr_in address = loopback(port);
