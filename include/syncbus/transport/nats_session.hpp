@@ -268,7 +268,7 @@ class NatsSession final : public NatsWriter {
 
   struct Refusal {
     std::string sentence;
-    bool directed = false;
+    bool of_directed_frame = false;  ///< nobody promised it: the session goes on
   };
 
   /// What the server has refused since the last call, if it is ours.
@@ -278,17 +278,18 @@ class NatsSession final : public NatsWriter {
     const std::string& subject = around_.subjects.broadcast;
     const bool directed = text.find("\"" + subject + ".direct.") != std::string::npos;
     if (!directed && text.find("\"" + subject + "\"") == std::string::npos) return std::nullopt;
-    const std::string verb = text.find("Subscription") != std::string::npos ? "subscribe to" : "publish on";
-    return Refusal{"the NATS user may not " + verb + " '" + subject + (directed ? ".direct.*" : "") +
-                       "': grant publish and subscribe on '" + subject + "' and '" + subject + ".direct.*'",
-                   directed};
+    const bool subscribing = text.find("Subscription") != std::string::npos;
+    return Refusal{std::string{"the NATS user may not "} + (subscribing ? "subscribe to" : "publish on") + " '" +
+                       subject + (directed ? ".direct.*" : "") + "': grant publish and subscribe on '" + subject +
+                       "' and '" + subject + ".direct.*'",
+                   directed && !subscribing};
   }
 
   /// Whether all that was published was. Only the last refusal is to be had, so behind one of a directed frame may have
   /// been one of a broadcast: that is asked again.
   [[nodiscard]] bool permitted() noexcept {
     std::optional<Refusal> refusal = take_refusal();
-    if (refusal && refusal->directed) {
+    if (refusal && refusal->of_directed_frame) {
       around_.report({Errc::permission_denied, refusal->sentence});
       if (publish_probe(around_.subjects.broadcast) != NATS_OK || !flushed()) return false;
       refusal = take_refusal();
