@@ -1,0 +1,132 @@
+// Faults that only nats-server has, while caches are written and read: it cuts who reads too slowly, it reloads
+// permissions, and of a cluster one dies. What history can repair is repaired, and afterwards nothing is stale.
+#include <nats/nats.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "fault/auditor.hpp"
+#include "fault/cluster.hpp"
+#include "fault/on_nats.hpp"
+#include "fault/slow_reader.hpp"
+#include "fault/trial.hpp"
+#include "support/catch.hpp"
+#include "support/eventually.hpp"
+#include "support/nats_server.hpp"
+#include "support/process_limits.hpp"
+
+using namespace fault;
+using namespace std::chrono_literals;
+using support::eventually, support::NatsServer, support::ServerProcess;
+
+namespace {
+
+/// Two servers, each of which passes on to the other one what its clients publish.
+class NatsPair {
+ public:
+  [[nodiscard]] NatsServer& operator[](std::size_t index) noexcept { return servers_[index]; }
+
+  /// Of both, beginning with one of them.
+  [[nodiscard]] std::string urls(std::size_t first) const {
+    return servers_[first].url() + "," + servers_[1 - first].url();
+  }
+
+ private:
+  [[nodiscard]] static std::string configuration(int port, int other) {
+    const auto address = [](int of) { return "127.0.0.1:" + std::to_string(of); };
+    return "cluster { name: pair, listen: \"" + address(port) + "\", routes: [\"nats://" + address(other) + "\"] }";
+  }
+
+  std::array<int, 2> ports_{ServerProcess::free_port(), ServerProcess::free_port()};
+  std::array<NatsServer, 2> servers_{NatsServer{configuration(ports_[0], ports_[1])},
+                                     NatsServer{configuration(ports_[1], ports_[0])}};
+};
+
+/// Nodes with an even index begin at the first server, the others at the second.
+struct OnNatsPair {
+  using Server = NatsPair;
+  using Bus = syncbus::NatsBus;
+
+  [[nodiscard]] static Server server() { return {}; }
+  [[nodiscard]] static Bus bus(const Server& pair, std::size_t index, syncbus::BusOptions options) {
+    return Bus{pair.urls(index % 2), OnNats::subject, std::move(options), OnNats::tuning};
+  }
+  [[nodiscard]] static support::ProcessLimits limits() { return OnNats::limits(); }
+};
+
+}  // namespace
+
+TEST_CASE("a node that reads so slowly that the NATS server cuts it off ends with nothing stale", "[fault]") {
+  static_cast<void>(nats_CloseAndWait(0));  // the client's own threads, of other cases
+  const NatsServer server{OnNats::configuration() + R"(
+write_deadline: "500ms"
+max_pending: 4MB
+accounts { $SYS { users = [{user: admin, password: password}] } })"};
+  const std::string closed_ones = R"({"auth": true, "state": 1, "user": ")" + OnNats::user(slow) + "\"}";
+  check_slow_reader<OnNats>(server, [&] {
+    const auto answer = server.request("$SYS.REQ.SERVER.PING.CONNZ", closed_ones, "admin:password");
+    return answer.find("Slow Consumer") != std::string::npos;
+  });
+}
+
+TEST_CASE("of two NATS servers one is killed: everything goes on at the other, and nothing is lost", "[fault]") {
+  Trial<OnNatsPair> trial;
+  Cluster<OnNatsPair>& cluster = *trial.cluster;
+  const auto have_reconnected = [&](const std::array<std::uint64_t, three>& times) {
+    return eventually([&] {
+      for (std::size_t i = 0; i != three; ++i) {
+        if (cluster.bus(i).metrics().reconnects != times[i]) return false;
+      }
+      return true;
+    });
+  };
+  cluster.begin();
+  CHECK(cluster.goes_on());
+  trial.server[0].kill();
+  CHECK(have_reconnected({1, 0, 1}));  // all are at the second
+  CHECK(cluster.becomes_healthy());
+  CHECK(cluster.goes_on());
+  const auto outcome = cluster.bus(0).publish_and_await("at the second", three, {.timeout = support::patience});
+  CHECK_FALSE(outcome.error);
+  trial.server[0].start();
+  CHECK(cluster.goes_on());
+  trial.server[1].kill();
+  CHECK(have_reconnected({2, 1, 2}));  // all are at the first
+  CHECK(cluster.goes_on());
+  trial.server[1].start();
+  check_nothing_lost(cluster);
+  INFO(cluster.account());
+  CHECK(have_reconnected({2, 1, 2}));
+  CHECK(cluster.no_resyncs());
+  check_nothing_leaked(trial);
+}
+
+TEST_CASE("a NATS permission that is revoked and granted again costs no resync, and is told of", "[fault]") {
+  struct Change {
+    std::string permissions, words;
+  };
+  const auto revoked = GENERATE(Change{R"(publish: ["other"])", "may not publish on"},
+                                Change{R"(subscribe: ["other"])", "may not subscribe to"});
+  Trial<OnNats> trial;
+  Cluster<OnNats>& cluster = *trial.cluster;
+  cluster.begin();
+  CHECK(cluster.goes_on());
+  trial.server.configure(OnNats::configuration(revoked.permissions));
+  trial.server.reload();
+  CHECK(eventually([&] { return !cluster.bus(1).is_healthy(); }));
+  CHECK(eventually([&] { return cluster.logged(1, revoked.words); }));
+  CHECK(cluster.goes_on());
+  CHECK_FALSE(cluster.bus(1).is_healthy());
+  CHECK(cluster.bus(0).is_healthy());
+  trial.server.configure(OnNats::configuration());
+  trial.server.reload();
+  check_nothing_lost(cluster);
+  INFO(cluster.account());
+  CHECK(cluster.no_resyncs());
+  CHECK(cluster.bus(0).metrics().reconnects == 0);
+  check_nothing_leaked(trial);
+}
