@@ -114,7 +114,7 @@ TEST_CASE("a bus over the caller's connection leaves it to the caller, and survi
   NatsServer server;
   const auto connection = lasting_connection(server.url());
   {
-    NatsBus bus{connection.get(), "events", {}, OnNats::tuning()}, other{server.url(), "events", {}, OnNats::tuning()};
+    NatsBus bus{connection.get(), "events", {}, quick_nats}, other{server.url(), "events", {}, quick_nats};
     Heard heard;
     const auto subscription = bus.subscribe_all(heard.on_event(), heard.on_resync());
     CHECK_FALSE(other.publish("before"));
