@@ -533,6 +533,42 @@ TEST_CASE("a lower limit binds also the frame that is open") {
   }
 }
 
+TEST_CASE("frames that have become too large are given up with all before them, and what follows goes on") {
+  FrameRing ring{self, 4096, 1024};
+  const auto append = [&ring](std::size_t frame_bytes) {
+    REQUIRE(ring.append(invalidate(key_for_frame(frame_bytes))) == Append::appended);
+    REQUIRE(ring.next(true));
+  };
+  append(100);
+  ring.confirm(1);
+  append(100);
+  append(600);
+  append(200);
+  REQUIRE(ring.append(invalidate("open")) == Append::appended);
+  ring.rewind();
+  CHECK_FALSE(ring.give_up_above(600));
+  CHECK(ring.oldest_sequence() == 1);
+  CHECK(ring.give_up_above(599));
+  CHECK(ring.oldest_sequence() == 4);
+  CHECK(ring.confirmed_sequence() == 3);
+  CHECK_FALSE(ring.find(1));
+  CHECK(ring.next(false)->sequence == 4);
+  CHECK(ring.next(true)->sequence == 5);
+  CHECK(ring.unconfirmed_frames() == 2);
+
+  SECTION("also when it is the open one, which nobody has had") {
+    REQUIRE(ring.append(invalidate(key_for_frame(700))) == Append::appended);
+    ring.rewind();
+    CHECK(ring.give_up_above(300));
+    CHECK(ring.oldest_sequence() == 7);
+    CHECK(ring.handed_over() == 6);
+    CHECK_FALSE(ring.next(true));
+    REQUIRE(ring.append(invalidate("more")) == Append::appended);
+    CHECK(ring.next(true)->sequence == 7);
+    CHECK(ring.bytes() > 0);
+  }
+}
+
 TEST_CASE("no key is longer than the codec takes, however large the broker's frames") {
   FrameRing ring{self, std::size_t{64} << 20U, 1024};
   ring.limit_frame(everything);

@@ -286,6 +286,23 @@ TEST_CASE("what a smaller limit of frames no longer lets through is joined up to
   CHECK(all == Lines{"invalidate before", "resync: overflow", "invalidate after"});
 }
 
+TEST_CASE("a frame that was not confirmed and that the broker takes no longer is lost, and said to be") {
+  Node node;
+  const std::size_t before = node.sent.size();
+  CHECK(node.publish("small") == Submitted::accepted);
+  CHECK(node.publish(std::string(10 * kib, 'x')) == Submitted::accepted);
+  REQUIRE(node.sent.size() == before + 1);  // the large one waits behind it
+  node.on_confirmed(1);
+  node.on_interrupted();
+  node.on_ready(2, 4 * kib);
+  CHECK(node.publish("after") == Submitted::accepted);
+  REQUIRE(node.sent.size() == before + 3);
+  CHECK(lines_of(node.sent[before + 2].bytes) == Lines{"invalidate after"});
+  CHECK(node.sent[before + 2].sequence == 3);
+  node.on_confirmed(3);
+  CHECK(node.machine.confirmed() == 3);
+}
+
 TEST_CASE("under a limit below any frame nothing is sent, and nothing is lost") {
   Node node;
   node.on_interrupted();

@@ -69,7 +69,7 @@ class FrameRing {
   FrameRing(const FrameRing&) = delete;
   FrameRing& operator=(const FrameRing&) = delete;
 
-  /// What the broker takes, in bytes. Frames made under a larger limit keep their size: the sender checks.
+  /// What the broker takes, in bytes. Frames made under a larger limit keep their size: see give_up_above().
   void limit_frame(std::size_t bytes) noexcept {
     limit_ = (std::min)(bytes, most_frame_bytes);
     room_ = end_;  // the next append looks for room anew
@@ -133,6 +133,21 @@ class FrameRing {
   void rewind() noexcept {
     sent_ = confirmed_;
     unconfirmed_bytes_ = 0;
+  }
+
+  /// Frames that are not confirmed and have more bytes than the broker takes can never go out: they, and all before
+  /// them, are forgotten, as if they had been sent long ago and lost. Whether there were any. After rewind().
+  bool give_up_above(std::size_t bytes) noexcept {
+    if (end_ - begin_ > bytes) seal();
+    std::uint64_t last = confirmed_;
+    for (std::uint64_t sequence = confirmed_ + 1; sequence != open_; ++sequence) {
+      if (slot(sequence).size > bytes) last = sequence;
+    }
+    if (last == confirmed_) return false;
+    while (oldest_ <= last) sealed_bytes_ -= slot(oldest_++).size;
+    confirmed_ = sent_ = last;
+    bound_ = (std::max)(bound_, last);
+    return true;
   }
 
   /// The frame of a sequence as it was handed over, while the ring still has it; valid until the next append.

@@ -62,10 +62,13 @@ class Publishing {
     return Submitted::accepted;
   }
 
-  /// A session begins: what is not confirmed goes out again, byte for byte.
+  /// A session begins: what is not confirmed goes out again, byte for byte. What the broker takes no longer is lost: its
+  /// heartbeats say that history does not have it, which is a resync for whoever has not heard it.
   void begin_session(std::size_t frame_limit) noexcept {
+    frame_limit_ = frame_limit;
     ring_.limit_frame(frame_limit - (std::min)(frame_limit, repair_overhead_bytes));
     ring_.rewind();
+    ring_.give_up_above(frame_limit);
     refill();
   }
 
@@ -125,8 +128,8 @@ class Publishing {
   [[nodiscard]] std::optional<Repair> next_repair() {
     while (const auto answer = answers_.next()) {
       const auto kept = ring_.find(answer->sequence);
-      if (const auto frame = kept ? kept : awaits_.reserve().find(answer->sequence))
-        return Repair{*frame, answer->destination};
+      const auto frame = kept ? kept : awaits_.reserve().find(answer->sequence);
+      if (frame && frame->size() + repair_overhead_bytes <= frame_limit_) return Repair{*frame, answer->destination};
     }
     return std::nullopt;
   }
@@ -178,6 +181,7 @@ class Publishing {
   FrameRing ring_;  // tells awaits_ what it overwrites
   PendingEvents outbox_;
   RepairAnswers answers_;
+  std::size_t frame_limit_ = 0;  // of the session, in bytes
 };
 
 }  // namespace syncbus::inline v1::core

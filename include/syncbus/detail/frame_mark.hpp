@@ -15,30 +15,32 @@
 
 namespace syncbus::inline v1::detail {
 
-/// `_syncbus.<node>.<frame number>`: a token of its own for each node, and nothing that anybody listens to.
+/// `_syncbus.<node>.<session>.<serial>`: a token of its own for each node, and nothing that anybody listens to. What an
+/// earlier session sent does not pass for this one's.
 class FrameMark {
  public:
-  static constexpr std::size_t max_bytes = 64;
+  static constexpr std::size_t max_bytes = 96;
   using Buffer = std::array<char, max_bytes>;
 
-  explicit FrameMark(NodeId self) : prefix_{"_syncbus." + to_string(self) + "."} {}
+  FrameMark(NodeId self, std::uint64_t session)
+      : prefix_{"_syncbus." + to_string(self) + "." + std::to_string(session) + "."} {}
 
   /// Zero-terminated, in the buffer.
-  [[nodiscard]] const char* write(Buffer& buffer, std::uint64_t frame) const noexcept {
+  [[nodiscard]] const char* write(Buffer& buffer, std::uint64_t serial) const noexcept {
     prefix_.copy(buffer.data(), prefix_.size());
     char* const end = buffer.data() + buffer.size() - 1;
-    *std::to_chars(buffer.data() + prefix_.size(), end, frame).ptr = '\0';
+    *std::to_chars(buffer.data() + prefix_.size(), end, serial).ptr = '\0';
     return buffer.data();
   }
 
-  /// The number of the own frame that carries it; nothing if it is not one.
-  [[nodiscard]] std::optional<std::uint64_t> frame_of(std::string_view mark) const noexcept {
+  /// The serial of the own broadcast that carries it; nothing if it is not one of this session.
+  [[nodiscard]] std::optional<std::uint64_t> serial_of(std::string_view mark) const noexcept {
     if (!mark.starts_with(prefix_)) return std::nullopt;
-    std::uint64_t frame = 0;
+    std::uint64_t serial = 0;
     const char* const last = mark.data() + mark.size();
-    const auto [end, error] = std::from_chars(mark.data() + prefix_.size(), last, frame);
+    const auto [end, error] = std::from_chars(mark.data() + prefix_.size(), last, serial);
     if (error != std::errc{} || end != last) return std::nullopt;
-    return frame;
+    return serial;
   }
 
  private:

@@ -8,6 +8,7 @@
 
 #include <syncbus/detail/session_failure.hpp>
 #include <syncbus/error.hpp>
+#include <syncbus/options.hpp>
 
 namespace syncbus::inline v1::detail {
 
@@ -36,10 +37,17 @@ class Opening {
     changed_.notify_all();
   }
 
-  /// Returns when the first attempt has succeeded; throws std::system_error when it failed.
-  void wait_for_end() {
+  /// Returns when the first attempt has succeeded; throws std::system_error when it failed, or has not ended by the
+  /// deadline.
+  void wait_for_end(TimePoint deadline = (TimePoint::max)()) {
     std::unique_lock lock{mutex_};
-    changed_.wait(lock, [this] { return ended_; });
+    const auto ended = [this] { return ended_; };
+    if (deadline == (TimePoint::max)()) {
+      changed_.wait(lock, ended);
+    } else if (!changed_.wait_until(lock, deadline, ended)) {
+      throw std::system_error{make_error_code(Errc::not_connected),
+                              "the broker's client did not come back in time; is the server stopped?"};
+    }
     if (error_) throw std::system_error{error_, sentence_};
   }
 

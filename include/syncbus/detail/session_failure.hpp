@@ -18,6 +18,7 @@ struct SessionEnd {
 /// The same, thrown while a session is made.
 class SessionFailure : public std::runtime_error {
  public:
+  explicit SessionFailure(const SessionEnd& why) : SessionFailure{why.code, why.sentence} {}
   SessionFailure(Errc code, const std::string& sentence) : std::runtime_error{sentence}, code_{code} {}
 
   [[nodiscard]] SessionEnd end() const { return {code_, what()}; }

@@ -57,13 +57,13 @@ class NatsSubscription {
     require_nats(natsSubscription_SetPendingLimits(made, max_messages, max_bytes), "the NATS client refuses a limit");
   }
 
-  /// Waits for the next message. `dropped`: the client had to drop some before it.
+  /// Waits for the next message. `dropped`: the client had to drop some.
   [[nodiscard]] Next next(NatsHandle<natsMsg>& message, Duration patience) noexcept {
     natsMsg* got = nullptr;
     const natsStatus status = natsSubscription_NextMsg(&got, subscription_.get(), nats_milliseconds(patience));
     message.reset(got);
     switch (status) {
-      case NATS_OK: return Next::message;
+      case NATS_OK: return has_dropped() ? Next::dropped : Next::message;
       case NATS_TIMEOUT:
       case NATS_NO_RESPONDERS: return Next::nothing;  // the latter: a stranger's status message, no frame of ours
       case NATS_SLOW_CONSUMER: return Next::dropped;
@@ -81,6 +81,12 @@ class NatsSubscription {
   void close() noexcept { static_cast<void>(natsSubscription_Unsubscribe(subscription_.get())); }
 
  private:
+  /// Its status is of the last message only: a small one fits where a large one did not.
+  [[nodiscard]] bool has_dropped() const noexcept {
+    std::int64_t dropped = 0;
+    return natsSubscription_GetDropped(subscription_.get(), &dropped) == NATS_OK && dropped != 0;
+  }
+
   // What waits here is taken over at once into the engine's queue, whose bound is the one that counts. These are for a
   // machine that gives the reading thread no time.
   static constexpr int max_messages = 1 << 18;

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include <syncbus/detail/fifo.hpp>
 #include <syncbus/options.hpp>
 #include <syncbus/transport.hpp>
 
@@ -20,8 +21,8 @@ namespace syncbus::inline v1::detail {
 /// Puts frames on a connection.
 class NatsWriter {
  public:
-  /// False if the connection is broken.
-  [[nodiscard]] virtual bool write_broadcast(Bytes bytes, std::uint64_t number) noexcept = 0;
+  /// False if the connection is broken. Broadcasts of a session have serials, from 1.
+  [[nodiscard]] virtual bool write_broadcast(Bytes bytes, std::uint64_t serial) noexcept = 0;
   [[nodiscard]] virtual bool write_direct(const char* subject, Bytes bytes) noexcept = 0;
 
  protected:
@@ -29,7 +30,8 @@ class NatsWriter {
 };
 
 /// Copies of frames, in order: filled by publishers, taken as a whole by the sender. Without an allocation once it is
-/// as large as it gets: two buffers change places.
+/// as large as it gets: two buffers change places. It remembers which broadcasts of the session the server has not
+/// taken yet.
 ///
 /// On a connection of our own, publishers write small frames themselves while the sender is idle: that saves a change
 /// of threads. It cannot block: no other thread of ours is in the client, the client's own write next to nothing, and
@@ -44,7 +46,7 @@ class NatsOutbox {
     std::size_t subject_bytes = 0;  ///< none: a broadcast
     std::size_t at = 0;
     std::size_t bytes = 0;
-    std::uint64_t number = 0;
+    std::uint64_t serial = 0;
   };
 
   /// What the sender took.
@@ -67,7 +69,7 @@ class NatsOutbox {
       frames_.clear();
       bytes_.clear();
     }
-    void append(std::string_view subject, Bytes bytes, std::uint64_t number) {
+    void append(std::string_view subject, Bytes bytes, std::uint64_t serial) {
       const std::size_t at = bytes_.size();
       const std::size_t subject_bytes = subject.empty() ? 0 : subject.size() + 1;
       if (!subject.empty()) {
@@ -76,7 +78,7 @@ class NatsOutbox {
         bytes_.push_back(std::byte{0});
       }
       bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
-      frames_.push_back({subject_bytes, at, bytes.size(), number});
+      frames_.push_back({subject_bytes, at, bytes.size(), serial});
     }
 
     std::vector<Frame> frames_;
@@ -90,7 +92,9 @@ class NatsOutbox {
     waiting_.clear();
     session_ = session;
     own_ = own;
-    unread_ = {};
+    untaken_.clear();
+    serials_ = taken_ = 0;
+    handed_bytes_ = read_bytes_ = 0;
   }
 
   /// Nothing is taken in, what waits is gone, and no publisher writes.
@@ -99,23 +103,48 @@ class NatsOutbox {
   void broadcast(Bytes bytes, BroadcastToken token) {
     const std::lock_guard lock{mutex_};
     if (token.session != session_ || session_ == 0) return;
-    const bool written = may_write(bytes) && own_->write_broadcast(bytes, token.frame);
-    unread_.add_broadcast(bytes.size(), token.frame);
-    if (!written) wait_with(std::string_view{}, bytes, token.frame);
+    const bool direct = may_write(bytes);
+    handed_bytes_ += cost_of(bytes);
+    untaken_.push({token.frame, handed_bytes_});  // first: it may be back before the write returns
+    const std::uint64_t serial = ++serials_;
+    if (!direct || !own_->write_broadcast(bytes, serial)) wait_with(std::string_view{}, bytes, serial);
   }
 
   void send(const std::string& subject, Bytes bytes) {
     const std::lock_guard lock{mutex_};
     if (session_ == 0 || waiting_.bytes_.size() > max_waiting) return;
-    const bool written = may_write(bytes) && own_->write_direct(subject.c_str(), bytes);
-    unread_.add_direct(bytes.size());
-    if (!written) wait_with(subject, bytes, 0);
+    const bool direct = may_write(bytes);
+    handed_bytes_ += cost_of(bytes);
+    if (!direct || !own_->write_direct(subject.c_str(), bytes)) wait_with(subject, bytes, 0);
   }
 
-  /// The server has read this broadcast, and what went before it.
-  void read_up_to(std::uint64_t number) noexcept {
+  // --- what the server has
+
+  struct Returned {
+    std::optional<std::uint64_t> frame{};  ///< of the token: the server has it, and all before
+    bool gap = false;                      ///< one before it has not come back, and will not
+  };
+
+  /// The broadcast of this serial has come back.
+  [[nodiscard]] Returned returned(std::uint64_t serial) noexcept {
     const std::lock_guard lock{mutex_};
-    if (unread_.last_broadcast == number) unread_.bytes = unread_.behind_last;
+    if (serial <= taken_ || serial > serials_) return {};  // no word of ours
+    if (serial != taken_ + 1) return {.frame = std::nullopt, .gap = true};
+    return {.frame = take_oldest()};
+  }
+
+  /// The server has said that it took everything up to this serial: the frame of the last, if any is news.
+  [[nodiscard]] std::optional<std::uint64_t> taken_up_to(std::uint64_t serial) noexcept {
+    const std::lock_guard lock{mutex_};
+    std::optional<std::uint64_t> frame;
+    while (taken_ < serial && !untaken_.empty()) frame = take_oldest();
+    return frame;
+  }
+
+  /// The last serial up to which the server has everything.
+  [[nodiscard]] std::uint64_t taken() const noexcept {
+    const std::lock_guard lock{mutex_};
+    return taken_;
   }
 
   /// Ends a take() that waits, or the next one.
@@ -140,28 +169,32 @@ class NatsOutbox {
   /// What publishers may have unread at the server, in bytes.
   static constexpr std::size_t max_unread = std::size_t{16} << 10U;
 
-  struct Unread {
-    std::size_t bytes = 0;
-    std::size_t behind_last = 0;  ///< of them, those behind the last broadcast
-    std::optional<std::uint64_t> last_broadcast{};
+  /// What travels beside a frame's own bytes: the protocol's words, two subjects.
+  static constexpr std::size_t overhead = 512;
 
-    void add_broadcast(std::size_t more, std::uint64_t number) noexcept {
-      bytes += more;
-      behind_last = 0;
-      last_broadcast = number;
-    }
-    void add_direct(std::size_t more) noexcept {
-      bytes += more;
-      behind_last += more;
-    }
+  /// A broadcast that was handed over.
+  struct Untaken {
+    std::uint64_t frame = 0;
+    std::uint64_t handed_bytes = 0;  ///< in this session, up to its own
   };
 
-  [[nodiscard]] bool may_write(Bytes bytes) const noexcept {
-    return own_ != nullptr && sender_waits_ && waiting_.frames_.empty() && unread_.bytes + bytes.size() <= max_unread;
+  [[nodiscard]] static std::size_t cost_of(Bytes bytes) noexcept { return bytes.size() + overhead; }
+
+  std::uint64_t take_oldest() noexcept {
+    const Untaken oldest = untaken_.front();
+    untaken_.pop();
+    ++taken_;
+    read_bytes_ = oldest.handed_bytes;
+    return oldest.frame;
   }
 
-  void wait_with(std::string_view subject, Bytes bytes, std::uint64_t number) {
-    waiting_.append(subject, bytes, number);
+  [[nodiscard]] bool may_write(Bytes bytes) const noexcept {
+    return own_ != nullptr && sender_waits_ && waiting_.frames_.empty() &&
+           handed_bytes_ - read_bytes_ + cost_of(bytes) <= max_unread;
+  }
+
+  void wait_with(std::string_view subject, Bytes bytes, std::uint64_t serial) {
+    waiting_.append(subject, bytes, serial);
     if (sender_waits_) changed_.notify_one();
   }
 
@@ -170,7 +203,11 @@ class NatsOutbox {
   Batch waiting_;
   std::uint64_t session_ = 0;  // 0: none
   NatsWriter* own_ = nullptr;
-  Unread unread_;
+  Fifo<Untaken> untaken_;
+  std::uint64_t serials_ = 0;       // of broadcasts handed over in this session
+  std::uint64_t taken_ = 0;         // of them
+  std::uint64_t handed_bytes_ = 0;  // of all frames of this session, with what travels beside them
+  std::uint64_t read_bytes_ = 0;    // of these, so many at least the server has read
   bool sender_waits_ = false;
   bool woken_ = false;
 };

@@ -70,11 +70,12 @@ class NatsSender {
     changed_.notify_all();
   }
 
-  /// The session that receivers read from; waits for one, for the end (null), or a while (null).
+  /// The session that receivers read from; waits for one that has not ended, for the end (null), or a while (null).
   [[nodiscard]] std::shared_ptr<NatsSession> session() {
+    const auto live = [this] { return session_ && !session_->ended(); };
     std::unique_lock lock{mutex_};
-    changed_.wait_for(lock, NatsSession::look_around, [this] { return session_ || ended_; });
-    return session_;
+    changed_.wait_for(lock, NatsSession::look_around, [&] { return live() || ended_; });
+    return live() ? session_ : nullptr;
   }
 
   /// Whether run() has nothing more to do.

@@ -13,77 +13,51 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <syncbus/detail/deadline.hpp>
 #include <syncbus/detail/frame_mark.hpp>
-#include <syncbus/detail/problem_reporter.hpp>
 #include <syncbus/detail/session_failure.hpp>
-#include <syncbus/detail/sink_gate.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/options.hpp>
 #include <syncbus/transport.hpp>
 #include <syncbus/transport/nats_connection.hpp>
 #include <syncbus/transport/nats_outbox.hpp>
+#include <syncbus/transport/nats_surroundings.hpp>
 
 namespace syncbus::inline v1::detail {
 
-/// Broadcasts, and frames for this node.
-struct NatsSubjects {
-  std::string broadcast;
-  std::string direct;
-};
-
-/// What all sessions of a transport have in common. Shared by its threads, of which one may have to be left behind.
-struct NatsSurroundings {
-  NatsSubjects subjects;
-  TransportSettings settings;
-  std::optional<FrameMark> mark{};
-  SinkGate sink{};
-  NatsOutbox outbox{};
-  ProblemReporter problems{};  ///< of the sender
-  std::atomic<bool> closing = false;
-  std::atomic<std::uint64_t> live_session = 0;  ///< set to 0 by who wants it reopened
-
-  /// Tells the user; once in a while only, when it is always the same. Sender.
-  void report(const SessionEnd& what) noexcept {
-    sink.tell([&](TransportSink& told) {
-      problems.report(told, make_error_code(what.code), what.sentence, std::chrono::steady_clock::now());
-    });
-  }
-};
-
 /// The sender makes it, sends, and closes it; two receivers read one subscription each; whoever notices ends it.
 ///
-/// What was broadcast is confirmed by its own return, if the connection is ours: a server that brings a message has
-/// taken it, and all before it on that connection, of which a session has one. So nobody waits for an answer, and none
-/// has to be asked for. Where frames do not return (publish_only), or only a flush brings them out of the client's
-/// buffer at once (the caller's connection), it is the PONG of a flush that began after the publish, if the connection
-/// is still the same.
+/// What was broadcast is confirmed by its own return: a server that brings a message has taken it. Returns come in the
+/// order of the broadcasts, so one that is skipped was refused or lost, and so is one that has not come when the server
+/// has answered a later PING. The client's error text proves nothing: it keeps the last one only, of whomever, and
+/// serves for the words of a report. Only a bus of publish_only on a connection of our own has no returns: there
+/// nothing but this bus can be refused, and a PONG confirms, unless something was.
 class NatsSession final : public NatsWriter {
  public:
   /// Longest wait of a receiver in the client, and of the sender for a PONG before it looks around.
   static constexpr Duration look_around = std::chrono::milliseconds{200};
 
-  /// Subscribes, and asks the server whether all is permitted. Throws SessionFailure. Sender, like all that follows
-  /// until the receivers' part.
+  /// Subscribes, and sees that what is published comes back. Throws SessionFailure. Sender, like all that follows until
+  /// the receivers' part.
   NatsSession(NatsSurroundings& around, NatsConnection connection, std::uint64_t number, TimePoint deadline)
       : around_{around},
         connection_{std::move(connection)},
         number_{number},
-        returns_{connection_->is_own() && !around.settings.publish_only} {
+        mark_{around.settings.self, number},
+        returns_{!around.settings.publish_only || !connection_->is_own()} {
     if (!connection_->is_connected()) throw SessionFailure{Errc::not_connected, "the NATS connection is not connected"};
     reconnects_ = connection_->reconnects();
     known_refusal_ = connection_->last_refusal();
     subscribe(deadline);
-    ask_to_publish(around_.subjects.direct, deadline);
-    ask_to_publish(around_.subjects.broadcast, deadline);
-    // What is published comes back before the PONG behind it.
-    if (broadcasts_ && broadcasts_->waiting() == 0) {
-      throw SessionFailure{Errc::not_connected,
-                           "the NATS server takes what this node publishes on '" + around_.subjects.broadcast +
-                               "' but does not bring it back: the connection must not be made with "
-                               "natsOptions_SetNoEcho, and the user must be allowed to subscribe to it"};
+    for (const std::string* const subject : {&around_.subjects.direct, &around_.subjects.broadcast}) {
+      require_nats(publish_probe(*subject), "the NATS client cannot publish");
+      require_answer(deadline);
     }
+    if (!returns_ && connection_->has_refused()) throw SessionFailure{refusal(connection_->last_refusal())};
+    if (direct_) require_return(*direct_, around_.subjects.direct, nullptr);
+    if (broadcasts_) require_return(*broadcasts_, around_.subjects.broadcast, &early_);
   }
   NatsSession(const NatsSession&) = delete;
   NatsSession& operator=(const NatsSession&) = delete;
@@ -91,14 +65,14 @@ class NatsSession final : public NatsWriter {
 
   [[nodiscard]] std::size_t max_payload() const noexcept { return connection_->max_payload(); }
 
-  /// What publishers may write to; nullptr where a flush has to follow, or others may block the client.
-  [[nodiscard]] NatsWriter* writer() noexcept { return returns_ ? this : nullptr; }
+  /// What publishers may write to; nullptr where others may block the client, or a flush has to follow.
+  [[nodiscard]] NatsWriter* writer() noexcept { return returns_ && connection_->is_own() ? this : nullptr; }
 
-  [[nodiscard]] bool write_broadcast(Bytes bytes, std::uint64_t number) noexcept override {
+  [[nodiscard]] bool write_broadcast(Bytes bytes, std::uint64_t serial) noexcept override {
     FrameMark::Buffer buffer;
-    const char* const mark = returns_ ? around_.mark->write(buffer, number) : nullptr;
+    const char* const mark = returns_ ? mark_.write(buffer, serial) : nullptr;
     if (connection_->publish(around_.subjects.broadcast.c_str(), mark, bytes) != NATS_OK) return false;
-    written_.store(number + 1);
+    written_.store(serial);
     return true;
   }
   [[nodiscard]] bool write_direct(const char* subject, Bytes bytes) noexcept override {
@@ -107,23 +81,25 @@ class NatsSession final : public NatsWriter {
 
   /// Publishes all.
   void send(const NatsOutbox::Batch& batch) noexcept {
-    const Busy busy{busy_since_};
-    if (!returns_ && !same_connection()) return end_broken("the client lost it");  // else it would send them later
+    Busy busy{busy_since_};
+    // Else the client would send them when it has found a server again.
+    if (!connection_->is_own() && !same_connection()) return end_broken("the client lost it");
     for (const NatsOutbox::Frame& frame : batch.frames()) {
       if (ended()) return;
       const bool broadcast = frame.subject_bytes == 0;
-      const bool written = broadcast ? write_broadcast(batch.bytes(frame), frame.number)
+      const bool written = broadcast ? write_broadcast(batch.bytes(frame), frame.serial)
                                      : write_direct(batch.subject(frame), batch.bytes(frame));
       if (!written) return end_broken("a publish failed");
+      busy.goes_on();
     }
-    if (!returns_ && !batch.frames().empty()) flush();
+    if (writer() == nullptr && !batch.frames().empty()) flush(busy);
   }
 
   /// Ends the session if the connection is not what it was. Asks the server for a sign of life when something has not
   /// come back for a while, or nothing was asked for long.
   void check() noexcept {
     if (ended() || around_.closing.load()) return;
-    const Busy busy{busy_since_};
+    Busy busy{busy_since_};
     if (to_be_reopened()) {
       reopened_ = true;
       return end({Errc::not_connected,
@@ -131,19 +107,21 @@ class NatsSession final : public NatsWriter {
                   "did not come back within the peer timeout"});
     }
     if (!same_connection()) return end_broken("the client lost it");
+    tell_refusal();
     const Duration patience = around_.settings.peer_timeout;
-    if (confirmed_.load() >= awaited_) {
+    const std::uint64_t taken = around_.outbox.taken();
+    if (taken >= awaited_) {
       awaited_ = written_.load();
       awaited_since_ = now();
     }
-    const bool late = confirmed_.load() < awaited_ && now() - awaited_since_ > (std::min)(look_around, patience / 8);
-    if (late || in_doubt_.load() || now() - answered_at_ > patience / 4) flush();
+    const bool late = taken < awaited_ && now() - awaited_since_ > (std::min)(look_around, patience / 8);
+    if (late || now() - answered_at_ > patience / 4) flush(busy);
   }
 
   /// Waits a moment until the server has taken what was written.
   void flush_last() noexcept {
-    const Busy busy{busy_since_};
-    flush();
+    Busy busy{busy_since_};
+    flush(busy);
   }
 
   /// The client forgets it; receivers are woken.
@@ -169,14 +147,26 @@ class NatsSession final : public NatsWriter {
   }
 
   /// Whether an attempt at the next one begins with the shortest pause again.
-  [[nodiscard]] bool did_well() const noexcept { return confirmed_.load() != 0 || reopened_; }
+  [[nodiscard]] bool did_well() const noexcept { return confirmed_any_.load() || reopened_; }
 
   [[nodiscard]] std::uint64_t number() const noexcept { return number_; }
   [[nodiscard]] bool ended() const noexcept { return ended_.load(); }
 
   /// Receivers: the next broadcast, or the next frame for this node, is delivered. Waits for one, look_around at most.
-  void receive_broadcast() noexcept { broadcasts_ ? receive(*broadcasts_) : rest(); }
-  void receive_direct() noexcept { receive(*direct_); }
+  void receive_broadcast() noexcept {
+    if (!broadcasts_) return rest();
+    const std::uint64_t due = due_back_.load();
+    if (next_early_ != early_.size()) {
+      deliver(*early_[next_early_++]);
+    } else {
+      receive(*broadcasts_);
+    }
+    // All that came before the server's answer stood in the client's queue then.
+    if (!ended() && broadcasts_->waiting() == 0 && next_early_ == early_.size() && around_.outbox.taken() < due) {
+      end_unreturned();
+    }
+  }
+  void receive_direct() noexcept { direct_ ? receive(*direct_) : rest(); }
 
   /// Ends it if the sender does not come back from the client: a connection of the caller's may have no write deadline.
   void watch_sender() noexcept {
@@ -189,12 +179,13 @@ class NatsSession final : public NatsWriter {
   /// While it lives, the sender may be in the client.
   class Busy {
    public:
-    explicit Busy(std::atomic<Duration::rep>& since) noexcept : since_{since} {
-      since_.store(now().time_since_epoch().count());
-    }
+    explicit Busy(std::atomic<Duration::rep>& since) noexcept : since_{since} { goes_on(); }
     Busy(const Busy&) = delete;
     Busy& operator=(const Busy&) = delete;
     ~Busy() { since_.store(0); }
+
+    /// It has come back from it.
+    void goes_on() noexcept { since_.store(now().time_since_epoch().count()); }
 
    private:
     std::atomic<Duration::rep>& since_;
@@ -202,32 +193,45 @@ class NatsSession final : public NatsWriter {
 
   [[nodiscard]] static TimePoint now() noexcept { return std::chrono::steady_clock::now(); }
 
+  // --- its beginning
+
   void subscribe(TimePoint deadline) {
-    if (around_.settings.publish_only) return;
-    broadcasts_.emplace(connection_->get(), around_.subjects.broadcast);
-    direct_.emplace(connection_->get(), around_.subjects.direct);
-    require_taken(deadline);
+    if (returns_) broadcasts_.emplace(connection_->get(), around_.subjects.broadcast);
+    if (!around_.settings.publish_only) direct_.emplace(connection_->get(), around_.subjects.direct);
+    require_answer(deadline);
   }
 
-  void ask_to_publish(const std::string& subject, TimePoint deadline) {
-    require_nats(publish_probe(subject), "the NATS client cannot publish");
-    require_taken(deadline);
-  }
-
-  /// An empty message that names a reply: it asks only whether it may be published, and is no frame.
+  /// An empty message that names our own subject for a reply: it asks only whether it may be published, and is no
+  /// frame.
   [[nodiscard]] natsStatus publish_probe(const std::string& subject) noexcept {
     return connection_->publish(subject.c_str(), around_.subjects.direct.c_str(), {});
   }
-  [[nodiscard]] static bool is_probe(const natsMsg& message) noexcept {
-    return bytes_of(message).empty() && !reply_of(message).empty();
+  [[nodiscard]] bool is_own_probe(const natsMsg& message) const noexcept {
+    return bytes_of(message).empty() && reply_of(message) == around_.subjects.direct;
   }
 
-  /// Waits for the server's answer to what was written; throws what it refused.
-  void require_taken(TimePoint deadline) {
+  /// Waits for the server's answer to what was written.
+  void require_answer(TimePoint deadline) {
     require_nats(connection_->flush(deadline - now()), "the NATS server does not answer");
-    if (auto refusal = take_refusal()) throw SessionFailure{Errc::permission_denied, refusal->sentence};
     if (!same_connection()) throw SessionFailure{Errc::not_connected, "the NATS connection broke meanwhile"};
     answered_at_ = now();
+  }
+
+  /// The probe has come back: the server had answered behind it. What others published meanwhile is kept in `early`.
+  void require_return(NatsSubscription& subscription, const std::string& subject,
+                      std::vector<NatsHandle<natsMsg>>* early) {
+    while (subscription.waiting() != 0) {
+      NatsHandle<natsMsg> message;
+      if (subscription.next(message, std::chrono::milliseconds{1}) != NatsSubscription::Next::message) break;
+      if (is_own_probe(*message)) return;
+      if (early != nullptr) early->push_back(std::move(message));
+    }
+    const std::string said = connection_->last_refusal();
+    if (is_about(said, subject)) throw SessionFailure{refusal(said)};
+    throw SessionFailure{Errc::not_connected,
+                         "the NATS server takes what this node publishes on '" + subject +
+                             "' but does not bring it back: the connection must not be made with "
+                             "natsOptions_SetNoEcho, and the user must be allowed to publish on it and to subscribe"};
   }
 
   [[nodiscard]] bool to_be_reopened() const noexcept { return around_.live_session.load() != number_; }
@@ -237,21 +241,22 @@ class NatsSession final : public NatsWriter {
 
   // --- sending
 
-  /// Confirms what was written when the server has answered.
-  void flush() noexcept {
+  /// What was written so far is confirmed when the server has answered, or has to have come back then.
+  void flush(Busy& busy) noexcept {
     const std::uint64_t written = written_.load();
-    in_doubt_.store(false);
-    if (!flushed() || !permitted() || written == 0) return;
-    const std::lock_guard turn{telling_};
-    if (!over_) tell_confirmed(written - 1);
+    if (!flushed(busy)) return;
+    if (returns_) return due_back_.store(written);
+    if (connection_->has_refused()) return end(refusal(connection_->last_refusal()));
+    if (const auto frame = around_.outbox.taken_up_to(written)) tell_confirmed(*frame);
   }
 
   /// False if the session has ended, or will.
-  [[nodiscard]] bool flushed() noexcept {
+  [[nodiscard]] bool flushed(Busy& busy) noexcept {
     const TimePoint deadline = deadline_after(around_.settings.peer_timeout - around_.settings.peer_timeout / 4);
     natsStatus status = NATS_TIMEOUT;
     while (status == NATS_TIMEOUT && now() < deadline) {
       status = connection_->flush((std::min)(look_around, around_.settings.peer_timeout / 4));
+      if (status == NATS_OK) busy.goes_on();
       // While it reconnects, the client waits for an answer to what it has not sent yet.
       if (status == NATS_TIMEOUT && !connection_->is_connected()) status = NATS_CONNECTION_DISCONNECTED;
       if (ended() || around_.closing.load() || to_be_reopened()) break;
@@ -266,37 +271,32 @@ class NatsSession final : public NatsWriter {
     return false;
   }
 
-  struct Refusal {
-    std::string sentence;
-    bool of_directed_frame = false;  ///< nobody promised it: the session goes on
-  };
+  // --- refusals
 
-  /// What the server has refused since the last call, if it is ours.
-  [[nodiscard]] std::optional<Refusal> take_refusal() {
-    std::string text = connection_->last_refusal();
-    if (text == std::exchange(known_refusal_, text)) return std::nullopt;
+  /// Whether the client's error text is about our broadcasts, or directed frames.
+  [[nodiscard]] bool is_about(std::string_view text, const std::string& subject) const noexcept {
+    return text.find('"' + subject + '"') != std::string_view::npos;
+  }
+  [[nodiscard]] SessionEnd refusal(std::string_view text) const {
     const std::string& subject = around_.subjects.broadcast;
-    const bool directed = text.find("\"" + subject + ".direct.") != std::string::npos;
-    if (!directed && text.find("\"" + subject + "\"") == std::string::npos) return std::nullopt;
-    const bool subscribing = text.find("Subscription") != std::string::npos;
-    return Refusal{std::string{"the NATS user may not "} + (subscribing ? "subscribe to" : "publish on") + " '" +
-                       subject + (directed ? ".direct.*" : "") + "': grant publish and subscribe on '" + subject +
-                       "' and '" + subject + ".direct.*'",
-                   directed && !subscribing};
+    const bool directed = text.find('"' + subject + ".direct.") != std::string_view::npos;
+    const bool subscribing = text.find("Subscription") != std::string_view::npos;
+    return {Errc::permission_denied, std::string{"the NATS user may not "} +
+                                         (subscribing ? "subscribe to" : "publish on") + " '" + subject +
+                                         (directed ? ".direct.*" : "") + "': grant publish and subscribe on '" +
+                                         subject + "' and '" + subject + ".direct.*'"};
   }
 
-  /// Whether all that was published was. Only the last refusal is to be had, so behind one of a directed frame may have
-  /// been one of a broadcast: that is asked again.
-  [[nodiscard]] bool permitted() noexcept {
-    std::optional<Refusal> refusal = take_refusal();
-    if (refusal && refusal->of_directed_frame) {
-      around_.report({Errc::permission_denied, refusal->sentence});
-      if (publish_probe(around_.subjects.broadcast) != NATS_OK || !flushed()) return false;
-      refusal = take_refusal();
-    }
-    if (!refusal) return true;
-    end({Errc::permission_denied, refusal->sentence});
-    return false;
+  /// Tells of what the server has refused since the last call, if that is ours. A refused directed frame costs no
+  /// session: nobody promised it.
+  void tell_refusal() {
+    std::string text = connection_->last_refusal();
+    if (text.empty() || text == std::exchange(known_refusal_, text)) return;
+    const std::string& subject = around_.subjects.broadcast;
+    const bool directed = text.find('"' + subject + ".direct.") != std::string::npos;
+    if (!directed && !is_about(text, subject)) return;
+    const bool subscribing = text.find("Subscription") != std::string::npos;
+    directed && !subscribing ? around_.report(refusal(text)) : end(refusal(text));
   }
 
   // --- receiving
@@ -318,35 +318,43 @@ class NatsSession final : public NatsWriter {
   }
 
   void deliver(const natsMsg& message) noexcept {
-    if (is_probe(message)) return;
-    {
+    const auto serial = returns_ ? mark_.serial_of(reply_of(message)) : std::nullopt;
+    if (!around_.settings.publish_only && !is_probe(message)) {
       const std::lock_guard turn{telling_};  // the sink hears one at a time, and none of what it does takes this lock
       if (over_) return;
       around_.sink.tell([&](TransportSink& sink) { sink.on_frame(bytes_of(message)); });
     }
-    if (const auto number = around_.mark->frame_of(reply_of(message))) confirm_returned(*number);
+    if (serial) confirm_returned(*serial);
   }
 
-  /// It came back, so the server has it, and all before it that was permitted. A refusal comes before it.
-  void confirm_returned(std::uint64_t number) noexcept {
-    around_.outbox.read_up_to(number);  // first: the sink may broadcast the next one
+  /// A node asks the server whether it may publish: no frame.
+  [[nodiscard]] static bool is_probe(const natsMsg& message) noexcept {
+    return bytes_of(message).empty() && !reply_of(message).empty();
+  }
+
+  void confirm_returned(std::uint64_t serial) noexcept {
+    const NatsOutbox::Returned returned = around_.outbox.returned(serial);
+    if (returned.gap) return end_unreturned();
+    if (returned.frame) tell_confirmed(*returned.frame);
+  }
+
+  void tell_confirmed(std::uint64_t frame) noexcept {
     const std::lock_guard turn{telling_};
     if (over_) return;
-    if (!connection_->has_refused()) return tell_confirmed(number);
-    in_doubt_.store(true);  // the sender asks what it was
-    around_.outbox.wake();
-  }
-
-  void tell_confirmed(std::uint64_t number) noexcept {
-    if (confirmed_.load() > number) return;
-    confirmed_.store(number + 1);
-    around_.sink.tell([&](TransportSink& sink) { sink.on_confirmed({number_, number}); });
+    confirmed_any_.store(true);
+    around_.sink.tell([&](TransportSink& sink) { sink.on_confirmed({number_, frame}); });
   }
 
   // --- its end
 
   void end_broken(const std::string& why) noexcept {
     end({Errc::not_connected, "lost the connection to the NATS server: " + why});
+  }
+
+  void end_unreturned() noexcept {
+    end({Errc::permission_denied, "the NATS server did not bring back what this node had published on '" +
+                                      around_.subjects.broadcast +
+                                      "': it was refused or lost; the user needs publish and subscribe on it"});
   }
 
   void end(SessionEnd why) noexcept {
@@ -370,24 +378,29 @@ class NatsSession final : public NatsWriter {
   NatsSurroundings& around_;
   std::optional<NatsConnection> connection_;
   const std::uint64_t number_;
+  const FrameMark mark_;
   const bool returns_;                          ///< own broadcasts confirm themselves
-  std::optional<NatsSubscription> broadcasts_;  // none if publish_only
-  std::optional<NatsSubscription> direct_;
+  std::optional<NatsSubscription> broadcasts_;  ///< if they return, heard or not
+  std::optional<NatsSubscription> direct_;      ///< none if publish_only
 
   // Of the sender:
   std::uint64_t reconnects_ = 0;
   std::string known_refusal_;
   TimePoint answered_at_ = now();
-  std::uint64_t awaited_ = 0;  // of written_: should be confirmed soon
+  std::uint64_t awaited_ = 0;  // a serial that should be taken soon
   TimePoint awaited_since_{};
   bool reopened_ = false;
 
+  // Of the receiver of broadcasts:
+  std::vector<NatsHandle<natsMsg>> early_;  // came while the session was made
+  std::size_t next_early_ = 0;
+
   std::atomic<Duration::rep> busy_since_ = 0;  // when the sender went into the client; 0: it is not there
-  std::atomic<std::uint64_t> written_ = 0;     // the number behind that of the last broadcast written
-  std::atomic<std::uint64_t> confirmed_ = 0;   // and of the last one confirmed
-  std::atomic<bool> in_doubt_ = false;         // something may have been refused
-  std::mutex telling_;                         // held while the sink hears of frames and confirmations
-  bool over_ = false;                          // it hears nothing more of them; guarded by telling_
+  std::atomic<std::uint64_t> written_ = 0;     // the serial of the last broadcast written
+  std::atomic<std::uint64_t> due_back_ = 0;    // one that stands in our client's queue, or will not come
+  std::atomic<bool> confirmed_any_ = false;
+  std::mutex telling_;  // held while the sink hears of frames and confirmations
+  bool over_ = false;   // it hears nothing more of them; guarded by telling_
 
   std::mutex mutex_;
   std::condition_variable changed_;

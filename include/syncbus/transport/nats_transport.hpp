@@ -54,7 +54,6 @@ class NatsTransport {
     detail::NatsSurroundings& around = sender_->around();
     around.settings = settings;
     around.subjects.direct = detail::direct_nats_subject(around.subjects.broadcast, settings.self);
-    around.mark.emplace(settings.self);
     around.sink.open(sink);
     sending_ = std::thread{[sender = sender_]() noexcept { sender->run(); }};
     if (!settings.publish_only) {
@@ -64,7 +63,8 @@ class NatsTransport {
       receiving_ = std::thread{[this]() noexcept { static_cast<void>(serve(never_)); }};
     }
     sender_->opening().begin();
-    sender_->opening().wait_for_end();
+    // An attempt takes connect_timeout; a connection of the caller's can be held up by others for longer.
+    sender_->opening().wait_for_end(detail::deadline_after(settings.connect_timeout + patience));
   }
 
   /// See LendableTransport.

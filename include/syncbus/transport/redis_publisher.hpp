@@ -11,8 +11,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
+#include <syncbus/detail/fifo.hpp>
 #include <syncbus/detail/resp.hpp>
 #include <syncbus/transport.hpp>
 #include <syncbus/transport/redis_connection.hpp>
@@ -28,33 +28,6 @@ struct RedisCommand {
 };
 
 inline constexpr std::string_view redis_ping = "*1\r\n$4\r\nPING\r\n";
-
-/// First in, first out, without an allocation once it is as long as it gets.
-class RedisCommandQueue {
- public:
-  void push(RedisCommand command) { commands_.push_back(command); }
-
-  [[nodiscard]] std::optional<RedisCommand> pop() {
-    if (empty()) return std::nullopt;
-    const RedisCommand command = commands_[next_++];
-    if (next_ > commands_.size() / 2) {
-      commands_.erase(commands_.begin(), commands_.begin() + static_cast<std::ptrdiff_t>(next_));
-      next_ = 0;
-    }
-    return command;
-  }
-
-  [[nodiscard]] bool empty() const noexcept { return next_ == commands_.size(); }
-
-  void clear() noexcept {
-    commands_.clear();
-    next_ = 0;
-  }
-
- private:
-  std::vector<RedisCommand> commands_;
-  std::size_t next_ = 0;
-};
 
 /// Two locks: a write may keep the kernel busy for a while, and the replies must not wait for it.
 class RedisPublisher {
@@ -116,7 +89,10 @@ class RedisPublisher {
   /// The command that the next reply answers, if any is unanswered. I/O thread.
   [[nodiscard]] std::optional<RedisCommand> answered() {
     const std::lock_guard queueing{queue_mutex_};
-    return queue_.pop();
+    if (queue_.empty()) return std::nullopt;
+    const RedisCommand command = queue_.front();
+    queue_.pop();
+    return command;
   }
 
  private:
@@ -142,7 +118,7 @@ class RedisPublisher {
   RedisConnection* connection_ = nullptr;  // of the I/O thread
   std::uint64_t session_ = 0;
   std::mutex queue_mutex_;
-  RedisCommandQueue queue_;
+  Fifo<RedisCommand> queue_;
 };
 
 }  // namespace syncbus::inline v1::detail
