@@ -34,7 +34,8 @@ class OnNats {
   [[nodiscard]] std::shared_ptr<Node> peer_of(const std::shared_ptr<Node>&) { return node(); }
   /// One whose connections go through a proxy in front of port().
   [[nodiscard]] std::shared_ptr<Node> node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options = {}) {
-    return std::make_shared<Node>(server().url_at(proxy.port()), subject_, with_patience(std::move(options)), quick_nats);
+    return std::make_shared<Node>(server().url_at(proxy.port()), subject_, with_patience(std::move(options)),
+                                  quick_nats);
   }
 
   [[nodiscard]] syncbus::TimePoint now() const { return std::chrono::steady_clock::now(); }

@@ -68,23 +68,26 @@ TEST_CASE("a subject is tokens between dots, without wildcards or blanks") {
     INFO(good);
     CHECK(fault_of_nats_subject(good) == nullptr);
   }
-  for (const std::string_view bad : {"", ".", "a.", ".a", "a..b", "a b", "a\n", "a*", "*", "a.>", ">", "$JS.x"}) {
+  for (const std::string_view bad :
+       {"", ".", "a.", ".a", "a..b", "a b", "a\n", "a*", "*", "a.>", ">", "$JS.x"}) {
     INFO(bad);
     CHECK(fault_of_nats_subject(bad) != nullptr);
   }
   CHECK(direct_nats_subject("a.b", NodeId{0xab}) == "a.b.direct.00000000000000ab");
 }
 
-TEST_CASE("the mark of an own frame is known again, and no other is") {
-  const FrameMark mark{NodeId{7}}, other{NodeId{8}};
+TEST_CASE("the mark of an own broadcast is known again in its session, and no other is") {
+  const FrameMark mark{NodeId{7}, 2}, other_node{NodeId{8}, 2}, other_session{NodeId{7}, 3};
   FrameMark::Buffer buffer;
-  for (const std::uint64_t number : {std::uint64_t{0}, std::uint64_t{1}, UINT64_MAX}) {
-    const std::string_view written{mark.write(buffer, number)};
-    CHECK(mark.frame_of(written) == number);
-    CHECK_FALSE(other.frame_of(written));
+  for (const std::uint64_t serial : {std::uint64_t{0}, std::uint64_t{1}, UINT64_MAX}) {
+    const std::string_view written{mark.write(buffer, serial)};
+    CHECK(mark.serial_of(written) == serial);
+    CHECK_FALSE(other_node.serial_of(written));
+    CHECK_FALSE(other_session.serial_of(written));
   }
-  for (const std::string_view foreign : {"", "_syncbus.", "_syncbus.0000000000000007.", "_syncbus.0000000000000007.x",
-                                         "_syncbus.0000000000000007.1x", "_INBOX.a"}) {
-    CHECK_FALSE(mark.frame_of(foreign));
+  const std::string begin = "_syncbus.0000000000000007.2";
+  for (const std::string& foreign : {std::string{}, std::string{"_syncbus."}, begin, begin + ".", begin + ".x",
+                                     begin + ".1x", std::string{"_INBOX.a"}}) {
+    CHECK_FALSE(mark.serial_of(foreign));
   }
 }

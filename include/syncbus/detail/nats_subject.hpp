@@ -12,19 +12,17 @@
 
 namespace syncbus::inline v1::detail {
 
-/// Longest subject, in bytes: so that the client's error texts, which it cuts off at 255, still name it.
-inline constexpr std::size_t max_nats_subject = 200;
+/// Longest subject, in bytes: a server reads at most 4,096 bytes of a command, and one names two subjects.
+inline constexpr std::size_t max_nats_subject = 1'000;
 
-/// Why nothing could be published on it and heard again, or nobody could be told of it; nullptr if that is possible.
+/// Why nothing could be published on it and heard again; nullptr if that is possible.
 [[nodiscard]] inline const char* fault_of_nats_subject(std::string_view subject) noexcept {
   if (subject.empty()) return "it is empty";
-  if (subject.size() > max_nats_subject) return "it is longer than 200 bytes";
+  if (subject.size() > max_nats_subject) return "it is longer than 1,000 bytes";
   if (subject.front() == '$') return "what begins with $ belongs to the server";
   char before = '.';
   for (const char c : subject) {
     if (is_blank_or_control(c)) return "it holds a space or a control character";
-    if (static_cast<unsigned char>(c) >= 0x80) return "it holds a byte beyond ASCII";
-    if (c == '"' || c == '\\') return "it holds a quotation mark or a backslash";
     if (c == '*' || c == '>') return "it holds a wildcard";
     if (c == '.' && before == '.') return "one of its tokens is empty";
     before = c;

@@ -45,6 +45,22 @@ inline void require_nats(natsStatus status, std::string_view what) {
   throw SessionFailure{Errc::not_connected, std::string{what} + ": " + nats_text(status)};
 }
 
+/// The client's error text stands in an array that its reading thread may write at the same time, and there is no call
+/// in every version that copies it under the client's lock (natsConnection_ReadLastError came later). The array is
+/// never freed before the connection, and its last byte is always 0: the worst is a garbled word in a sentence for
+/// people.
+__attribute__((no_sanitize("thread"))) inline std::string copy_changing(const char* text) {
+  constexpr std::size_t most = 255;
+  const volatile char* const from = text;
+  std::string copy;
+  for (std::size_t i = 0; i != most; ++i) {
+    const char c = from[i];
+    if (c == '\0') break;
+    copy += c;
+  }
+  return copy;
+}
+
 /// One subscription, read by one thread; close() may come from another.
 class NatsSubscription {
  public:
@@ -165,7 +181,8 @@ class NatsConnection {
   }
   [[nodiscard]] std::string last_refusal() const {
     const char* text = nullptr;
-    return natsConnection_GetLastError(connection_, &text) == NATS_NOT_PERMITTED && text != nullptr ? text : "";
+    if (natsConnection_GetLastError(connection_, &text) != NATS_NOT_PERMITTED || text == nullptr) return {};
+    return copy_changing(text);
   }
 
  private:

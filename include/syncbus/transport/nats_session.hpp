@@ -17,6 +17,7 @@
 
 #include <syncbus/detail/deadline.hpp>
 #include <syncbus/detail/frame_mark.hpp>
+#include <syncbus/detail/nats_refusal.hpp>
 #include <syncbus/detail/session_failure.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/options.hpp>
@@ -55,7 +56,7 @@ class NatsSession final : public NatsWriter {
       require_nats(publish_probe(*subject), "the NATS client cannot publish");
       require_answer(deadline);
     }
-    if (!returns_ && connection_->has_refused()) throw SessionFailure{refusal(connection_->last_refusal())};
+    if (!returns_ && connection_->has_refused()) throw SessionFailure{refusal().end()};
     if (direct_) require_return(*direct_, around_.subjects.direct, nullptr);
     if (broadcasts_) require_return(*broadcasts_, around_.subjects.broadcast, &early_);
   }
@@ -226,14 +227,14 @@ class NatsSession final : public NatsWriter {
       if (is_own_probe(*message)) return;
       if (early != nullptr) early->push_back(std::move(message));
     }
-    const std::string said = connection_->last_refusal();
-    if (is_about(said, subject)) throw SessionFailure{refusal(said)};
+    if (refusal().is_ours()) throw SessionFailure{refusal().end()};
     throw SessionFailure{Errc::not_connected,
                          "the NATS server takes what this node publishes on '" + subject +
                              "' but does not bring it back: the connection must not be made with "
                              "natsOptions_SetNoEcho, and the user must be allowed to publish on it and to subscribe"};
   }
 
+  [[nodiscard]] NatsRefusal refusal() const { return {connection_->last_refusal(), around_.subjects.broadcast}; }
   [[nodiscard]] bool to_be_reopened() const noexcept { return around_.live_session.load() != number_; }
   [[nodiscard]] bool same_connection() const noexcept {
     return connection_->is_connected() && connection_->reconnects() == reconnects_;
@@ -246,7 +247,7 @@ class NatsSession final : public NatsWriter {
     const std::uint64_t written = written_.load();
     if (!flushed(busy)) return;
     if (returns_) return due_back_.store(written);
-    if (connection_->has_refused()) return end(refusal(connection_->last_refusal()));
+    if (connection_->has_refused()) return end(refusal().end());
     if (const auto frame = around_.outbox.taken_up_to(written)) tell_confirmed(*frame);
   }
 
@@ -271,32 +272,13 @@ class NatsSession final : public NatsWriter {
     return false;
   }
 
-  // --- refusals
-
-  /// Whether the client's error text is about our broadcasts, or directed frames.
-  [[nodiscard]] bool is_about(std::string_view text, const std::string& subject) const noexcept {
-    return text.find('"' + subject + '"') != std::string_view::npos;
-  }
-  [[nodiscard]] SessionEnd refusal(std::string_view text) const {
-    const std::string& subject = around_.subjects.broadcast;
-    const bool directed = text.find('"' + subject + ".direct.") != std::string_view::npos;
-    const bool subscribing = text.find("Subscription") != std::string_view::npos;
-    return {Errc::permission_denied, std::string{"the NATS user may not "} +
-                                         (subscribing ? "subscribe to" : "publish on") + " '" + subject +
-                                         (directed ? ".direct.*" : "") + "': grant publish and subscribe on '" +
-                                         subject + "' and '" + subject + ".direct.*'"};
-  }
-
   /// Tells of what the server has refused since the last call, if that is ours. A refused directed frame costs no
   /// session: nobody promised it.
   void tell_refusal() {
     std::string text = connection_->last_refusal();
-    if (text.empty() || text == std::exchange(known_refusal_, text)) return;
-    const std::string& subject = around_.subjects.broadcast;
-    const bool directed = text.find('"' + subject + ".direct.") != std::string::npos;
-    if (!directed && !is_about(text, subject)) return;
-    const bool subscribing = text.find("Subscription") != std::string::npos;
-    directed && !subscribing ? around_.report(refusal(text)) : end(refusal(text));
+    const NatsRefusal refusal{text, around_.subjects.broadcast};
+    if (text == std::exchange(known_refusal_, text) || !refusal.is_ours()) return;
+    refusal.costs_a_frame() ? around_.report(refusal.end()) : end(refusal.end());
   }
 
   // --- receiving
