@@ -31,7 +31,8 @@ class NatsBus : public BasicBus<NatsTransport> {
   /// meanwhile, and must live until this bus is destroyed. It must be connected, and made without
   /// natsOptions_SetNoEcho. It should reconnect for ever (natsOptions_SetMaxReconnect(options, -1)): once the client
   /// has given up, the bus stays disconnected. It should have a write deadline (natsOptions_SetWriteDeadline), and
-  /// natsOptions_SetSendAsap makes it no faster.
+  /// natsOptions_SetSendAsap makes it no faster. A publish_only bus subscribes to `subject` here, too, and throws away
+  /// what it hears: on a connection that others use only what comes back is known to have been taken.
   NatsBus(natsConnection* connection, std::string_view subject, BusOptions options = {}, NatsTuning tuning = {})
       : BasicBus{std::move(options), std::in_place, connection, subject, tuning} {}
 };
