@@ -245,6 +245,27 @@ TEST_CASE("a NATS permission revoked is a problem with its code, and the session
   CHECK(works(a, server, "root:p"));
 }
 
+TEST_CASE("a NATS subscription revoked ends the session, also if it is only that to directed frames", "[nats]") {
+  const std::string granted = with_grants(R"("subject", "subject.direct.*")");
+  std::string revoked = granted;
+  const std::string subscriptions = R"(subscribe: ["subject", "subject.direct.*"])";
+  revoked.replace(revoked.find(subscriptions), subscriptions.size(), R"(subscribe: ["subject"])");
+  NatsServer server{granted};
+  NatsNode a{server.url("eve:p"), 1};
+  server.configure(revoked);
+  server.reload();
+  std::uint64_t frame = 0;
+  REQUIRE(eventually([&] {
+    a.broadcast("that comes back", ++frame);
+    return a.recorder.interruptions() == 1;
+  }));
+  CHECK(eventually([&] { return was_told(a.recorder, "may not subscribe to 'subject.direct.*'"); }));
+  server.configure(granted);
+  server.reload();
+  REQUIRE(a.recorder.will_be_ready(2));
+  CHECK(works(a, server, "root:p"));
+}
+
 TEST_CASE("a refused directed frame is a problem and no interruption on NATS", "[nats]") {
   const NatsServer server{with_grants(R"("subject", "subject.direct.0000000000000001")")};
   auto settings = nats_settings_of(1);
