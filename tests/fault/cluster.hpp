@@ -24,7 +24,7 @@ namespace fault {
 using support::all_resyncs;
 
 /// `Broker` describes one, as OnRedis does: `Server`, as server() makes it; `Bus`, as bus(server, index, options) makes
-/// that of a node; and limits(), the ProcessLimits of a process that has no nodes.
+/// that of a node; and `Client`, while which lives the process has what the client keeps beside connections.
 template <class Broker>
 class Cluster {
  public:

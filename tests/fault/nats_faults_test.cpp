@@ -1,7 +1,5 @@
 // Faults that only nats-server has, while caches are written and read: it cuts who reads too slowly, it reloads
 // permissions, and of a cluster one dies. What history can repair is repaired, and afterwards nothing is stale.
-#include <nats/nats.h>
-
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -17,7 +15,6 @@
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
 #include "support/nats_server.hpp"
-#include "support/process_limits.hpp"
 
 using namespace fault;
 using namespace std::chrono_literals;
@@ -50,18 +47,17 @@ class NatsPair {
 struct OnNatsPair {
   using Server = NatsPair;
   using Bus = syncbus::NatsBus;
+  using Client = OnNats::Client;
 
   [[nodiscard]] static Server server() { return {}; }
   [[nodiscard]] static Bus bus(const Server& pair, std::size_t index, syncbus::BusOptions options) {
     return Bus{pair.urls(index % 2), OnNats::subject, std::move(options), OnNats::tuning};
   }
-  [[nodiscard]] static support::ProcessLimits limits() { return OnNats::limits(); }
 };
 
 }  // namespace
 
 TEST_CASE("a node that reads so slowly that the NATS server cuts it off ends with nothing stale", "[fault]") {
-  static_cast<void>(nats_CloseAndWait(0));  // the client's own threads, of other cases
   const NatsServer server{OnNats::configuration() + R"(
 write_deadline: "500ms"
 max_pending: 4MB

@@ -13,13 +13,20 @@
 #include <syncbus/nats_bus.hpp>
 
 #include "support/nats_server.hpp"
-#include "support/process_limits.hpp"
 
 namespace fault {
 
 struct OnNats {
   using Server = support::NatsServer;
   using Bus = syncbus::NatsBus;
+
+  /// Has threads of its own, which live on when the last connection is gone.
+  struct Client {
+    Client() { support::require_ok(nats_Open(-1)); }
+    Client(const Client&) = delete;
+    Client& operator=(const Client&) = delete;
+    ~Client() { static_cast<void>(nats_CloseAndWait(10'000)); }
+  };
 
   static constexpr std::string_view subject = "fault";
 
@@ -44,12 +51,6 @@ struct OnNats {
 
   [[nodiscard]] static Bus bus(const Server& server, std::size_t index, syncbus::BusOptions options) {
     return Bus{server.url(user(index) + ":password"), subject, std::move(options), tuning};
-  }
-
-  /// With the threads of the client's own, which live on when the last connection is gone.
-  [[nodiscard]] static support::ProcessLimits limits() {
-    support::require_ok(nats_Open(-1));
-    return {};
   }
 };
 

@@ -11,7 +11,6 @@
 
 #include <syncbus/redis_bus.hpp>
 
-#include "support/process_limits.hpp"
 #include "support/redis_server.hpp"
 
 namespace fault {
@@ -19,6 +18,7 @@ namespace fault {
 struct OnRedis {
   using Server = support::RedisServer;
   using Bus = syncbus::RedisBus;
+  struct Client {};
 
   static constexpr std::string_view channel = "fault";
 
@@ -41,8 +41,6 @@ struct OnRedis {
     const std::string url = "redis://" + user(index) + ":password@127.0.0.1:" + std::to_string(server.port());
     return Bus{url, channel, std::move(options), tuning};
   }
-
-  [[nodiscard]] static support::ProcessLimits limits() { return {}; }
 };
 
 }  // namespace fault

@@ -39,7 +39,8 @@ inline constexpr std::size_t slow = 2;  ///< its index, behind those of two node
 /// Only reads, until the writers have ended and it holds nothing that is not true.
 template <class Broker>
 int read_until_all_is_true(const typename Broker::Server& server, Database& database, Conversation& conversation) {
-  const support::ProcessLimits limits = Broker::limits();
+  [[maybe_unused]] const typename Broker::Client client{};
+  const support::ProcessLimits limits;
   {
     const syncbus::BusOptions options{.name = "slow"};
     typename Broker::Bus bus = Broker::bus(server, slow, options);
@@ -73,7 +74,8 @@ void check_slow_reader(const typename Broker::Server& server, const IsCutOff& is
   const Shared<Conversation> conversation;
   const Shared<Database> database;
   ChildProcess child{[&] { return read_until_all_is_true<Broker>(server, *database, *conversation); }};
-  const support::ProcessLimits limits = Broker::limits();
+  [[maybe_unused]] const typename Broker::Client client{};
+  const support::ProcessLimits limits;
   REQUIRE(support::eventually([&] { return conversation->ready.load(); }));
   {
     Cluster<Broker> cluster{server, *database, slow};

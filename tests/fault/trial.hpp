@@ -28,7 +28,8 @@ struct Trial {
 
   typename Broker::Server server = Broker::server();
   Shared<Database> database;
-  support::ProcessLimits limits = Broker::limits();
+  typename Broker::Client client;
+  support::ProcessLimits limits;
   std::optional<Cluster<Broker>> cluster;
 };
 
