@@ -11,6 +11,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <thread>
 
 #include <syncbus/transport/nats_transport.hpp>
@@ -243,6 +244,29 @@ TEST_CASE("a NATS permission revoked is a problem with its code, and the session
   CHECK(a.recorder.confirmed() == BroadcastToken{});
   CHECK_FALSE(a.recorder.heard("refused"));
   CHECK(works(a, server, "root:p"));
+}
+
+TEST_CASE("a NATS user can be refused again and again while messages arrive", "[nats][threads]") {
+  const NatsServer server{with_grants("\"other\"")};
+  std::atomic<bool> stop = false;
+  std::thread flood{[&] {
+    const auto connection = lasting_connection(server.url("root:p"));
+    while (!stop) {
+      for (int i = 0; i != 100; ++i) natsConnection_PublishString(connection.get(), "subject", "message");
+      natsConnection_FlushTimeout(connection.get(), 10'000);
+    }
+  }};
+  int refused = 0;
+  for (int i = 0; i != 500; ++i) {
+    try {
+      const NatsNode a{server.url("eve:p"), 1};
+    } catch (const std::system_error&) {
+      ++refused;
+    }
+  }
+  stop = true;
+  flood.join();
+  CHECK(refused == 500);
 }
 
 TEST_CASE("a NATS subscription revoked ends the session, also if it is only that to directed frames", "[nats]") {

@@ -358,12 +358,15 @@ class NatsSession final : public NatsWriter {
   }
 
   NatsSurroundings& around_;
+
+  // Outlive the connection: up to cnats 3.5 its reader may still use one that was destroyed while messages came.
+  std::optional<NatsSubscription> broadcasts_;  ///< if they return, heard or not
+  std::optional<NatsSubscription> direct_;      ///< none if publish_only
+
   std::optional<NatsConnection> connection_;
   const std::uint64_t number_;
   const FrameMark mark_;
-  const bool returns_;                          ///< own broadcasts confirm themselves
-  std::optional<NatsSubscription> broadcasts_;  ///< if they return, heard or not
-  std::optional<NatsSubscription> direct_;      ///< none if publish_only
+  const bool returns_;  ///< own broadcasts confirm themselves
 
   // Of the sender:
   std::uint64_t reconnects_ = 0;
