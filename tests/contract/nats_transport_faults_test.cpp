@@ -248,6 +248,8 @@ TEST_CASE("a NATS permission revoked is a problem with its code, and the session
 
 TEST_CASE("a NATS user can be refused again and again while messages arrive", "[nats][threads]") {
   const NatsServer server{with_grants("\"other\"")};
+  const bool borrowed = GENERATE(false, true);
+  const auto callers = lasting_connection(server.url("eve:p"));
   std::atomic<bool> stop = false;
   std::thread flood{[&] {
     const auto connection = lasting_connection(server.url("root:p"));
@@ -259,7 +261,7 @@ TEST_CASE("a NATS user can be refused again and again while messages arrive", "[
   int refused = 0;
   for (int i = 0; i != 500; ++i) {
     try {
-      const NatsNode a{server.url("eve:p"), 1};
+      borrowed ? static_cast<void>(NatsNode{callers.get(), 1}) : static_cast<void>(NatsNode{server.url("eve:p"), 1});
     } catch (const std::system_error&) {
       ++refused;
     }

@@ -66,11 +66,22 @@ class NatsSubscription {
  public:
   enum class Next : std::uint8_t { message, nothing, dropped, ended };
 
-  NatsSubscription(natsConnection* connection, const std::string& subject) {
+  NatsSubscription(natsConnection* connection, const std::string& subject) : connection_{connection} {
     natsSubscription* made = nullptr;
     require_nats(natsConnection_SubscribeSync(&made, connection, subject.c_str()), "the NATS client cannot subscribe");
     subscription_.reset(made);
     require_nats(natsSubscription_SetPendingLimits(made, max_messages, max_bytes), "the NATS client refuses a limit");
+  }
+
+  NatsSubscription(const NatsSubscription&) = delete;
+  NatsSubscription& operator=(const NatsSubscription&) = delete;
+
+  /// Up to 3.5 the client's reader may still use a subscription that is destroyed while a message for it comes. A PONG
+  /// goes through the same reader: after it, or on a connection that is closed, the reader has done with it. Blocks for
+  /// a moment at most; while a server answers nothing, the reader is not at work either.
+  ~NatsSubscription() {
+    close();
+    static_cast<void>(natsConnection_FlushTimeout(connection_, reader_patience));
   }
 
   /// Waits for the next message. `dropped`: the client had to drop some.
@@ -108,6 +119,9 @@ class NatsSubscription {
   static constexpr int max_messages = 1 << 18;
   static constexpr int max_bytes = 64 << 20;
 
+  static constexpr std::int64_t reader_patience = 200;  // milliseconds
+
+  natsConnection* const connection_;  // lives as long as its subscriptions
   NatsHandle<natsSubscription> subscription_;
 };
 
