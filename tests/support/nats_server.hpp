@@ -63,7 +63,10 @@ class NatsServer {
         },
         program);
   }
-  ~NatsServer() { ::unlink(file_.c_str()); }
+  ~NatsServer() {
+    ::unlink(file_.c_str());
+    ::unlink(log().c_str());
+  }
   NatsServer(const NatsServer&) = delete;
   NatsServer& operator=(const NatsServer&) = delete;
 
@@ -101,9 +104,23 @@ class NatsServer {
       ::close(fd);
       file_ = name;
     }
-    std::ofstream{file_} << configuration << "\nserver_name: " << name_ << '\n';  // as an argument it cannot reload
+    std::ofstream{file_} << configuration << "\nserver_name: " << name_  // as an argument it cannot reload
+                         << "\nlog_file: " << log() << '\n';
   }
-  void reload() const noexcept { process_.signal(SIGHUP); }
+  /// Returns when the configuration holds, for connections made before as well.
+  void reload() const {
+    static constexpr std::string_view reloaded = "Reloaded server configuration";
+    const int before = logged(reloaded);
+    process_.signal(SIGHUP);
+    if (!eventually([&] { return logged(reloaded) > before; })) throw std::runtime_error{"nats-server does not reload"};
+  }
+  /// How many lines of its log have these words.
+  [[nodiscard]] int logged(std::string_view words) const {
+    std::ifstream lines{log()};
+    int count = 0;
+    for (std::string line; std::getline(lines, line);) count += line.find(words) == std::string::npos ? 0 : 1;
+    return count;
+  }
 
   /// Publishes on a connection of its own; returns when the server has it.
   void publish(const std::string& subject, std::string_view bytes, const std::string& user = {}) const {
@@ -130,6 +147,8 @@ class NatsServer {
     static std::atomic<int> number = 0;
     return "of-test-" + std::to_string(::getpid()) + "-" + std::to_string(++number);
   }
+
+  [[nodiscard]] std::string log() const { return file_ + ".log"; }
 
   /// False when it ends instead of answering.
   bool try_start() {

@@ -12,7 +12,6 @@
 #include <system_error>
 
 #include <syncbus/detail/wake_fd.hpp>
-#include <syncbus/options.hpp>
 
 namespace syncbus::inline v1::detail {
 
