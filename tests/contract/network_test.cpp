@@ -43,7 +43,7 @@ struct Pair {
   [[nodiscard]] std::uint64_t resyncs() const { return all_resyncs(far->metrics()) + all_resyncs(near->metrics()); }
 
   Fixture fixture;
-  TcpProxy proxy{fixture.port()};
+  TcpProxy proxy = fixture.proxy();
   std::shared_ptr<typename Fixture::Node> far, near;
   Heard at_far, at_near;
   int published = 0;
@@ -53,7 +53,7 @@ struct Pair {
 
 }  // namespace
 
-TEMPLATE_LIST_TEST_CASE("connections that are cut again and again cost a node no resync", "[contract]", Brokers) {
+TEMPLATE_LIST_TEST_CASE("connections that are cut again and again cost a node no resync", "[contract]", RealBrokers) {
   Pair<TestType> pair;
   for (std::uint64_t round = 1; round <= 10; ++round) {
     for (int i = 0; i != 10; ++i) pair.publish();
@@ -68,7 +68,7 @@ TEMPLATE_LIST_TEST_CASE("connections that are cut again and again cost a node no
 
 TEMPLATE_LIST_TEST_CASE(
     "a server that is gone without a word is noticed within the peer timeout, and another connection found",
-    "[contract]", Brokers) {
+    "[contract]", RealBrokers) {
   Pair<TestType> pair{{.peer_timeout = 2s}};
   pair.publish();
   CHECK(pair.both_hear_all());
@@ -80,7 +80,7 @@ TEMPLATE_LIST_TEST_CASE(
 }
 
 TEMPLATE_LIST_TEST_CASE("a network that stands still longer than the peer timeout delays events, and loses none",
-                        "[contract]", Brokers) {
+                        "[contract]", RealBrokers) {
   Pair<TestType> pair{{.peer_timeout = 2s}};
   pair.publish();
   CHECK(pair.both_hear_all());
@@ -94,7 +94,7 @@ TEMPLATE_LIST_TEST_CASE("a network that stands still longer than the peer timeou
   CHECK(pair.at_far.count("resync: unrepairable") + pair.at_near.count("resync: unrepairable") == 0);
 }
 
-TEMPLATE_LIST_TEST_CASE("a short stall costs nothing at all", "[contract]", Brokers) {
+TEMPLATE_LIST_TEST_CASE("a short stall costs nothing at all", "[contract]", RealBrokers) {
   Pair<TestType> pair;
   pair.proxy.set({.stalled = true});
   for (int i = 0; i != 100; ++i) pair.publish();
@@ -106,7 +106,7 @@ TEMPLATE_LIST_TEST_CASE("a short stall costs nothing at all", "[contract]", Brok
   CHECK(pair.far->metrics().reconnects == 0);
 }
 
-TEMPLATE_LIST_TEST_CASE("a slow connection makes no publisher wait and loses nothing", "[contract]", Brokers) {
+TEMPLATE_LIST_TEST_CASE("a slow connection makes no publisher wait and loses nothing", "[contract]", RealBrokers) {
   Pair<TestType> pair;
   pair.proxy.set({.delay = 5ms, .bytes_per_second = 2'000'000});
   const std::string padding(1'000, '.');
@@ -121,7 +121,7 @@ TEMPLATE_LIST_TEST_CASE("a slow connection makes no publisher wait and loses not
 }
 
 TEMPLATE_LIST_TEST_CASE("quorums are true while a network delays frames and acknowledgements, and cuts connections",
-                        "[contract]", Brokers) {
+                        "[contract]", RealBrokers) {
   Pair<TestType> pair;
   pair.proxy.set({.delay = 10ms});
   for (int round = 0; round != 20; ++round) {

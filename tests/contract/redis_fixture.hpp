@@ -32,7 +32,8 @@ class OnRedis {
     return std::make_shared<Node>(url(), channel_, with_patience(std::move(options)), quick);
   }
   [[nodiscard]] std::shared_ptr<Node> peer_of(const std::shared_ptr<Node>&) { return node(); }
-  /// One whose connections go through a proxy in front of port().
+  /// In front of the server, and a node whose connections go through it.
+  [[nodiscard]] support::TcpProxy proxy() const { return support::TcpProxy{server().port()}; }
   [[nodiscard]] std::shared_ptr<Node> node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options = {}) {
     return std::make_shared<Node>(server().url_at(proxy.port()), channel_, with_patience(std::move(options)), quick);
   }

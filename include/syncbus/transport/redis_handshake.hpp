@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 
+#include <syncbus/detail/poll_timeout.hpp>
 #include <syncbus/detail/redis_url.hpp>
 #include <syncbus/detail/resp.hpp>
 #include <syncbus/detail/resp_reader.hpp>
@@ -19,12 +20,6 @@
 #include <syncbus/transport/redis_connection.hpp>
 
 namespace syncbus::inline v1::detail {
-
-/// Milliseconds for poll(), rounded up, so that what is due at the deadline is due when poll returns.
-[[nodiscard]] inline int poll_timeout(TimePoint deadline) noexcept {
-  const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
-  return left <= 0 ? 0 : left > 60'000 ? 60'000 : static_cast<int>(left);
-}
 
 [[nodiscard]] inline bool is_refusal(std::string_view error) noexcept {
   return error.starts_with("NOPERM") || error.starts_with("NOAUTH") || error.starts_with("WRONGPASS");

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -18,12 +17,12 @@
 #include <utility>
 
 #include <syncbus/detail/idle_watch.hpp>
-#include <syncbus/detail/problem_reporter.hpp>
+#include <syncbus/detail/poll_timeout.hpp>
 #include <syncbus/detail/redis_url.hpp>
 #include <syncbus/detail/resp.hpp>
 #include <syncbus/detail/resp_reader.hpp>
 #include <syncbus/detail/session_failure.hpp>
-#include <syncbus/detail/wake_fd.hpp>
+#include <syncbus/detail/sessions.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/transport.hpp>
 #include <syncbus/transport/redis_connection.hpp>
@@ -43,22 +42,18 @@ struct RedisEndpoint {
 };
 
 /// What all sessions of a transport have in common.
-struct RedisSurroundings {
+struct RedisSurroundings : SessionSurroundings {
   const RedisEndpoint& endpoint;
   const RedisChannels& channels;
-  const TransportSettings& settings;
-  TransportSink& sink;
   RedisPublisher& publisher;
-  ProblemReporter& problems;
-  WakeFd& wake;
-  std::atomic<std::uint64_t>& live_session;  ///< set to 0 by who wants it reopened
-  const std::atomic<bool>& stop;
 };
 
 /// Both connections of a session. Everything here runs on one thread at a time; RedisPublisher alone is shared.
 class RedisSession {
  public:
-  /// Connects, authenticates, checks the permissions, subscribes. Throws SessionFailure, or what the connector throws.
+  using Surroundings = RedisSurroundings;
+
+  /// Connects, authenticates, checks the permissions, subscribes. Throws SessionFailure.
   RedisSession(const RedisSurroundings& around, TimePoint deadline)
       : around_{around}, publish_{connect(deadline, small_buffer)} {
     RedisDialogue publishing{*publish_, deadline, around.wake, around.stop};
@@ -130,7 +125,7 @@ class RedisSession {
   [[nodiscard]] std::unique_ptr<RedisConnection> connect(TimePoint deadline, std::size_t buffer) {
     const RedisEndpoint& endpoint = around_.endpoint;
     RedisContextPtr context{endpoint.url ? connect_redis(*endpoint.url, deadline - now())
-                                         : RedisContextPtr{endpoint.connector()}};
+                                         : ask_connector(endpoint.connector)};
     require_connected(context.get(), "the RedisConnector made no connection");
     const std::size_t longest = redis_max_message + around_.channels.direct.size() + 1'024;  // with what is around it
     auto connection = std::make_unique<RedisConnection>(std::move(context), buffer, longest);
@@ -139,6 +134,16 @@ class RedisSession {
       greet_as(dialogue, *endpoint.url);
     }
     return connection;
+  }
+
+  [[nodiscard]] static RedisContextPtr ask_connector(const RedisConnector& connector) {
+    try {
+      return RedisContextPtr{connector()};
+    } catch (const std::exception& error) {
+      throw SessionFailure{Errc::not_connected, std::string{"the RedisConnector threw: "} + error.what()};
+    } catch (...) {
+      throw SessionFailure{Errc::not_connected, "the RedisConnector threw"};
+    }
   }
 
   void step() {

@@ -2,31 +2,33 @@
 #pragma once
 
 #include <atomic>
-#include <cstddef>
+#include <chrono>
 #include <cstdint>
-#include <mutex>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
-#include <thread>
 #include <utility>
 
-#include <syncbus/detail/no_sigpipe.hpp>
-#include <syncbus/detail/opening.hpp>
-#include <syncbus/detail/problem_reporter.hpp>
 #include <syncbus/detail/redis_url.hpp>
 #include <syncbus/detail/resp.hpp>
-#include <syncbus/detail/session_failure.hpp>
-#include <syncbus/detail/wake_fd.hpp>
+#include <syncbus/detail/session_host.hpp>
+#include <syncbus/detail/sessions.hpp>
 #include <syncbus/error.hpp>
+#include <syncbus/options.hpp>
 #include <syncbus/transport.hpp>
 #include <syncbus/transport/redis_connection.hpp>
 #include <syncbus/transport/redis_publisher.hpp>
 #include <syncbus/transport/redis_session.hpp>
-#include <syncbus/transport/redis_sessions.hpp>
 
 namespace syncbus::inline v1 {
+
+/// How sessions are made again after an interruption.
+struct RedisTuning {
+  Duration min_backoff = std::chrono::milliseconds{50};  ///< longest pause before the first attempt
+  Duration max_backoff = std::chrono::seconds{2};        ///< the pause doubles up to this
+  /// Limit of one attempt by URL (and never above connect_timeout): so long close() may have to wait for it.
+  Duration attempt_timeout = std::chrono::seconds{1};
+};
 
 /// Broadcasts go to `channel`, directed frames to `channel`.direct.<16 hex digits of the node>; channel names may hold
 /// any bytes. Two connections, one to publish and one to subscribe; sink calls come from whichever thread does the I/O,
@@ -56,56 +58,33 @@ class RedisTransport {
   /// Blocks until the first session is made. Throws std::system_error (not_connected, permission_denied). It makes one
   /// attempt: a server that is not there yet is the caller's to wait for.
   void open(TransportSink& sink, const TransportSettings& settings) {
-    settings_ = settings;
     channels_.direct = direct_channel(settings.self);
     broadcast_prefix_ = detail::resp_publish_prefix(channels_.broadcast);
-    sessions_.emplace(detail::RedisSurroundings{endpoint_, channels_, settings_, sink, publisher_, problems_, wake_,
-                                                live_session_, closing_},
-                      tuning_, [this](const detail::SessionEnd* failure) { opening_.end(failure); });
-    if (!settings.lends_threads) {
-      thread_ = std::thread{[this]() noexcept { static_cast<void>(serve(never_)); }};
-    }
-    opening_.begin();
-    opening_.wait_for_end();
+    host_.open(sink, settings, {tuning_.min_backoff, tuning_.max_backoff, tuning_.attempt_timeout},
+               [this](const detail::SessionSurroundings& common) {
+                 return detail::RedisSurroundings{common, endpoint_, channels_, publisher_};
+               });
   }
 
   /// See LendableTransport.
-  [[nodiscard]] bool serve(const std::atomic<bool>& leave) noexcept {
-    opening_.wait_for_begin();  // lent threads may be here first
-    const std::lock_guard serving{serving_mutex_};
-    const detail::NoSigpipe no_sigpipe;
-    while (!closing_.load() && !leave.load(std::memory_order_relaxed)) {
-      sessions_->step();
-      if (sessions_->failed()) return false;
-    }
-    return !closing_.load();
-  }
+  [[nodiscard]] bool serve(const std::atomic<bool>& leave) noexcept { return host_.serve(leave); }
 
   /// Writes to the socket, as far as the kernel takes it, and leaves a copy of the rest to the I/O thread.
   void broadcast(Bytes bytes, BroadcastToken token) noexcept {
-    if (publisher_.broadcast(broadcast_prefix_, bytes, token)) wake_.signal();
+    if (publisher_.broadcast(broadcast_prefix_, bytes, token)) host_.wake();
   }
 
   void send(NodeId node, Bytes bytes) noexcept {
-    if (publisher_.send(detail::resp_publish_prefix(direct_channel(node)), bytes)) wake_.signal();
+    if (publisher_.send(detail::resp_publish_prefix(direct_channel(node)), bytes)) host_.wake();
   }
 
   /// Leaves it to the I/O thread. Attempts to connect begin with the shortest pause again: the engine asks once in a
   /// peer_timeout at most.
-  void reopen(std::uint64_t session) noexcept {
-    if (live_session_.compare_exchange_strong(session, 0)) wake_.signal();
-  }
+  void reopen(std::uint64_t session) noexcept { host_.reopen(session); }
 
   /// Waits for whoever does the I/O: for a sink call that is running, or an attempt to connect (attempt_timeout, or
   /// however long the caller's connector takes).
-  void close() noexcept {
-    closing_.store(true);
-    wake_.signal();
-    opening_.begin();
-    if (thread_.joinable()) thread_.join();
-    const std::lock_guard serving{serving_mutex_};
-    if (sessions_) sessions_->close();
-  }
+  void close() noexcept { host_.close(); }
 
  private:
   RedisTransport(detail::RedisEndpoint endpoint, std::string channel, RedisTuning tuning)
@@ -122,18 +101,9 @@ class RedisTransport {
   detail::RedisEndpoint endpoint_;
   detail::RedisChannels channels_;
   RedisTuning tuning_;
-  TransportSettings settings_;
   std::string broadcast_prefix_;
   detail::RedisPublisher publisher_;
-  detail::WakeFd wake_;
-  std::atomic<std::uint64_t> live_session_ = 0;  // 0: none, or the engine wants it reopened
-  std::atomic<bool> closing_ = false;
-  detail::Opening opening_;
-  detail::ProblemReporter problems_;
-  const std::atomic<bool> never_ = false;
-  std::mutex serving_mutex_;  ///< held by whoever does the I/O
-  std::optional<detail::RedisSessions> sessions_;
-  std::thread thread_;  // uses all of the above
+  detail::SessionHost<detail::RedisSession> host_;  // uses all of the above
 };
 
 static_assert(Transport<RedisTransport> && LendableTransport<RedisTransport>);

@@ -1,4 +1,4 @@
-// One session with a Redis server after the other, in steps: whoever takes a step does the transport's I/O meanwhile.
+// One session with a broker after the other, in steps: whoever takes a step does the transport's I/O meanwhile.
 #pragma once
 
 #include <poll.h>
@@ -11,41 +11,60 @@
 #include <functional>
 #include <memory>
 #include <optional>
-#include <string>
-#include <system_error>
 #include <utility>
 
 #include <syncbus/detail/backoff.hpp>
 #include <syncbus/detail/deadline.hpp>
+#include <syncbus/detail/poll_timeout.hpp>
 #include <syncbus/detail/problem_reporter.hpp>
-#include <syncbus/detail/resp.hpp>
 #include <syncbus/detail/session_failure.hpp>
+#include <syncbus/detail/wake_fd.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/options.hpp>
 #include <syncbus/transport.hpp>
-#include <syncbus/transport/redis_session.hpp>
 
-namespace syncbus::inline v1 {
+namespace syncbus::inline v1::detail {
 
-/// How sessions are made again after an interruption.
-struct RedisTuning {
-  Duration min_backoff = std::chrono::milliseconds{50};  ///< longest pause before the first attempt
-  Duration max_backoff = std::chrono::seconds{2};        ///< the pause doubles up to this
-  /// Limit of one attempt by URL (and never above connect_timeout): so long close() may have to wait for it.
-  Duration attempt_timeout = std::chrono::seconds{1};
+/// What the sessions of every transport have in common. A transport's own surroundings derive from it.
+struct SessionSurroundings {
+  const TransportSettings& settings;
+  TransportSink& sink;
+  ProblemReporter& problems;
+  WakeFd& wake;
+  std::atomic<std::uint64_t>& live_session;  ///< set to 0 by who wants it reopened
+  const std::atomic<bool>& stop;
 };
 
-namespace detail {
+/// How sessions are made again after an interruption.
+struct SessionPace {
+  Duration min_backoff;      ///< longest pause before the first attempt
+  Duration max_backoff;      ///< the pause doubles up to this
+  Duration attempt_timeout;  ///< limit of one attempt, and never above connect_timeout
+};
 
+/// `Session` has
+///
+///     using Surroundings;                            // derived from SessionSurroundings
+///     Session(const Surroundings&, TimePoint deadline);  // throws SessionFailure
+///     void begin(std::uint64_t number);              // tells the sink
+///     void serve() noexcept;                         // does what there is to do, or waits until there is something
+///     void finish() noexcept;                        // nothing is sent any more
+///     const std::optional<SessionEnd>& end() const noexcept;
+///     bool confirmed_any() const noexcept;           // the broker accepted a broadcast
+///     bool reopened() const noexcept;                // it ended because the engine asked for a new one
+///
 /// Thread safety: none; steps may come from different threads, one after the other.
-class RedisSessions {
+template <class Session>
+class Sessions {
  public:
+  using Surroundings = typename Session::Surroundings;
+
   /// `opened` hears once how the first attempt went; when it failed, no further is made.
-  RedisSessions(const RedisSurroundings& around, RedisTuning tuning, std::function<void(const SessionEnd*)> opened)
+  Sessions(const Surroundings& around, const SessionPace& pace, std::function<void(const SessionEnd*)> opened)
       : around_{around},
-        tuning_{tuning},
+        pace_{pace},
         opened_{std::move(opened)},
-        backoff_{tuning.min_backoff, tuning.max_backoff,
+        backoff_{pace.min_backoff, pace.max_backoff,
                  around.settings.self.value ^ static_cast<std::uint64_t>(now().time_since_epoch().count())} {}
 
   /// Attempts to make a session, or does what there is to do in it, or waits until there is something: at most until
@@ -75,17 +94,15 @@ class RedisSessions {
 
   void attempt() noexcept {
     const Duration limit = sessions_ == 0 ? around_.settings.connect_timeout
-                                          : (std::min)(around_.settings.connect_timeout, tuning_.attempt_timeout);
+                                          : (std::min)(around_.settings.connect_timeout, pace_.attempt_timeout);
     try {
-      session_ = std::make_unique<RedisSession>(around_, deadline_after(limit));
+      session_ = std::make_unique<Session>(around_, deadline_after(limit));
       session_->begin(++sessions_);
       if (sessions_ == 1) opened_(nullptr);
     } catch (const SessionFailure& failure) {
       fail(failure.end());
     } catch (const std::exception& error) {
-      fail({Errc::not_connected, std::string{"the RedisConnector threw: "} + error.what()});
-    } catch (...) {
-      fail({Errc::not_connected, "the RedisConnector threw"});
+      fail({Errc::not_connected, error.what()});
     }
   }
 
@@ -112,16 +129,14 @@ class RedisSessions {
     if (::poll(&waited, 1, poll_timeout(attempt_at_)) > 0) around_.wake.drain();
   }
 
-  const RedisSurroundings around_;
-  const RedisTuning tuning_;
+  const Surroundings around_;
+  const SessionPace pace_;
   const std::function<void(const SessionEnd*)> opened_;
   Backoff backoff_;
   std::uint64_t sessions_ = 0;
   bool failed_ = false;
   TimePoint attempt_at_{};
-  std::unique_ptr<RedisSession> session_;
+  std::unique_ptr<Session> session_;
 };
 
-}  // namespace detail
-
-}  // namespace syncbus::inline v1
+}  // namespace syncbus::inline v1::detail

@@ -1,0 +1,130 @@
+// The C handles of librdkafka, owned and borrowed. The only file that includes its header.
+#pragma once
+
+#include <librdkafka/rdkafka.h>
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include <syncbus/detail/session_failure.hpp>
+#include <syncbus/error.hpp>
+
+namespace syncbus::inline v1 {
+
+/// A program's own clients, for a bus to use; they stay the program's and must outlive the bus.
+///
+/// `producer` may be shared with others. Its settings decide what becomes of frames: with enable.idempotence or
+/// max.in.flight=1 they keep their order through retries; linger.ms delays them. The bus polls it, so that its
+/// callbacks also run on a thread of the bus. `consumer` is the bus's alone as long as the bus lives: no subscription,
+/// no assignment, polled by nobody else. It needs a group.id (any: no group is joined), and should have
+/// auto.offset.reset=error and enable.auto.commit=false.
+struct KafkaHandles {
+  rd_kafka_t* producer = nullptr;
+  rd_kafka_t* consumer = nullptr;
+};
+
+}  // namespace syncbus::inline v1
+
+namespace syncbus::inline v1::detail {
+
+/// Nothing is flushed, no group is left: who wants that does it before.
+struct KafkaClientDeleter {
+  void operator()(rd_kafka_t* client) const noexcept {
+    rd_kafka_destroy_flags(client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+  }
+};
+using KafkaClientPtr = std::unique_ptr<rd_kafka_t, KafkaClientDeleter>;
+
+struct KafkaConfDeleter {
+  void operator()(rd_kafka_conf_t* conf) const noexcept { rd_kafka_conf_destroy(conf); }
+};
+using KafkaConfPtr = std::unique_ptr<rd_kafka_conf_t, KafkaConfDeleter>;
+
+struct KafkaTopicConfDeleter {
+  void operator()(rd_kafka_topic_conf_t* conf) const noexcept { rd_kafka_topic_conf_destroy(conf); }
+};
+using KafkaTopicConfPtr = std::unique_ptr<rd_kafka_topic_conf_t, KafkaTopicConfDeleter>;
+
+struct KafkaTopicDeleter {
+  void operator()(rd_kafka_topic_t* topic) const noexcept { rd_kafka_topic_destroy(topic); }
+};
+using KafkaTopicPtr = std::unique_ptr<rd_kafka_topic_t, KafkaTopicDeleter>;
+
+struct KafkaQueueDeleter {
+  void operator()(rd_kafka_queue_t* queue) const noexcept { rd_kafka_queue_destroy(queue); }
+};
+using KafkaQueuePtr = std::unique_ptr<rd_kafka_queue_t, KafkaQueueDeleter>;
+
+struct KafkaMessageDeleter {
+  void operator()(rd_kafka_message_t* message) const noexcept { rd_kafka_message_destroy(message); }
+};
+using KafkaMessagePtr = std::unique_ptr<rd_kafka_message_t, KafkaMessageDeleter>;
+
+struct KafkaPartitionsDeleter {
+  void operator()(rd_kafka_topic_partition_list_t* list) const noexcept { rd_kafka_topic_partition_list_destroy(list); }
+};
+using KafkaPartitionsPtr = std::unique_ptr<rd_kafka_topic_partition_list_t, KafkaPartitionsDeleter>;
+
+struct KafkaMetadataDeleter {
+  void operator()(const rd_kafka_metadata_t* metadata) const noexcept { rd_kafka_metadata_destroy(metadata); }
+};
+using KafkaMetadataPtr = std::unique_ptr<const rd_kafka_metadata_t, KafkaMetadataDeleter>;
+
+struct KafkaEventDeleter {
+  void operator()(rd_kafka_event_t* event) const noexcept { rd_kafka_event_destroy(event); }
+};
+using KafkaEventPtr = std::unique_ptr<rd_kafka_event_t, KafkaEventDeleter>;
+
+struct KafkaNewTopicDeleter {
+  void operator()(rd_kafka_NewTopic_t* topic) const noexcept { rd_kafka_NewTopic_destroy(topic); }
+};
+using KafkaNewTopicPtr = std::unique_ptr<rd_kafka_NewTopic_t, KafkaNewTopicDeleter>;
+
+struct KafkaAdminOptionsDeleter {
+  void operator()(rd_kafka_AdminOptions_t* options) const noexcept { rd_kafka_AdminOptions_destroy(options); }
+};
+using KafkaAdminOptionsPtr = std::unique_ptr<rd_kafka_AdminOptions_t, KafkaAdminOptionsDeleter>;
+
+/// A property as the client has it; empty when it has none.
+[[nodiscard]] inline std::string kafka_property(const rd_kafka_t* client, const char* name) {
+  char value[512];
+  std::size_t size = sizeof value;
+  if (rd_kafka_conf_get(rd_kafka_conf(const_cast<rd_kafka_t*>(client)), name, value, &size) != RD_KAFKA_CONF_OK)
+    return {};
+  return value;
+}
+
+/// Whether somebody reads with this consumer already.
+[[nodiscard]] inline bool has_assignment(rd_kafka_t* consumer) {
+  rd_kafka_topic_partition_list_t* list = nullptr;
+  int count = 0;
+  for (const auto ask : {&rd_kafka_subscription, &rd_kafka_assignment}) {
+    if (ask(consumer, &list) != RD_KAFKA_RESP_ERR_NO_ERROR) continue;
+    count += KafkaPartitionsPtr { list } -> cnt;
+  }
+  return count != 0;
+}
+
+/// An error for people, and as a code.
+[[nodiscard]] inline std::string kafka_words(rd_kafka_resp_err_t error) {
+  return std::string{rd_kafka_err2str(error)} + " (" + rd_kafka_err2name(error) + ")";
+}
+[[nodiscard]] inline Errc kafka_errc(rd_kafka_resp_err_t error) noexcept {
+  switch (error) {
+    case RD_KAFKA_RESP_ERR__AUTHENTICATION:
+    case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
+    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED: return Errc::permission_denied;
+    case RD_KAFKA_RESP_ERR__TRANSPORT:
+    case RD_KAFKA_RESP_ERR__TIMED_OUT:
+    case RD_KAFKA_RESP_ERR__MSG_TIMED_OUT:
+    case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
+    case RD_KAFKA_RESP_ERR__RESOLVE:
+    case RD_KAFKA_RESP_ERR__SSL: return Errc::not_connected;
+    default: return Errc::transport_failure;
+  }
+}
+
+}  // namespace syncbus::inline v1::detail
