@@ -15,6 +15,7 @@
 #include "contract/fixtures.hpp"
 #include "contract/heard.hpp"
 #include "contract/kafka_clients.hpp"
+#include "contract/kafka_node.hpp"
 #include "contract/thrown_by.hpp"
 #include "support/catch.hpp"
 #include "support/eventually.hpp"

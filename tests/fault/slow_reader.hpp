@@ -70,7 +70,7 @@ int read_until_all_is_true(const typename Broker::Server& server, Database& data
 /// The node's process is stopped while nodes of this one publish until `is_cut_off()`; what they write then it misses.
 /// No thread may run yet.
 template <class Broker, class IsCutOff>
-void check_slow_reader(const typename Broker::Server& server, const IsCutOff& is_cut_off) {
+void check_slow_reader(const typename Broker::Server& server, IsCutOff is_cut_off) {
   const Shared<Conversation> conversation;
   const Shared<Database> database;
   ChildProcess child{[&] { return read_until_all_is_true<Broker>(server, *database, *conversation); }};

@@ -5,7 +5,7 @@
 
 #include <chrono>
 #include <filesystem>
-#include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -31,7 +31,6 @@ class KafkaServer {
           controller_port_ = ServerProcess::free_port();
           proxied_port_ = ServerProcess::free_port();
           proxy_port_ = ServerProcess::free_port();
-          admin_ = std::make_unique<KafkaAdmin>(brokers());
           return try_start();
         },
         program, remedy);
@@ -46,8 +45,13 @@ class KafkaServer {
 
   [[nodiscard]] std::string brokers() const { return "127.0.0.1:" + std::to_string(port_); }
   [[nodiscard]] std::string url() const { return "kafka://" + brokers(); }
-  [[nodiscard]] const KafkaAdmin& admin() const noexcept { return *admin_; }
-  void create_topic(const std::string& name, int partitions = 1) const { admin_->create_topic(name, partitions); }
+
+  /// Made when it is first asked for: before that, and with one that ends, no thread of this object's runs.
+  [[nodiscard]] const KafkaAdmin& admin() {
+    if (!admin_) admin_.emplace(brokers());
+    return *admin_;
+  }
+  void create_topic(const std::string& name, int partitions = 1) { admin().create_topic(name, partitions); }
 
   /// In front of it, one at a time. A broker tells its clients where it is to be found; to those that come through the
   /// proxy, it says the proxy's port.
@@ -78,10 +82,11 @@ class KafkaServer {
 
   /// False when it ends instead of answering.
   bool try_start() {
+    const KafkaAdmin asking{brokers()};
     return process_.start(
         {SYNCBUS_TEST_SUPPORT "/kafka/run", folder_, std::to_string(port_), std::to_string(controller_port_),
          std::to_string(proxied_port_), std::to_string(proxy_port_)},
-        [this] { return admin_->answers(); }, start_patience);
+        [&] { return asking.answers(); }, start_patience);
   }
 
   /// A virtual machine, on a machine that may be busy.
@@ -98,7 +103,7 @@ class KafkaServer {
   int controller_port_ = 0;
   int proxied_port_ = 0;
   int proxy_port_ = 0;
-  std::unique_ptr<KafkaAdmin> admin_;  // outlives the broker, and comes back to it
+  std::optional<KafkaAdmin> admin_;
   ServerProcess process_;
 };
 
