@@ -1,6 +1,7 @@
 // A node in a process of its own, which a test stops for so long that its server cuts it off.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -50,7 +51,11 @@ int read_until_all_is_true(const typename Broker::Server& server, Database& data
     node.begin();
     conversation.ready = true;
     const bool told = support::eventually([&] { return conversation.writing_is_over.load(); }, 2 * support::patience);
-    const bool converged = told && support::eventually([&] { return node.cache().stale() == 0; });
+    const auto lacks_nothing = [&] {  // also nothing that concerns no row
+      const auto peers = bus.peers();
+      return std::all_of(peers.begin(), peers.end(), [](const syncbus::Peer& peer) { return peer.lag == 0; });
+    };
+    const bool converged = told && support::eventually([&] { return node.cache().stale() == 0 && lacks_nothing(); });
     node.end();
     const syncbus::Metrics metrics = bus.metrics();
     conversation.reconnects = metrics.reconnects;
