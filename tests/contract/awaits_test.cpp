@@ -28,8 +28,6 @@ using syncbus::AwaitOptions, syncbus::AwaitOutcome, syncbus::Errc, syncbus::Even
 
 namespace {
 
-constexpr auto ignore = [](const Event&) {};
-
 /// A peer that subscribes to everything and answers no await before its crank is turned.
 template <class Fixture>
 struct Withholding {

@@ -15,6 +15,9 @@ namespace contract {
 
 using support::line_of, support::Lines;
 
+/// For subscribers that only have to be there.
+inline constexpr auto ignore = [](const syncbus::Event&) {};
+
 /// Outlives the subscriptions whose handlers fill it. Thread safety: everything may be called from any thread.
 class Heard {
  public:

@@ -23,6 +23,7 @@
 
 using namespace contract;
 using namespace std::chrono_literals;
+using support::kib, support::wide_key;
 using syncbus::AwaitOptions, syncbus::BusOptions, syncbus::Errc, syncbus::Event, syncbus::EventType,
     syncbus::InMemoryBus, syncbus::InMemoryHub, syncbus::Metrics, syncbus::NodeId, syncbus::Quorum, syncbus::Resync,
     syncbus::ResyncCause, syncbus::Scope;
@@ -41,8 +42,6 @@ struct Node {
   syncbus::Subscription subscription = bus.subscribe_all(heard.on_event(), heard.on_resync());
 };
 
-constexpr std::size_t kib = 1'024;
-
 /// Without the types of the events, and sorted.
 Lines keys_of(const Heard& heard) {
   Lines keys = heard.lines();
@@ -50,8 +49,6 @@ Lines keys_of(const Heard& heard) {
   std::ranges::sort(keys);
   return keys;
 }
-
-std::string wide_key(int number) { return support::key_of_size(100, number); }
 
 }  // namespace
 
@@ -147,7 +144,7 @@ TEST_CASE("on_health tells when staleness passes peer_timeout, and when the peer
           "[contract]") {
   InMemoryHub hub;
   std::vector<syncbus::Health> told;
-  Node a{hub, {.on_health = [&](const syncbus::Health& health) { told.push_back(health); }}}, b{hub};
+  Node a{hub, {.on_health = [&](const syncbus::Health&health) { told.push_back(health); }}}, b{hub};
   hub.advance(10s);
   told.clear();
   hub.partition({a->id()});

@@ -8,7 +8,6 @@
 #include <memory>
 #include <span>
 #include <string>
-#include <utility>
 
 #include <syncbus/kafka_bus.hpp>
 
@@ -18,6 +17,10 @@
 #include "support/kafka_mock.hpp"
 #include "support/kafka_server.hpp"
 #include "support/tcp_proxy.hpp"
+
+// Buses are made in kafka_fixture.cpp, where the library is compiled for them once: this is what most time goes into.
+extern template class syncbus::BusFacade<syncbus::BasicBus<syncbus::KafkaTransport>>;
+extern template class syncbus::BasicBus<syncbus::KafkaTransport>;
 
 namespace contract {
 
@@ -36,9 +39,7 @@ class OnKafkaCluster {
     cluster().create_topic(topic_);
   }
 
-  [[nodiscard]] std::shared_ptr<Node> node(syncbus::BusOptions options = {}) {
-    return std::make_shared<Node>(brokers(), topic_, with_patience(std::move(options)), quick_kafka<Cluster>());
-  }
+  [[nodiscard]] std::shared_ptr<Node> node(syncbus::BusOptions options = {});
   [[nodiscard]] std::shared_ptr<Node> peer_of(const std::shared_ptr<Node>&) { return node(); }
 
   [[nodiscard]] syncbus::TimePoint now() const { return std::chrono::steady_clock::now(); }
@@ -66,6 +67,9 @@ class OnKafkaCluster {
   std::string topic_;
 };
 
+extern template class OnKafkaCluster<support::KafkaServer>;
+extern template class OnKafkaCluster<support::KafkaMock>;
+
 using OnKafkaMock = OnKafkaCluster<support::KafkaMock>;
 
 class OnKafka : public OnKafkaCluster<support::KafkaServer> {
@@ -74,10 +78,7 @@ class OnKafka : public OnKafkaCluster<support::KafkaServer> {
   void resume_broker() { cluster().resume(); }
 
   [[nodiscard]] support::TcpProxy proxy() const { return cluster().proxy(); }
-  [[nodiscard]] std::shared_ptr<Node> node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options = {}) {
-    return std::make_shared<Node>("127.0.0.1:" + std::to_string(proxy.port()), topic(),
-                                  with_patience(std::move(options)), quick_kafka<support::KafkaServer>());
-  }
+  [[nodiscard]] std::shared_ptr<Node> node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options = {});
 };
 
 }  // namespace contract

@@ -8,7 +8,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
 
 #include <syncbus/nats_bus.hpp>
 
@@ -17,6 +16,10 @@
 #include "support/eventually.hpp"
 #include "support/nats_server.hpp"
 #include "support/tcp_proxy.hpp"
+
+// Buses are made in nats_fixture.cpp, where the library is compiled for them once: this is what most time goes into.
+extern template class syncbus::BusFacade<syncbus::BasicBus<syncbus::NatsTransport>>;
+extern template class syncbus::BasicBus<syncbus::NatsTransport>;
 
 namespace contract {
 
@@ -28,16 +31,11 @@ class OnNats {
   /// A case that failed may have left the server killed.
   OnNats() { server().revive(); }
 
-  [[nodiscard]] std::shared_ptr<Node> node(syncbus::BusOptions options = {}) {
-    return std::make_shared<Node>(url(), subject_, with_patience(std::move(options)), quick_nats);
-  }
+  [[nodiscard]] std::shared_ptr<Node> node(syncbus::BusOptions options = {});
   [[nodiscard]] std::shared_ptr<Node> peer_of(const std::shared_ptr<Node>&) { return node(); }
   /// In front of the server, and a node whose connections go through it.
   [[nodiscard]] support::TcpProxy proxy() const { return support::TcpProxy{server().port()}; }
-  [[nodiscard]] std::shared_ptr<Node> node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options = {}) {
-    return std::make_shared<Node>(server().url_at(proxy.port()), subject_, with_patience(std::move(options)),
-                                  quick_nats);
-  }
+  [[nodiscard]] std::shared_ptr<Node> node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options = {});
 
   [[nodiscard]] syncbus::TimePoint now() const { return std::chrono::steady_clock::now(); }
   void let_pass(syncbus::Duration duration) const { contract::let_pass(duration); }

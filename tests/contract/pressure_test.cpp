@@ -14,13 +14,10 @@
 
 using namespace contract;
 using namespace std::chrono_literals;
+using support::kib, support::wide_key;
 using syncbus::Event, syncbus::Metrics, syncbus::Resync;
 
 namespace {
-
-constexpr std::size_t kib = 1'024;
-
-std::string wide_key(int number) { return support::key_of_size(100, number); }
 
 /// Publishes; how long that took.
 template <class Node>
@@ -45,7 +42,7 @@ struct Held {
 }  // namespace
 
 TEMPLATE_LIST_TEST_CASE("a full ring that nobody confirms makes a publish wait for send_wait, then join", "[contract]",
-                        Brokers) {
+                        RealBrokers) {
   constexpr auto send_wait = 50ms;
   TestType fixture;
   const auto publisher = fixture.node({.send_wait = send_wait, .history_bytes = 64 * kib}), listener = fixture.node();
@@ -75,7 +72,7 @@ TEMPLATE_LIST_TEST_CASE("a full ring that nobody confirms makes a publish wait f
 }
 
 TEMPLATE_LIST_TEST_CASE("with a send_wait of zero a publish never waits, and joins what finds no room", "[contract]",
-                        Brokers) {
+                        RealBrokers) {
   TestType fixture;
   const auto publisher = fixture.node({.send_wait = 0s, .history_bytes = 64 * kib, .pending_bytes = 16 * kib});
   const auto listener = fixture.node();

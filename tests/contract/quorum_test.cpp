@@ -19,7 +19,6 @@ using syncbus::AwaitOptions, syncbus::Errc, syncbus::Event, syncbus::EventType, 
 
 namespace {
 
-constexpr auto ignore = [](const Event&) {};
 constexpr auto fail = [](const Event&) { throw std::runtime_error{"no"}; };
 constexpr auto ignore_resync = [](const Resync&) {};
 

@@ -7,7 +7,6 @@
 #include <memory>
 #include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include <syncbus/redis_bus.hpp>
@@ -17,6 +16,10 @@
 #include "support/eventually.hpp"
 #include "support/redis_server.hpp"
 #include "support/tcp_proxy.hpp"
+
+// Buses are made in redis_fixture.cpp, where the library is compiled for them once: this is what most time goes into.
+extern template class syncbus::BusFacade<syncbus::BasicBus<syncbus::RedisTransport>>;
+extern template class syncbus::BasicBus<syncbus::RedisTransport>;
 
 namespace contract {
 
@@ -28,15 +31,11 @@ class OnRedis {
   /// A case that failed may have left the server killed.
   OnRedis() { server().revive(); }
 
-  [[nodiscard]] std::shared_ptr<Node> node(syncbus::BusOptions options = {}) {
-    return std::make_shared<Node>(url(), channel_, with_patience(std::move(options)), quick);
-  }
+  [[nodiscard]] std::shared_ptr<Node> node(syncbus::BusOptions options = {});
   [[nodiscard]] std::shared_ptr<Node> peer_of(const std::shared_ptr<Node>&) { return node(); }
   /// In front of the server, and a node whose connections go through it.
   [[nodiscard]] support::TcpProxy proxy() const { return support::TcpProxy{server().port()}; }
-  [[nodiscard]] std::shared_ptr<Node> node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options = {}) {
-    return std::make_shared<Node>(server().url_at(proxy.port()), channel_, with_patience(std::move(options)), quick);
-  }
+  [[nodiscard]] std::shared_ptr<Node> node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options = {});
 
   [[nodiscard]] syncbus::TimePoint now() const { return std::chrono::steady_clock::now(); }
   void let_pass(syncbus::Duration duration) const { contract::let_pass(duration); }

@@ -19,12 +19,12 @@
 
 #include "support/control_frames.hpp"
 #include "support/frames.hpp"
+#include "support/keys.hpp"
 #include "support/lines.hpp"
 
 namespace support {
 
 inline constexpr syncbus::TimePoint start{std::chrono::hours{1}};
-inline constexpr std::size_t kib = 1024;
 
 inline syncbus::core::ProtocolOptions roomy(syncbus::NodeId self = syncbus::NodeId{1}) {
   return {.self = self,

@@ -45,8 +45,7 @@ class KafkaDialogue {
         const rd_kafka_metadata_topic_t& topic = metadata->topics[0];
         if (is_unknown(topic.err)) {
           if (place_.tuning.create_topic && !made) {
-            create_topic();
-            made = true;
+            made = create_topic(now() < absent);
           } else if (!made && now() >= absent) {
             fail(Errc::not_connected,
                  "the Kafka topic '" + place_.topic + "' does not exist: create it, or set KafkaTuning::create_topic");
@@ -145,7 +144,8 @@ class KafkaDialogue {
     return false;
   }
 
-  void create_topic() {
+  /// False, for a cluster that may only just have been started, if it has too few brokers yet.
+  [[nodiscard]] bool create_topic(bool may_wait) {
     char why[512] = "";
     const KafkaTuning& tuning = place_.tuning;
     KafkaNewTopicPtr topic{rd_kafka_NewTopic_new(place_.topic.c_str(),
@@ -165,10 +165,10 @@ class KafkaDialogue {
       answer.reset(rd_kafka_queue_poll(answers.get(), slice()));
       if (!answer) pause();
     }
-    judge_creation(*answer);
+    return judge_creation(*answer, may_wait);
   }
 
-  void judge_creation(rd_kafka_event_t& answer) {
+  [[nodiscard]] bool judge_creation(rd_kafka_event_t& answer, bool may_wait) {
     rd_kafka_resp_err_t error = rd_kafka_event_error(&answer);
     std::string said = error == RD_KAFKA_RESP_ERR_NO_ERROR ? "" : rd_kafka_event_error_string(&answer);
     if (const rd_kafka_CreateTopics_result_t* result = rd_kafka_event_CreateTopics_result(&answer)) {
@@ -179,7 +179,8 @@ class KafkaDialogue {
         if (const char* text = rd_kafka_topic_result_error_string(topics[0])) said = text;
       }
     }
-    if (error == RD_KAFKA_RESP_ERR_NO_ERROR || error == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) return;
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR || error == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) return true;
+    if (error == RD_KAFKA_RESP_ERR_INVALID_REPLICATION_FACTOR && may_wait) return false;
     fail(kafka_errc(error),
          "the Kafka topic '" + place_.topic + "' could not be made: " + said + " (" + rd_kafka_err2name(error) + ")");
   }
