@@ -8,6 +8,7 @@
 #include <type_traits>
 #include <utility>
 
+#include <syncbus/detail/is_null.hpp>
 #include <syncbus/quorum.hpp>
 
 namespace syncbus::inline v1::detail {
@@ -24,7 +25,7 @@ class Completion {
     requires(!std::same_as<std::decay_t<F>, Completion> && std::invocable<std::decay_t<F>&, AwaitOutcome>)
   explicit Completion(F&& callable) {
     using Stored = std::decay_t<F>;
-    if constexpr (std::constructible_from<bool, const Stored&>) null_ = !static_cast<bool>(callable);
+    null_ = is_null<Stored>(callable);
     if constexpr (fits<Stored>) {
       ::new (static_cast<void*>(storage_)) Stored(std::forward<F>(callable));
     } else {

@@ -11,6 +11,7 @@
 #include <type_traits>
 #include <utility>
 
+#include <syncbus/detail/is_null.hpp>
 #include <syncbus/event.hpp>
 
 namespace syncbus::inline v1::detail {
@@ -32,18 +33,6 @@ class MailboxSink {
  protected:
   ~MailboxSink() = default;
 };
-
-template <class F>
-concept Nullable = std::is_pointer_v<F> || std::is_member_pointer_v<F> || requires(const F& f) { f.operator bool(); };
-
-template <class F>
-[[nodiscard]] bool is_null(const F& callable) noexcept {
-  if constexpr (Nullable<F>) {
-    return !static_cast<bool>(callable);
-  } else {
-    return false;
-  }
-}
 
 template <class H>
 struct EventCaller {
