@@ -1,11 +1,13 @@
 // NatsTransport alone while its server dies, stops, comes back, or takes a permission away.
 #include <nats/nats.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <functional>
 #include <memory>
 #include <stdexcept>
@@ -267,6 +269,25 @@ TEST_CASE("a NATS user can be refused again and again while messages arrive", "[
   stop = true;
   flood.join();
   CHECK(refused == 500);
+}
+
+TEST_CASE("a refused NATS user is told by the bus, not by the client on the standard error", "[nats]") {
+  const NatsServer server{with_grants("\"other\"")};
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> said{std::tmpfile(), std::fclose};
+  const int standard_error = ::dup(STDERR_FILENO);
+  ::dup2(::fileno(said.get()), STDERR_FILENO);
+  int refused = 0;
+  for (int i = 0; i != 10; ++i) {  // what the client says of the first comes before the last
+    try {
+      const NatsNode node{server.url("eve:p"), 1};
+    } catch (const std::system_error&) {
+      ++refused;
+    }
+  }
+  ::dup2(standard_error, STDERR_FILENO);
+  ::close(standard_error);
+  CHECK(refused == 10);
+  CHECK(::lseek(::fileno(said.get()), 0, SEEK_END) == 0);
 }
 
 TEST_CASE("a NATS subscription revoked ends the session, also if it is only that to directed frames", "[nats]") {

@@ -206,6 +206,9 @@ class NatsConnection {
     statistics_.reset(made);
   }
 
+  /// The session finds errors by itself. Where nobody handles them, newer clients write them to the standard error.
+  static void stay_silent(natsConnection*, natsSubscription*, natsStatus, void*) noexcept {}
+
   static NatsHandle<natsConnection> connect(const NatsUrl& url, const NatsConnecting& how) {
     natsOptions* made = nullptr;
     require_nats(natsOptions_Create(&made), "the NATS client");
@@ -224,6 +227,7 @@ class NatsConnection {
     set(natsOptions_SetAllowReconnect(made, false));
     set(natsOptions_SetSendAsap(made, true));
     set(natsOptions_SetIOBufSize(made, 1 << 18));  // several frames a read
+    set(natsOptions_SetErrorHandler(made, stay_silent, nullptr));
     require_nats(status, "the NATS client refuses an option");
 
     natsConnection* connection = nullptr;
