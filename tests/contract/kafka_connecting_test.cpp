@@ -2,6 +2,7 @@
 // error and a sentence.
 #include <librdkafka/rdkafka.h>
 
+#include <atomic>
 #include <chrono>
 #include <concepts>
 #include <cstddef>
@@ -20,6 +21,7 @@
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
 #include "support/kafka_mock.hpp"
+#include "support/tcp_proxy.hpp"
 
 using namespace contract;
 using namespace std::chrono_literals;
@@ -188,6 +190,64 @@ TEST_CASE("a consumer that reads something already, or has no group.id, is an in
   std::string sentence;
   CHECK(thrown_by([&] { KafkaBus{groupless.handles(), kafka.topic()}; }, &sentence) == Errc::invalid_argument);
   CHECK(has(sentence, "group.id"));
+}
+
+TEST_CASE("a producer that takes its reports as events is an invalid argument: polling it would lose them",
+          "[contract]") {
+  OnKafkaMock kafka;
+  const KafkaProgram program{kafka.brokers(), {{"enabled_events", "1"}}, {{"group.id", "own"}}};
+  std::string sentence;
+  CHECK(thrown_by([&] { KafkaBus{program.handles(), kafka.topic()}; }, &sentence) == Errc::invalid_argument);
+  CHECK(has(sentence, "as events"));
+}
+
+TEST_CASE("what a lent producer may not write is told of when it does not come back", "[contract]") {
+  OnKafkaMock kafka;
+  const KafkaProgram program{kafka.brokers(), {}, {{"group.id", "own"}}};
+  kafka.cluster().refuse(KafkaRequest::produce, {RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED});
+  std::string sentence;
+  CHECK(thrown_by(
+            [&] {
+              KafkaBus{program.handles(), kafka.topic(), {.connect_timeout = 1s}};
+            },
+            &sentence) == Errc::not_connected);
+  CHECK(has(sentence, "does not come back"));
+  CHECK(has(sentence, "write"));
+}
+
+TEST_CASE("statistics that properties ask for go to the log", "[contract]") {
+  OnKafkaMock kafka;
+  auto tuning = quick_node();
+  tuning.properties = {{"statistics.interval.ms", "50"}};
+  std::atomic<bool> told = false;
+  syncbus::BusOptions options;
+  options.on_log = [&](std::string_view line) {
+    if (line.find("\"txmsgs\"") != std::string_view::npos) told = true;
+  };
+  KafkaBus bus{kafka.brokers(), kafka.topic(), options, tuning};
+  CHECK(support::eventually([&] { return told.load(); }));
+}
+
+TEST_CASE("what Kafka dropped while a node was away is a resync there, for who published it may be gone",
+          "[contract]") {
+  OnKafka kafka;
+  support::TcpProxy proxy = kafka.proxy();
+  const auto node = kafka.node_behind(proxy);
+  Heard heard;
+  const auto subscription = node->subscribe_all(heard.on_event(), heard.on_resync());
+  proxy.set({.refuses = true});
+  proxy.cut();
+  REQUIRE(support::eventually([&] { return !node->is_healthy(); }));
+  {
+    const auto passing = kafka.node();
+    CHECK_FALSE(passing->publish("lost"));
+    CHECK_FALSE(passing->flush(20s));
+  }
+  kafka.cluster().admin().trim(kafka.topic(), kafka.cluster().admin().end_of(kafka.topic()));
+  proxy.set({});
+  REQUIRE(support::eventually([&] { return node->is_healthy(); }));
+  CHECK(support::eventually([&] { return heard.count("resync: interrupted") == 1; }));
+  CHECK_FALSE(heard.contains("invalidate lost"));
 }
 
 TEMPLATE_TEST_CASE("buses over lent clients and their own hear each other, and leave the lent ones usable",

@@ -83,6 +83,7 @@ TEST_CASE("what was stored while a node was cut off is read by its next session"
   for (int i = 0; i != 20; ++i) kafka.inject(bytes_of("meanwhile " + std::to_string(i)));
   REQUIRE(comes_back(a));
   CHECK(a.recorder.will_hear("meanwhile 19"));
+  CHECK(a.recorder.losses() == 0);
   CHECK(a.recorder.frame_count() == 21);
 }
 
@@ -109,6 +110,8 @@ TEST_CASE("a broker that is stopped for seven seconds is noticed by whoever publ
 TEST_CASE("a topic that is deleted and made again is an interruption, and frames are carried by the new one",
           "[kafka]") {
   OnKafka kafka;
+  kafka.kill_broker();
+  kafka.restart_broker();  // so that the new log's leader has a smaller epoch than the old one's
   auto settings = kafka_settings_of(1);
   settings.peer_timeout = 2s;
   KafkaNode a{kafka.brokers(), kafka.topic(), settings}, b{kafka.brokers(), kafka.topic(), kafka_settings_of(2)};
@@ -124,6 +127,8 @@ TEST_CASE("a topic that is deleted and made again is an interruption, and frames
   CHECK(a.works());
   CHECK(b.recorder.will_hear("session " + std::to_string(a.recorder.session())));
   CHECK(was_told(a.recorder, "deleted and made again", Errc::transport_failure));
+  CHECK(a.recorder.losses() == 1);
+  CHECK(a.recorder.in_order());
 }
 
 TEST_CASE("a topic that is deleted is made again by the nodes when they may", "[kafka]") {
@@ -167,6 +172,7 @@ TEST_CASE("messages that were trimmed before they were read are an interruption 
   REQUIRE(eventually([&] { return sink.ready(); }));
   CHECK(was_told(sink, "OFFSET", Errc::transport_failure));
   CHECK(eventually([&] { return was_told(sink, "to its retention", Errc::transport_failure); }));
+  CHECK(sink.losses() == 1);
   kafka.inject(bytes_of("after"));
   CHECK(sink.will_hear("after"));
   CHECK(sink.frame_count() < 202);
@@ -194,6 +200,56 @@ TEST_CASE("a lent consumer that jumps to another offset in silence is an interru
   }));
   REQUIRE(eventually([&] { return a.recorder.ready(); }));
   CHECK(a.works());
+}
+
+TEST_CASE("marks of transactions between the messages are no loss, whatever a lent consumer does at them", "[kafka]") {
+  OnKafka kafka;
+  const std::string reset = GENERATE(as<std::string>{}, "error", "latest");
+  const KafkaProgram program{kafka.brokers(),
+                             KafkaProgram::careful_producer(),
+                             {{"group.id", "own"}, {"auto.offset.reset", reset}, {"enable.auto.commit", "false"}}};
+  KafkaNode a{program.handles(), kafka.topic(), kafka_settings_of(1)};
+  const KafkaProgram stranger{kafka.brokers(), {{"transactional.id", "stranger " + reset}}};
+  const auto require_done = [](rd_kafka_error_t* error) {
+    if (error == nullptr) return;
+    const std::string said = rd_kafka_error_string(error);
+    rd_kafka_error_destroy(error);
+    FAIL(said);
+  };
+  require_done(rd_kafka_init_transactions(stranger.producer(), 30'000));
+  rd_kafka_topic_t* const topic = rd_kafka_topic_new(stranger.producer(), kafka.topic().c_str(), nullptr);
+  for (int round = 1; round <= 3; ++round) {
+    std::string text = "in a transaction " + std::to_string(round);
+    require_done(rd_kafka_begin_transaction(stranger.producer()));
+    REQUIRE(rd_kafka_produce(topic, 0, RD_KAFKA_MSG_F_COPY, text.data(), text.size(), nullptr, 0, nullptr) == 0);
+    require_done(rd_kafka_commit_transaction(stranger.producer(), 30'000));
+    kafka.inject(bytes_of("behind it " + std::to_string(round)));
+    CHECK(a.recorder.will_hear("behind it " + std::to_string(round)));
+    CHECK(a.recorder.heard(text));
+  }
+  rd_kafka_topic_destroy(topic);
+  REQUIRE(eventually([&] { return a.recorder.ready(); }));
+  CHECK(a.works());
+  CHECK(a.recorder.losses() == 0);
+  CHECK(a.recorder.interruptions() <= (reset == "error" ? 0 : 3));
+}
+
+TEST_CASE("what is larger than the topic takes is sent in smaller pieces from the next session on", "[kafka]") {
+  OnKafka kafka;
+  kafka.cluster().admin().create_topic("small", 1, {{"max.message.bytes", "100000"}});
+  KafkaNode a{kafka.brokers(), "small", 1}, b{kafka.brokers(), "small", 2};
+  const std::string frame(30'000, 'x');
+  REQUIRE(eventually([&] {
+    const BroadcastToken last{a.recorder.session(), 20};
+    if (!a.recorder.ready()) return false;
+    for (std::uint64_t i = 1; i <= last.frame; ++i) a.broadcast(frame, i);
+    return eventually([&] { return a.recorder.confirmed() == last || a.recorder.session() != last.session; }) &&
+           a.recorder.confirmed() == last;
+  }));
+  CHECK(a.recorder.max_frame_bytes() < 100'000);
+  CHECK(a.recorder.max_frame_bytes() >= 30'000);
+  CHECK(was_told(a.recorder, "MSG_SIZE_TOO_LARGE", Errc::transport_failure));
+  CHECK(b.recorder.interruptions() == 0);
 }
 
 TEST_CASE("a frame that the broker refuses is an interruption, and nothing behind it is confirmed", "[kafka]") {
@@ -285,6 +341,33 @@ TEST_CASE("a frame that is not answered ends the session within the peer timeout
   mock.cluster.slow(0s);
   CHECK(eventually([&] { return recorder.ready(); }));
   a.close();
+}
+
+TEST_CASE("a cluster whose every answer takes long is waited for", "[kafka]") {
+  Mock mock;
+  mock.cluster.slow(400ms);
+  KafkaNode a{mock.cluster.brokers(), "topic", 1};
+  a.transport.reopen(1);
+  CHECK(eventually([&] { return a.recorder.ready() && a.recorder.session() >= 2; }));
+}
+
+TEST_CASE("a cluster that answers nothing holds neither the constructor up nor close", "[kafka]") {
+  Mock mock;
+  KafkaNode a{mock.cluster.brokers(), "topic", 1};
+  mock.cluster.slow(1min);
+  auto settings = kafka_settings_of(2);
+  settings.connect_timeout = 500ms;
+  auto begin = now();
+  CHECK(thrown_by([&] { KafkaNode{mock.cluster.brokers(), "topic", settings}; }) == Errc::not_connected);
+  CHECK(now() - begin < 6s);
+  a.broadcast("unanswered", 1);
+  if (GENERATE(false, true)) {
+    a.transport.reopen(1);
+    REQUIRE(will_be_interrupted(a));
+  }
+  begin = now();
+  a.transport.close();
+  CHECK(now() - begin < 6s);
 }
 
 TEST_CASE("problems that repeat are told once in a while only", "[kafka]") {

@@ -265,11 +265,15 @@ TEST_CASE("a lent producer's own messages and reports go on beside the bus's", "
                              &reports};
   kafka.cluster().create_topic("program");
   KafkaNode a{program.handles(), kafka.topic(), kafka_settings_of(1)};
+  BroadcastToken last;
   rd_kafka_topic_t* own = rd_kafka_topic_new(program.producer(), "program", nullptr);
   for (int sent = 0; sent != 500;) {  // more than its queue holds: somebody has to poll it
     const int refused = rd_kafka_produce(own, 0, RD_KAFKA_MSG_F_COPY, &sent, sizeof sent, nullptr, 0, &reports);
     if (refused == 0) ++sent;
+    if (sent % 10 == 0 && last.frame < 50) last = a.broadcast("in a queue that is full", last.frame + 1);
   }
+  CHECK(a.recorder.will_confirm(last));
+  CHECK(a.recorder.interruptions() == 0);
   CHECK(eventually([&] { return reports == 500; }));
   CHECK(a.works());
   rd_kafka_topic_destroy(own);

@@ -73,6 +73,8 @@ class Protocol {
 
   // --- the transport's word
 
+  void on_lost() noexcept { hearing_.lost(); }
+
   void on_ready(std::uint64_t session, std::size_t frame_limit, TimePoint now) noexcept {
     session_ = session;
     connected_ = true;

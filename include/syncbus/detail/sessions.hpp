@@ -83,10 +83,12 @@ class Sessions {
   /// Whether the first attempt failed.
   [[nodiscard]] bool failed() const noexcept { return failed_; }
 
-  /// Ends the session without a word.
-  void close() noexcept {
-    if (session_) session_->finish();
+  /// Ends the session without a word. Returns whether there was one.
+  bool close() noexcept {
+    if (!session_) return false;
+    session_->finish();
     session_.reset();
+    return true;
   }
 
  private:
@@ -97,8 +99,8 @@ class Sessions {
                                           : (std::min)(around_.settings.connect_timeout, pace_.attempt_timeout);
     try {
       session_ = std::make_unique<Session>(around_, deadline_after(limit));
-      session_->begin(++sessions_);
-      if (sessions_ == 1) opened_(nullptr);
+      session_->begin(sessions_ + 1);
+      if (++sessions_ == 1) opened_(nullptr);
     } catch (const SessionFailure& failure) {
       fail(failure.end());
     } catch (const std::exception& error) {
@@ -110,12 +112,13 @@ class Sessions {
     session_->finish();
     const SessionEnd end = *session_->end();
     if (session_->confirmed_any() || session_->reopened()) backoff_.reset();
+    session_.reset();
     around_.sink.on_interrupted();
     fail(end);
   }
 
   void fail(const SessionEnd& why) noexcept {
-    session_.reset();
+    close();  // one may have failed as it began
     if (sessions_ == 0) {
       failed_ = true;
       return opened_(&why);

@@ -6,12 +6,14 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
 
+#include <syncbus/detail/handler_scope.hpp>
 #include <syncbus/detail/session_failure.hpp>
+#include <syncbus/detail/thread_marks.hpp>
 #include <syncbus/detail/wake_fd.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/options.hpp>
@@ -77,6 +79,8 @@ class KafkaClients {
   /// (invalid_argument).
   void start(const TransportSettings& settings, WakeFd& wake) {
     settings_ = settings;
+    retired_ = false;
+    fresh_ = true;
     if (owned()) {
       own_producer_ = make_producer();
       if (!settings.publish_only) own_consumer_ = make_consumer();
@@ -99,6 +103,35 @@ class KafkaClients {
 
   [[nodiscard]] bool started() const noexcept { return producer_ != nullptr; }
 
+  /// Own clients are made anew for the next session: what they remember of the topic may be the trouble.
+  void retire() noexcept { retired_ = true; }
+  /// Makes them, if that is to be. Returns whether it did; takes a second or so.
+  bool renew(WakeFd& wake) {
+    if (!retired_ || !owned()) return false;
+    stop();
+    start(settings_, wake);
+    return true;
+  }
+  /// Whether no session has used them yet, as far as we can make them.
+  [[nodiscard]] bool fresh() const noexcept { return fresh_ || !owned(); }
+  void used() noexcept { fresh_ = false; }
+
+  /// A broker found something too large: what is sent at once is halved, from the next session on.
+  void shrink() noexcept {
+    constexpr std::size_t smallest = 4'096;
+    limit_ = (std::max)(smallest, max_frame_bytes() / 2);
+    retire();
+  }
+
+  /// How long one question to the cluster may take. It is asked again, and has more time then.
+  [[nodiscard]] Duration question_time() const noexcept { return question_time_; }
+  void ask_longer() noexcept { question_time_ = (std::min)(2 * question_time_, longest_question); }
+
+  /// A request that is unanswered for so long has broken its connection.
+  [[nodiscard]] Duration patience() const noexcept {
+    return (std::max)(settings_.peer_timeout, Duration{std::chrono::milliseconds{100}});
+  }
+
   /// Whether the clients are the node's own: then delivery reports are heard, and errors.
   [[nodiscard]] bool owned() const noexcept { return !place_.brokers.empty(); }
 
@@ -113,8 +146,12 @@ class KafkaClients {
   [[nodiscard]] rd_kafka_t* asking() const noexcept { return owned() ? producer_ : consumer_; }
   [[nodiscard]] rd_kafka_topic_t* asked_topic() const noexcept { return owned() ? topic_.get() : listing_.get(); }
 
-  /// Runs the producer's callbacks.
-  void poll_producer() noexcept { rd_kafka_poll(producer_, 0); }
+  /// Runs the producer's callbacks; a lent one's are the program's.
+  void poll_producer() noexcept {
+    std::optional<HandlerScope> of_the_program;
+    if (!owned()) of_the_program.emplace(ThreadMark::mine());
+    rd_kafka_poll(producer_, 0);
+  }
 
   /// Runs the consumer's callbacks, and takes what has arrived; how many. Does not wait.
   [[nodiscard]] std::size_t receive(std::span<rd_kafka_message_t*> room) noexcept {
@@ -145,19 +182,19 @@ class KafkaClients {
     if (consumer_ != nullptr) rd_kafka_assign(consumer_, nullptr);
   }
 
-  /// Largest frame that the producer takes, in bytes: the limit counts what Kafka wraps around it.
+  /// Largest frame that the producer takes, in bytes: its limit counts what Kafka wraps around it.
   [[nodiscard]] std::size_t max_frame_bytes() const {
     constexpr std::size_t around = 1'024;
     const std::string text = kafka_property(producer_, "message.max.bytes");
     const std::size_t most = text.empty() ? 1'000'000 : std::stoul(text);
-    const std::size_t wanted = place_.tuning.max_frame_bytes;
+    const std::size_t wanted = limit_;
     const std::size_t least = most > 2 * around ? most - around : most / 2;
     return wanted == 0 ? least : (std::min)(wanted, least);
   }
 
-  /// Whether a caller's consumer goes on elsewhere, without an error, when the offset to be read is gone.
+  /// Whether the consumer goes on elsewhere, without an error, when the offset to be read is gone.
   [[nodiscard]] bool jumps_silently() const {
-    return !owned() && kafka_property(place_.handles.consumer, "auto.offset.reset") != "error";
+    return consumer_ != nullptr && kafka_property(consumer_, "auto.offset.reset") != "error";
   }
 
   /// Sends what was accepted as far as `limit` allows, then lets go of everything. Own clients end; librdkafka may take
@@ -204,8 +241,9 @@ class KafkaClients {
     partition_.reset();
   }
 
-  /// A request that is unanswered for so long has broken its connection.
-  [[nodiscard]] std::int64_t patience_ms() const noexcept { return kafka_ms(settings_.peer_timeout, 100, 300'000); }
+  static constexpr Duration longest_question = std::chrono::seconds{4};
+
+  [[nodiscard]] std::int64_t patience_ms() const noexcept { return kafka_ms(patience(), 100, 300'000); }
 
   void set_common(KafkaConf& conf) {
     events_.listen_to(conf.get());
@@ -226,7 +264,8 @@ class KafkaClients {
     KafkaConf conf;
     set_common(conf);
     events_.listen_to_reports(conf.get());
-    conf.set("linger.ms", 0);      // frames are batches already
+    if (limit_ != 0) conf.set("batch.size", static_cast<std::int64_t>(limit_));  // the topic's limit is one of batches
+    conf.set("linger.ms", 0);                                                    // frames are batches already
     conf.set("max.in.flight", 1);  // a retry must not overtake; see kafka_transport.hpp
     conf.set("request.timeout.ms", patience_ms());
     set_callers(conf);
@@ -236,7 +275,11 @@ class KafkaClients {
   [[nodiscard]] KafkaClientPtr make_consumer() {
     KafkaConf conf;
     set_common(conf);
-    conf.set("group.id", "syncbus");  // asked for by librdkafka; no group is joined
+    // Its question for the end of the log lasts so long where nobody answers (librdkafka 2.0), and close() with it.
+    conf.set("socket.timeout.ms", (std::min<std::int64_t>)(patience_ms(), 2'000));
+    conf.set("isolation.level", "read_uncommitted");  // a stranger's open transaction would hold everything up
+    conf.set("queued.max.messages.kbytes", 16'384);   // beside BusOptions::queue_bytes
+    conf.set("group.id", "syncbus");                  // asked for by librdkafka; no group is joined
     conf.set("enable.auto.commit", "false");
     conf.set("enable.auto.offset.store", "false");
     conf.set("auto.offset.reset", "error");  // what is no longer there must not be jumped over in silence
@@ -266,6 +309,10 @@ class KafkaClients {
 
   const KafkaPlace& place_;
   TransportSettings settings_;
+  std::size_t limit_ = place_.tuning.max_frame_bytes;
+  Duration question_time_ = std::chrono::milliseconds{250};
+  bool retired_ = false;
+  bool fresh_ = true;
   KafkaEvents events_;  // the clients' opaque
   KafkaClientPtr own_producer_;
   KafkaClientPtr own_consumer_;

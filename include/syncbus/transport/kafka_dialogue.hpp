@@ -35,7 +35,8 @@ class KafkaDialogue {
       : clients_{clients}, place_{place}, around_{around}, deadline_{deadline} {}
 
   /// Returns when the partition has a leader. A topic that does not exist is made, if that is wanted.
-  void find_leader() {
+  /// `of_old_log` is set when there was no such topic.
+  void find_leader(bool& of_old_log) {
     // Brokers of a cluster hear of a new topic one after the other.
     const TimePoint absent = now() + (std::min)(new_topic_time, (deadline_ - now()) / 2);
     bool made = false;
@@ -45,8 +46,9 @@ class KafkaDialogue {
         const rd_kafka_metadata_topic_t& topic = metadata->topics[0];
         if (is_unknown(topic.err)) {
           if (place_.tuning.create_topic && !made) {
-            made = create_topic(now() < absent);
+            made = create_topic(now() < absent, of_old_log);
           } else if (!made && now() >= absent) {
+            of_old_log = true;
             fail(Errc::not_connected,
                  "the Kafka topic '" + place_.topic + "' does not exist: create it, or set KafkaTuning::create_topic");
           }
@@ -78,6 +80,9 @@ class KafkaDialogue {
     if (::poll(&waited, 1, poll_timeout((std::min)(deadline_, soon))) > 0) around_.wake.drain();
   }
 
+  /// From now on what is late is a message that a lent producer tells nothing of.
+  void await_return() noexcept { awaits_return_ = !clients_.owned(); }
+
   /// Refuses what the clients' errors, the deadline, or a stop refuse.
   void check() {
     if (around_.stop.load()) fail(Errc::closed, "the transport is being closed");
@@ -87,6 +92,11 @@ class KafkaDialogue {
     if (const auto outage = clients_.events().take_outage()) unreachable(outage->reason);
     if (now() < deadline_) return;
     const std::string& reason = clients_.events().last_reason();
+    if (awaits_return_) {
+      fail(Errc::not_connected, "what the given producer sends to topic '" + place_.topic +
+                                    "' does not come back to the given consumer: check that the producer's user may "
+                                    "write to it, and that both are clients of one cluster");
+    }
     unreachable(!reason.empty() ? reason : last_.empty() ? "it did not answer in time" : last_);
   }
 
@@ -94,11 +104,11 @@ class KafkaDialogue {
 
  private:
   static constexpr Duration new_topic_time = std::chrono::seconds{1};
-  /// So long does close() wait for a question.
-  static constexpr Duration longest_question = std::chrono::milliseconds{250};
 
   [[nodiscard]] static TimePoint now() noexcept { return std::chrono::steady_clock::now(); }
-  [[nodiscard]] int slice() const noexcept { return poll_timeout((std::min)(deadline_, now() + longest_question)); }
+  [[nodiscard]] int slice() const noexcept {
+    return poll_timeout((std::min)(deadline_, now() + clients_.question_time()));
+  }
   [[nodiscard]] static bool is_unknown(rd_kafka_resp_err_t error) noexcept {
     return error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || error == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC;
   }
@@ -116,6 +126,7 @@ class KafkaDialogue {
                                         "' to this user: grant Describe, Read and Write on it (" + kafka_words(error) +
                                         ")");
     }
+    if (error == RD_KAFKA_RESP_ERR__TIMED_OUT) clients_.ask_longer();
     last_ = kafka_words(error);
   }
 
@@ -145,7 +156,7 @@ class KafkaDialogue {
   }
 
   /// False, for a cluster that may only just have been started, if it has too few brokers yet.
-  [[nodiscard]] bool create_topic(bool may_wait) {
+  [[nodiscard]] bool create_topic(bool may_wait, bool& of_old_log) {
     char why[512] = "";
     const KafkaTuning& tuning = place_.tuning;
     KafkaNewTopicPtr topic{rd_kafka_NewTopic_new(place_.topic.c_str(),
@@ -165,10 +176,10 @@ class KafkaDialogue {
       answer.reset(rd_kafka_queue_poll(answers.get(), slice()));
       if (!answer) pause();
     }
-    return judge_creation(*answer, may_wait);
+    return judge_creation(*answer, may_wait, of_old_log);
   }
 
-  [[nodiscard]] bool judge_creation(rd_kafka_event_t& answer, bool may_wait) {
+  [[nodiscard]] bool judge_creation(rd_kafka_event_t& answer, bool may_wait, bool& of_old_log) {
     rd_kafka_resp_err_t error = rd_kafka_event_error(&answer);
     std::string said = error == RD_KAFKA_RESP_ERR_NO_ERROR ? "" : rd_kafka_event_error_string(&answer);
     if (const rd_kafka_CreateTopics_result_t* result = rd_kafka_event_CreateTopics_result(&answer)) {
@@ -179,6 +190,7 @@ class KafkaDialogue {
         if (const char* text = rd_kafka_topic_result_error_string(topics[0])) said = text;
       }
     }
+    of_old_log = of_old_log || error == RD_KAFKA_RESP_ERR_NO_ERROR;
     if (error == RD_KAFKA_RESP_ERR_NO_ERROR || error == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) return true;
     if (error == RD_KAFKA_RESP_ERR_INVALID_REPLICATION_FACTOR && may_wait) return false;
     fail(kafka_errc(error),
@@ -189,6 +201,7 @@ class KafkaDialogue {
   const KafkaPlace& place_;
   const SessionSurroundings& around_;
   TimePoint deadline_;
+  bool awaits_return_ = false;
   std::string last_;  // why the last question had no answer
 };
 

@@ -39,12 +39,19 @@ class KafkaEvents {
   [[nodiscard]] std::optional<Error> take_refusal() noexcept { return std::exchange(refusal_, std::nullopt); }
   /// Why the last connection failed, in the client's words; empty: none has.
   [[nodiscard]] const std::string& last_reason() const noexcept { return last_reason_; }
+  /// An error that the client deals with by itself; of several the last.
+  [[nodiscard]] std::optional<Error> take_trouble() noexcept { return std::exchange(trouble_, std::nullopt); }
+  /// In JSON, on one line, if properties ask for them; of several the last.
+  [[nodiscard]] std::optional<std::string> take_statistics() noexcept {
+    return std::exchange(statistics_, std::nullopt);
+  }
 
   void forget() noexcept {
     reports_.clear();
     outage_.reset();
     refusal_.reset();
     last_reason_.clear();
+    trouble_.reset();
   }
 
   /// Makes own clients tell it.
@@ -52,6 +59,7 @@ class KafkaEvents {
     rd_kafka_conf_set_opaque(conf, this);
     rd_kafka_conf_set_error_cb(conf, &on_error);
     rd_kafka_conf_set_log_cb(conf, &on_log);
+    rd_kafka_conf_set_stats_cb(conf, &on_statistics);
   }
   void listen_to_reports(rd_kafka_conf_t* conf) noexcept { rd_kafka_conf_set_dr_msg_cb(conf, &on_report); }
 
@@ -68,16 +76,26 @@ class KafkaEvents {
   } catch (const std::exception&) {
   }
 
+  /// Returns that the client may free it.
+  static int on_statistics(rd_kafka_t*, char* json, std::size_t size, void* self) noexcept try {
+    static_cast<KafkaEvents*>(self)->statistics_.emplace(json, size);
+    return 0;
+  } catch (const std::exception&) {
+    return 0;
+  }
+
   /// The default writes to the standard error stream of the program. What matters comes as an error, too.
   static void on_log(const rd_kafka_t*, int, const char*, const char*) noexcept {}
 
   void note(rd_kafka_resp_err_t code, const char* reason) {
+    if (is_of_a_group(code)) return;
     if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
       outage_ = Error{code, last_reason_.empty() ? reason : last_reason_};
     } else if (kafka_errc(code) == Errc::permission_denied) {
       refusal_ = Error{code, reason};
     } else {
       last_reason_ = reason;
+      trouble_ = Error{code, reason};
     }
   }
 
@@ -85,6 +103,8 @@ class KafkaEvents {
   std::optional<Error> outage_;
   std::optional<Error> refusal_;
   std::string last_reason_;
+  std::optional<Error> trouble_;
+  std::optional<std::string> statistics_;
 };
 
 }  // namespace syncbus::inline v1::detail

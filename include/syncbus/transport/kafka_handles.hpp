@@ -15,10 +15,13 @@ namespace syncbus::inline v1 {
 /// A program's own clients, for a bus to use; they stay the program's and must outlive the bus.
 ///
 /// `producer` may be shared with others. Its settings decide what becomes of frames: with enable.idempotence or
-/// max.in.flight=1 they keep their order through retries; linger.ms delays them. The bus polls it, so that its
-/// callbacks also run on a thread of the bus. `consumer` is the bus's alone as long as the bus lives: no subscription,
-/// no assignment, polled by nobody else. It needs a group.id (any: no group is joined), and should have
-/// auto.offset.reset=error and enable.auto.commit=false.
+/// max.in.flight=1 they keep their order through retries; linger.ms delays them; batch.size must not exceed what the
+/// topic takes. The bus polls it, so that its callbacks also run on a thread of the bus, like handlers; that of
+/// delivery reports sees the bus's messages, too, whose _private is null. It must not take its reports as events.
+///
+/// `consumer` is the bus's alone as long as the bus lives: no subscription, no assignment, polled by nobody else. It
+/// needs a group.id (any: no group is joined), and should have auto.offset.reset=error and enable.auto.commit=false.
+/// The bus leaves it without an assignment, and as rd_kafka_poll_set_consumer does.
 struct KafkaHandles {
   rd_kafka_t* producer = nullptr;
   rd_kafka_t* consumer = nullptr;
@@ -110,12 +113,26 @@ using KafkaAdminOptionsPtr = std::unique_ptr<rd_kafka_AdminOptions_t, KafkaAdmin
 [[nodiscard]] inline std::string kafka_words(rd_kafka_resp_err_t error) {
   return std::string{rd_kafka_err2str(error)} + " (" + rd_kafka_err2name(error) + ")";
 }
+/// Of the group whose name librdkafka asks for. We join none, but it looks for one's coordinator all the same.
+[[nodiscard]] inline bool is_of_a_group(rd_kafka_resp_err_t error) noexcept {
+  switch (error) {
+    case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE:
+    case RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS:
+    case RD_KAFKA_RESP_ERR_NOT_COORDINATOR: return true;
+    default: return false;
+  }
+}
+
+[[nodiscard]] inline bool is_too_large(rd_kafka_resp_err_t error) noexcept {
+  return error == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE || error == RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE;
+}
+
 [[nodiscard]] inline Errc kafka_errc(rd_kafka_resp_err_t error) noexcept {
   switch (error) {
     case RD_KAFKA_RESP_ERR__AUTHENTICATION:
     case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
     case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-    case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
     case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED: return Errc::permission_denied;
     case RD_KAFKA_RESP_ERR__TRANSPORT:
     case RD_KAFKA_RESP_ERR__TIMED_OUT:

@@ -11,6 +11,7 @@
 #include <mutex>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include <syncbus/event.hpp>
 #include <syncbus/options.hpp>
@@ -59,6 +60,7 @@ class KafkaPublisher {
     self_ = self;
     signed_ = !clients_.owned();
     unanswered_.clear();
+    unproduced_.clear();
     failure_ = RD_KAFKA_RESP_ERR_NO_ERROR;
   }
 
@@ -67,21 +69,18 @@ class KafkaPublisher {
     const std::lock_guard lock{mutex_};
     session_ = 0;
     unanswered_.clear();
+    unproduced_.clear();
   }
 
-  /// False if the client did not take it: then the I/O thread has to come and end the session.
+  /// False if the client did not take it: then the I/O thread has to come, and offer it again or end the session.
   [[nodiscard]] bool broadcast(Bytes bytes, BroadcastToken token) {
     const std::lock_guard lock{mutex_};
     if (token.session != session_ || session_ == 0 || failure_ != RD_KAFKA_RESP_ERR_NO_ERROR) return true;
     const std::uint64_t serial = ++last_serial_;
     unanswered_.push_back({serial, token.frame, std::chrono::steady_clock::now(), false});
-    if (signed_) {
-      const auto key = KafkaSignature{self_.value, serial}.encoded();
-      failure_ = produce(bytes.data(), bytes.size(), key.data(), key.size(), nullptr);  // reports are the caller's
-    } else {
-      failure_ = produce(bytes.data(), bytes.size(), nullptr, 0, opaque(serial));
-    }
-    return failure_ == RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (unproduced_.empty() && produce_broadcast(bytes, serial)) return true;
+    if (failure_ == RD_KAFKA_RESP_ERR_NO_ERROR) unproduced_.push_back({serial, {bytes.begin(), bytes.end()}});
+    return false;
   }
 
   /// Without a number; dropped when the client has no room.
@@ -100,6 +99,15 @@ class KafkaPublisher {
   }
 
   // --- on the I/O thread
+
+  /// Offers what did not fit into the client's queue once more. Whether some of it still does not.
+  [[nodiscard]] bool produce_again() {
+    const std::lock_guard lock{mutex_};
+    while (!unproduced_.empty() && produce_broadcast(unproduced_.front().bytes, unproduced_.front().serial)) {
+      unproduced_.pop_front();
+    }
+    return !unproduced_.empty();
+  }
 
   /// Whether a number is of this session and was not confirmed yet.
   [[nodiscard]] bool awaits(std::uint64_t serial) {
@@ -139,6 +147,25 @@ class KafkaPublisher {
     bool stored;
   };
 
+  /// A copy of what the client's queue had no room for: others may use it, too. The engine bounds what is unconfirmed.
+  struct Unproduced {
+    std::uint64_t serial;
+    std::vector<std::byte> bytes;
+  };
+
+  /// Whether the client took it; if it never will, failure_ says so.
+  [[nodiscard]] bool produce_broadcast(Bytes bytes, std::uint64_t serial) {
+    rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (signed_) {
+      const auto key = KafkaSignature{self_.value, serial}.encoded();
+      error = produce(bytes.data(), bytes.size(), key.data(), key.size(), nullptr);  // reports are the caller's
+    } else {
+      error = produce(bytes.data(), bytes.size(), nullptr, 0, opaque(serial));
+    }
+    if (error != RD_KAFKA_RESP_ERR__QUEUE_FULL) failure_ = error;
+    return error == RD_KAFKA_RESP_ERR_NO_ERROR;
+  }
+
   [[nodiscard]] static void* opaque(std::uint64_t serial) noexcept {
     return reinterpret_cast<void*>(static_cast<std::uintptr_t>(serial));
   }
@@ -166,6 +193,7 @@ class KafkaPublisher {
   bool signed_ = false;
   std::uint64_t last_serial_ = 0;
   std::deque<Unanswered> unanswered_;
+  std::deque<Unproduced> unproduced_;
   rd_kafka_resp_err_t failure_ = RD_KAFKA_RESP_ERR_NO_ERROR;
 };
 

@@ -18,6 +18,7 @@
 
 #include <syncbus/detail/deadline.hpp>
 #include <syncbus/detail/poll_timeout.hpp>
+#include <syncbus/detail/problem_reporter.hpp>
 #include <syncbus/detail/session_failure.hpp>
 #include <syncbus/detail/sessions.hpp>
 #include <syncbus/error.hpp>
@@ -30,12 +31,19 @@
 
 namespace syncbus::inline v1::detail {
 
+/// Where a node reads, through all its sessions.
+struct KafkaPosition {
+  std::optional<std::int64_t> next{};       ///< the offset to be read next
+  std::optional<std::int64_t> jumped_to{};  ///< the consumer went on there instead, without an error
+  bool of_old_log = false;                  ///< the topic is another one since
+};
+
 /// What all sessions of a transport have in common.
 struct KafkaSurroundings : SessionSurroundings {
   const KafkaPlace& place;
   KafkaClients& clients;
   KafkaPublisher& publisher;
-  std::optional<std::int64_t>& position;  ///< the offset to be read next, through all sessions
+  KafkaPosition& position;
 };
 
 /// librdkafka connects, retries and reconnects by itself; a session is a stretch of time in which that worked, and the
@@ -50,16 +58,21 @@ class KafkaSession {
     const bool first = !around.clients.started();
     if (first) {
       around.clients.start(around.settings, around.wake);  // an outage is told once: what is said from here on counts
+    } else if (around.clients.renew(around.wake)) {
+      deadline = (std::max)(deadline, deadline_after(around.place.tuning.attempt_timeout));
     } else {
       around.clients.hear_out();
     }
     KafkaDialogue dialogue{around.clients, around.place, around, deadline};
-    dialogue.find_leader();
+    dialogue.find_leader(around.position.of_old_log);
+    if (!first && around.position.of_old_log) require_fresh_clients();
     KafkaRange range;
     if (around.clients.consumer() != nullptr) range = dialogue.find_range();
     around.clients.hear_out();  // each client has found a broker by now: what it said before is of the past
     if (around.clients.consumer() != nullptr) read_on(range);
     if (first) probe(dialogue);
+    around.clients.used();
+    around.position.of_old_log = false;
   }
 
   ~KafkaSession() { around_.clients.unassign(); }
@@ -82,10 +95,12 @@ class KafkaSession {
       if (!more_) wait();
       if (around_.live_session.load() != number_) return reopen();
       around_.clients.poll_producer();
+      full_ = around_.publisher.produce_again();
       receive();
       take_reports();
       confirm();
       watch();
+      tell_news();
     } catch (const std::exception& error) {
       fail(Errc::transport_failure, error.what());
     }
@@ -114,21 +129,38 @@ class KafkaSession {
 
   // --- how it begins
 
-  /// Where the last session stopped, so that nothing that Kafka kept is missed. What it did not keep the engine has to
-  /// reconcile, as after every interruption.
+  /// Where the last session stopped, so that nothing that Kafka kept is missed. That it did not keep something is told:
+  /// of those who published it nobody may be left.
   void read_on(KafkaRange range) {
-    std::optional<std::int64_t>& position = around_.position;
-    const std::int64_t wanted = position.value_or(range.next);
-    if (wanted < range.oldest) {
-      tell("has lost " + std::to_string(range.oldest - wanted) + " messages to its retention before they were read");
-      position = range.oldest;
-    } else if (wanted > range.next) {
-      tell("is shorter than what was read of it; was it deleted and made again?");
-      position = range.next;
+    KafkaPosition& at = around_.position;
+    const std::int64_t wanted = at.next.value_or(range.next);
+    const std::int64_t found = at.jumped_to.value_or(wanted);
+    const bool first = !at.next;
+    if (!first && (at.of_old_log || wanted > range.next || found < wanted)) {
+      require_fresh_clients();
+      lose(
+          "is another log than the one that was read: the topic was deleted and made again, or a broker lost the end "
+          "of it");
+      at = {range.next};
+    } else if (wanted < range.oldest) {
+      lose("has lost " + std::to_string(range.oldest - wanted) + " messages to its retention before they were read");
+      at = {range.oldest};
     } else {
-      position = wanted;
+      at = {(std::min)(found, range.next)};  // in between is nothing: marks of transactions, say, or keys made compact
     }
-    around_.clients.assign(*position);
+    around_.clients.assign(*at.next);
+  }
+
+  /// What librdkafka 2.8 knows of the old log, its leader's epoch, keeps it from reading the new one.
+  void require_fresh_clients() {
+    if (around_.clients.fresh()) return;
+    around_.clients.retire();
+    throw SessionFailure{Errc::not_connected, partition_name() + " is another log now: it will be read by new clients"};
+  }
+
+  void lose(const std::string& what) {
+    tell(what);
+    around_.sink.on_lost();
   }
 
   void tell(const std::string& what) {
@@ -142,6 +174,7 @@ class KafkaSession {
     rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
     const std::uint64_t serial = around_.publisher.probe(around_.settings.self, error);
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR) refuse("write to", error);
+    dialogue.await_return();
     bool stored = !around_.clients.owned();
     bool back = around_.clients.consumer() == nullptr;
     while (true) {
@@ -163,12 +196,15 @@ class KafkaSession {
   void hold_received(const Look& look) {
     std::array<rd_kafka_message_t*, batch> room;
     const std::size_t count = around_.clients.receive(room);
+    std::array<KafkaMessagePtr, batch> messages;
+    for (std::size_t i = 0; i != count; ++i) messages[i].reset(room[i]);
     for (std::size_t i = 0; i != count; ++i) {
-      held_.emplace_back(room[i]);
-      if (room[i]->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        look(*room[i]);
-      } else if (room[i]->err != RD_KAFKA_RESP_ERR__PARTITION_EOF) {
-        refuse("read", room[i]->err);
+      const rd_kafka_resp_err_t error = messages[i]->err;
+      if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        look(*messages[i]);
+        held_.push_back(std::move(messages[i]));
+      } else if (!is_harmless(error)) {
+        refuse("read", error);
       }
     }
   }
@@ -189,8 +225,9 @@ class KafkaSession {
   void wait() {
     TimePoint due = now() + std::chrono::minutes{1};
     if (!around_.clients.owned()) due = now() + std::chrono::milliseconds{100};
+    if (full_) due = now() + std::chrono::milliseconds{2};
     if (const auto since = around_.publisher.unanswered_since()) {
-      due = (std::min)(due, deadline_after(*since, around_.settings.peer_timeout));
+      due = (std::min)(due, deadline_after(*since, around_.clients.patience()));
     }
     pollfd waited{around_.wake.fd(), POLLIN, 0};
     if (::poll(&waited, 1, poll_timeout(due)) > 0) around_.wake.drain();
@@ -207,21 +244,27 @@ class KafkaSession {
 
   void deliver(const rd_kafka_message_t& message) {
     if (message.err != RD_KAFKA_RESP_ERR_NO_ERROR) return take_error(message);
-    if (message.offset != *around_.position && jumps_are_silent_) {
+    std::int64_t& next = *around_.position.next;
+    if (message.offset != next && jumps_are_silent_) {
+      around_.position.jumped_to = message.offset;
       return fail(Errc::transport_failure, "the consumer went on at offset " + std::to_string(message.offset) +
-                                               " instead of " + std::to_string(*around_.position));
+                                               " instead of " + std::to_string(next));
     }
-    *around_.position = message.offset + 1;
+    next = message.offset + 1;
     if (!around_.clients.owned()) take_echo(message);
     if (message.payload == nullptr || around_.settings.publish_only) return;  // a probe, or only our own echo counts
     around_.sink.on_frame({static_cast<const std::byte*>(message.payload), message.len});
   }
 
   void take_error(const rd_kafka_message_t& message) {
-    if (message.err == RD_KAFKA_RESP_ERR__PARTITION_EOF) return;
+    if (is_harmless(message.err)) return;
     const char* const said = rd_kafka_message_errstr(&message);
     fail(kafka_errc(message.err), "it cannot be read: " + std::string{said == nullptr ? "" : said} + " (" +
                                       rd_kafka_err2name(message.err) + ")");
+  }
+
+  [[nodiscard]] static bool is_harmless(rd_kafka_resp_err_t error) noexcept {
+    return error == RD_KAFKA_RESP_ERR__PARTITION_EOF || is_of_a_group(error);
   }
 
   void take_echo(const rd_kafka_message_t& message) {
@@ -236,6 +279,7 @@ class KafkaSession {
       if (report.error == RD_KAFKA_RESP_ERR_NO_ERROR) {
         note_stored(report.serial);
       } else if (around_.publisher.awaits(report.serial)) {
+        if (is_too_large(report.error)) around_.clients.shrink();
         fail(kafka_errc(report.error), "a frame was not stored: " + kafka_words(report.error));
       } else if (report.serial == 0) {
         around_.problems.report(around_.sink, make_error_code(kafka_errc(report.error)),
@@ -262,16 +306,30 @@ class KafkaSession {
       fail(Errc::not_connected, "no broker can be reached: " + outage->reason);
     }
     const rd_kafka_resp_err_t failure = around_.publisher.failure();
-    if (failure != RD_KAFKA_RESP_ERR_NO_ERROR)
+    if (failure != RD_KAFKA_RESP_ERR_NO_ERROR) {
+      if (is_too_large(failure)) around_.clients.shrink();
       fail(kafka_errc(failure), "the producer took no frame: " + kafka_words(failure));
+    }
     const auto since = around_.publisher.unanswered_since();
-    if (since && now() >= deadline_after(*since, around_.settings.peer_timeout)) {
+    if (since && now() >= deadline_after(*since, around_.clients.patience())) {
       fail(Errc::not_connected, "a frame was not answered within the peer timeout");
     }
   }
 
+  /// What the client has to say that ends nothing.
+  void tell_news() {
+    if (const auto statistics = around_.clients.events().take_statistics()) around_.sink.on_problem({}, *statistics);
+    if (now() - told_trouble_at_ < ProblemReporter::interval) return;
+    const auto trouble = around_.clients.events().take_trouble();
+    if (!trouble) return;
+    told_trouble_at_ = now();
+    around_.problems.report(around_.sink, make_error_code(kafka_errc(trouble->code)),
+                            "the Kafka client goes on after an error: " + trouble->reason, now());
+  }
+
   void reopen() {
     reopened_ = true;
+    around_.clients.retire();
     end_ = SessionEnd{Errc::not_connected,
                       "the session with the Kafka cluster is reopened because this node's own "
                       "heartbeat did not come back within the peer timeout"};
@@ -295,6 +353,8 @@ class KafkaSession {
   std::optional<std::uint64_t> confirmed_;  // the last frame that was, of those not told yet
   bool more_ =
       true;  // may be there, without a signal: at first, because a signal may have been taken before the session
+  bool full_ = false;  // the client's queue: something waits for room there
+  TimePoint told_trouble_at_{};
   bool confirmed_any_ = false;
   bool reopened_ = false;
   std::optional<SessionEnd> end_;

@@ -5,7 +5,8 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
-#include <optional>
+#include <cstdlib>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -76,11 +77,12 @@ class KafkaTransport {
   /// Leaves it to the I/O thread.
   void reopen(std::uint64_t session) noexcept { host_.reopen(session); }
 
-  /// Waits for whoever does the I/O: for a sink call that is running, or a question to the cluster (a quarter of a
-  /// second). Then own clients send what they have, for a second at most, and end.
+  /// Waits for whoever does the I/O: for a sink call that is running, or a question to the cluster, which takes a
+  /// quarter of a second, two where nobody answers, and with lent clients their own socket.timeout.ms. Then own clients
+  /// send what they have, for a quarter of a second at most, and end.
   void close() noexcept {
-    host_.close();
-    clients_.stop(std::chrono::seconds{1});
+    const bool connected = host_.close();
+    clients_.stop(connected ? std::chrono::milliseconds{250} : Duration::zero());
   }
 
  private:
@@ -93,6 +95,7 @@ class KafkaTransport {
     }
     const KafkaTuning& tuning = place_.tuning;
     if (tuning.partition < 0) refuse("KafkaTuning::partition is negative");
+    if (tuning.partition == (std::numeric_limits<std::int32_t>::max)()) refuse("KafkaTuning::partition is too large");
     if (tuning.topic_partitions < 1) refuse("KafkaTuning::topic_partitions must be 1 or more");
     if (tuning.topic_replication < 1 && tuning.topic_replication != -1) {
       refuse("KafkaTuning::topic_replication must be 1 or more, or -1 for the cluster's default");
@@ -110,6 +113,11 @@ class KafkaTransport {
           "alone "
           "(a publish_only bus needs one, too: what comes back confirms what was published)");
     }
+    if ((std::atoi(detail::kafka_property(handles.producer, "enabled_events").c_str()) & RD_KAFKA_EVENT_DR) != 0) {
+      refuse(
+          "KafkaHandles::producer takes its delivery reports as events (rd_kafka_conf_set_events), which polling it, "
+          "as the bus does, would throw away: use a delivery report callback, or a producer for the bus alone");
+    }
     if (detail::has_assignment(handles.consumer)) {
       refuse("KafkaHandles::consumer has a subscription or an assignment: the bus needs a consumer of its own");
     }
@@ -122,7 +130,7 @@ class KafkaTransport {
   const detail::KafkaPlace place_;
   detail::KafkaClients clients_{place_};
   detail::KafkaPublisher publisher_{clients_, place_.tuning.partition};
-  std::optional<std::int64_t> position_;
+  detail::KafkaPosition position_;
   detail::SessionHost<detail::KafkaSession> host_;  // uses all of the above
 };
 

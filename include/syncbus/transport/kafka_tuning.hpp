@@ -22,7 +22,9 @@ struct KafkaTuning {
   /// Likewise: how long frames are kept. A node that was cut off for longer reads on where the log begins by then.
   Duration topic_retention = std::chrono::hours{1};
 
-  /// Frames are never larger, in bytes: not above the topic's max.message.bytes. 0: what the client allows (1 MB).
+  /// Neither frames nor what the client sends at once are larger, in bytes: 1 KiB or so below the max.message.bytes of
+  /// the topic, if that is not the usual 1 MB. 0: what the client allows. It is halved when a broker finds it too
+  /// large.
   std::size_t max_frame_bytes = 0;
   /// How long a broker holds an unanswered fetch. What is published meanwhile ends it at once, so it costs no latency;
   /// shorter only means more requests of idle nodes. Own clients only.
@@ -30,9 +32,10 @@ struct KafkaTuning {
 
   Duration min_backoff = std::chrono::milliseconds{50};  ///< longest pause before the first attempt to make a session
   Duration max_backoff = std::chrono::seconds{2};        ///< the pause doubles up to this
-  Duration attempt_timeout = std::chrono::seconds{1};    ///< limit of one attempt, but of the first: connect_timeout
+  Duration attempt_timeout = std::chrono::seconds{2};    ///< limit of one attempt, but of the first: connect_timeout
 
-  /// Further properties of librdkafka for own clients, set last: {"security.protocol", "SASL_SSL"}, for example.
+  /// Further properties of librdkafka for own clients, set last: {"security.protocol", "SASL_SSL"}, for example. With
+  /// statistics.interval.ms the client's statistics go to BusOptions::on_log.
   std::vector<std::pair<std::string, std::string>> properties{};
 };
 
