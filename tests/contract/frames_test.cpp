@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -218,7 +219,11 @@ TEMPLATE_LIST_TEST_CASE("a stranger's first frame may have any number", "[contra
   listener.fixture.inject(events_frame(stranger, ~std::uint64_t{0}, {{.key = "last"}}));
   listener.fixture.inject(events_frame(NodeId{2}, 1'000, {{.key = "late"}}));
   listener.fixture.inject(events_frame(NodeId{2}, 1'001, {{.key = "later"}}));
-  CHECK(listener.settled() == Lines{"invalidate last", "invalidate late", "invalidate later"});
+  Lines lines = listener.settled();
+  if constexpr (std::is_same_v<TestType, OnNats>) {
+    std::erase(lines, "resync: joined");  // over NATS a stranger's past may have been missed; it comes in its own time
+  }
+  CHECK(lines == Lines{"invalidate last", "invalidate late", "invalidate later"});
   CHECK(listener.node->metrics().gaps == 0);
 }
 
