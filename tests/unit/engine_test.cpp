@@ -158,9 +158,8 @@ TEST_CASE("an event that a broker with smaller frames no longer takes is a resyn
   CHECK_FALSE(error);
   CHECK_FALSE(bus.flush(10s));
   const std::string heard = broker.heard();
-  CHECK(heard.find("invalidate \"aaa") != std::string::npos);
   CHECK(heard.find("resync overflow") != std::string::npos);
-  CHECK(heard.find("invalidate \"fff") == std::string::npos);
+  CHECK(heard.find("invalidate") == std::string::npos);
 }
 
 TEST_CASE("a publish that fills the ring goes on as soon as there is room, also when that came before it could wait") {
