@@ -3,6 +3,7 @@
 
 #include <librdkafka/rdkafka.h>
 
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -96,6 +97,13 @@ using KafkaAdminOptionsPtr = std::unique_ptr<rd_kafka_AdminOptions_t, KafkaAdmin
   if (rd_kafka_conf_get(rd_kafka_conf(const_cast<rd_kafka_t*>(client)), name, value, &size) != RD_KAFKA_CONF_OK)
     return {};
   return value;
+}
+
+/// The client counts a callback as an event, too.
+[[nodiscard]] inline bool takes_reports_as_events(const rd_kafka_t* producer) {
+  const int events = std::atoi(kafka_property(producer, "enabled_events").c_str());
+  return (events & RD_KAFKA_EVENT_DR) != 0 && kafka_property(producer, "dr_msg_cb").empty() &&
+         kafka_property(producer, "dr_cb").empty();
 }
 
 /// Whether somebody reads with this consumer already.

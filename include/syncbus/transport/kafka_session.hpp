@@ -279,7 +279,7 @@ class KafkaSession {
       if (report.error == RD_KAFKA_RESP_ERR_NO_ERROR) {
         note_stored(report.serial);
       } else if (around_.publisher.awaits(report.serial)) {
-        if (is_too_large(report.error)) around_.clients.shrink();
+        if (is_too_large(report.error) && !end_) around_.clients.shrink();
         fail(kafka_errc(report.error), "a frame was not stored: " + kafka_words(report.error));
       } else if (report.serial == 0) {
         around_.problems.report(around_.sink, make_error_code(kafka_errc(report.error)),
