@@ -59,7 +59,8 @@ class Hearing {
   }
 
   /// What no peer may be left to tell of was lost.
-  void lost() noexcept {
+  void lost(bool listening) noexcept {
+    listening_ = listening;
     if (listening_) raise({ResyncCause::interrupted, {}});
   }
 
