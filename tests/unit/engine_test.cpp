@@ -132,8 +132,7 @@ static_assert(Transport<BrokerTransport>);
 
 class BrokerBus : public BasicBus<BrokerTransport> {
  public:
-  explicit BrokerBus(Broker& broker, BusOptions options = {})
-      : BasicBus{std::move(options), std::in_place, broker} {}
+  explicit BrokerBus(Broker& broker, BusOptions options = {}) : BasicBus{std::move(options), std::in_place, broker} {}
 };
 static_assert(Bus<BrokerBus>);
 
@@ -203,19 +202,28 @@ TEST_CASE("who awaits hears of a close before its flush") {
 }
 
 TEST_CASE("an executor that blocks stops neither what is sent nor the end of a bus") {
+  static thread_local bool blocks = false;
   Broker broker;
   std::binary_semaphore blocked{0}, go_on{0};
-  bool first = true;
-  BrokerBus bus{broker, {.executor =
-                             [&](const std::function<void()>& task) {
-                               if (std::exchange(first, false)) {
-                                 blocked.release();
-                                 go_on.acquire();
-                               }
-                               task();
-                             },
-                         .on_health = [](const Health&) {}}};
-  std::jthread health{[&] { broker.interrupt(); }};
+  std::atomic<int> tasks = 0;
+  std::atomic<bool> connected = false;
+  BrokerBus bus{broker,
+                {.executor =
+                     [&](const std::function<void()>& task) {
+                       ++tasks;
+                       if (std::exchange(blocks, false)) {
+                         blocked.release();
+                         go_on.acquire();
+                       }
+                       task();
+                       --tasks;
+                     },
+                 .on_health = [&](const Health& health) { connected = health.connected; }}};
+  REQUIRE(eventually([&] { return connected && tasks == 0; }));  // nothing else keeps the executor busy
+  std::jthread health{[&] {
+    blocks = true;
+    broker.interrupt();
+  }};
   blocked.acquire();
   broker.reconnect(std::size_t{1} << 20U);
   CHECK_FALSE(bus.publish("k"));
