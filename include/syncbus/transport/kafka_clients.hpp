@@ -50,16 +50,16 @@ class KafkaConf {
 
   [[nodiscard]] rd_kafka_conf_t* get() const noexcept { return conf_.get(); }
 
-  [[nodiscard]] KafkaClientPtr make(rd_kafka_type_t type) {
+  [[nodiscard]] KafkaHandle<rd_kafka_t> make(rd_kafka_type_t type) {
     char why[512] = "";
-    KafkaClientPtr client{rd_kafka_new(type, conf_.get(), why, sizeof why)};
+    KafkaHandle<rd_kafka_t> client{rd_kafka_new(type, conf_.get(), why, sizeof why)};
     if (!client) throw SessionFailure{Errc::invalid_argument, std::string{"librdkafka makes no client: "} + why};
     static_cast<void>(conf_.release());  // the client's now
     return client;
   }
 
  private:
-  KafkaConfPtr conf_{rd_kafka_conf_new()};
+  KafkaHandle<rd_kafka_conf_t> conf_{rd_kafka_conf_new()};
 };
 
 /// Whole milliseconds within what librdkafka takes.
@@ -170,7 +170,7 @@ class KafkaClients {
   /// From this offset on, without a group. While nothing is assigned.
   void assign(std::int64_t offset) {
     release_partition();
-    const KafkaPartitionsPtr list{rd_kafka_topic_partition_list_new(1)};
+    const KafkaHandle<rd_kafka_topic_partition_list_t> list{rd_kafka_topic_partition_list_new(1)};
     rd_kafka_topic_partition_list_add(list.get(), place_.topic.c_str(), place_.tuning.partition)->offset = offset;
     const rd_kafka_resp_err_t error = rd_kafka_assign(consumer_, list.get());
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
@@ -225,7 +225,7 @@ class KafkaClients {
     rd_kafka_queue_io_event_enable(queue, wake.fd(), &one, sizeof one);
   }
 
-  static void drain(const KafkaQueuePtr& queue) noexcept {
+  static void drain(const KafkaHandle<rd_kafka_queue_t>& queue) noexcept {
     std::array<rd_kafka_message_t*, 64> room;
     while (queue) {
       const auto count = rd_kafka_consume_batch_queue(queue.get(), 0, room.data(), room.size());
@@ -260,7 +260,7 @@ class KafkaClients {
     for (const auto& [name, value] : place_.tuning.properties) conf.set(name, value);
   }
 
-  [[nodiscard]] KafkaClientPtr make_producer() {
+  [[nodiscard]] KafkaHandle<rd_kafka_t> make_producer() {
     KafkaConf conf;
     set_common(conf);
     events_.listen_to_reports(conf.get());
@@ -272,7 +272,7 @@ class KafkaClients {
     return conf.make(RD_KAFKA_PRODUCER);
   }
 
-  [[nodiscard]] KafkaClientPtr make_consumer() {
+  [[nodiscard]] KafkaHandle<rd_kafka_t> make_consumer() {
     KafkaConf conf;
     set_common(conf);
     // Its question for the end of the log lasts so long where nobody answers (librdkafka 2.0), and close() with it.
@@ -293,12 +293,12 @@ class KafkaClients {
 
   /// In a caller's producer, too, a frame counts as stored when all replicas in sync have it. A topic that the producer
   /// has used already keeps the settings that it was used with.
-  [[nodiscard]] KafkaTopicPtr open_topic() {
-    KafkaTopicConfPtr conf{rd_kafka_default_topic_conf_dup(producer_)};
+  [[nodiscard]] KafkaHandle<rd_kafka_topic_t> open_topic() {
+    KafkaHandle<rd_kafka_topic_conf_t> conf{rd_kafka_default_topic_conf_dup(producer_)};
     char why[512] = "";
     rd_kafka_topic_conf_set(conf.get(), "acks", "all", why, sizeof why);
     rd_kafka_topic_conf_set(conf.get(), "message.timeout.ms", std::to_string(patience_ms()).c_str(), why, sizeof why);
-    KafkaTopicPtr topic{rd_kafka_topic_new(producer_, place_.topic.c_str(), conf.get())};
+    KafkaHandle<rd_kafka_topic_t> topic{rd_kafka_topic_new(producer_, place_.topic.c_str(), conf.get())};
     if (!topic) {
       throw SessionFailure{Errc::invalid_argument, "the Kafka producer takes no topic '" + place_.topic +
                                                        "': " + kafka_words(rd_kafka_last_error())};
@@ -314,15 +314,15 @@ class KafkaClients {
   bool retired_ = false;
   bool fresh_ = true;
   KafkaEvents events_;  // the clients' opaque
-  KafkaClientPtr own_producer_;
-  KafkaClientPtr own_consumer_;
+  KafkaHandle<rd_kafka_t> own_producer_;
+  KafkaHandle<rd_kafka_t> own_consumer_;
   rd_kafka_t* producer_ = nullptr;
   rd_kafka_t* consumer_ = nullptr;
-  KafkaTopicPtr topic_;
-  KafkaTopicPtr listing_;  ///< of a lent consumer
-  KafkaQueuePtr reports_;
-  KafkaQueuePtr messages_;
-  KafkaQueuePtr partition_;  ///< what the client reads of the partition, on its way to messages_
+  KafkaHandle<rd_kafka_topic_t> topic_;
+  KafkaHandle<rd_kafka_topic_t> listing_;  ///< of a lent consumer
+  KafkaHandle<rd_kafka_queue_t> reports_;
+  KafkaHandle<rd_kafka_queue_t> messages_;
+  KafkaHandle<rd_kafka_queue_t> partition_;  ///< what the client reads of the partition, on its way to messages_
 };
 
 }  // namespace syncbus::inline v1::detail

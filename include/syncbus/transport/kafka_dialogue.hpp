@@ -41,7 +41,7 @@ class KafkaDialogue {
     const TimePoint absent = now() + (std::min)(new_topic_time, (deadline_ - now()) / 2);
     bool made = false;
     while (true) {
-      const KafkaMetadataPtr metadata = ask_metadata();
+      const KafkaHandle<const rd_kafka_metadata_t> metadata = ask_metadata();
       if (metadata && metadata->topic_cnt == 1) {
         const rd_kafka_metadata_topic_t& topic = metadata->topics[0];
         if (is_unknown(topic.err)) {
@@ -130,12 +130,12 @@ class KafkaDialogue {
     last_ = kafka_words(error);
   }
 
-  [[nodiscard]] KafkaMetadataPtr ask_metadata() {
+  [[nodiscard]] KafkaHandle<const rd_kafka_metadata_t> ask_metadata() {
     const rd_kafka_metadata_t* metadata = nullptr;
     const rd_kafka_resp_err_t error =
         rd_kafka_metadata(clients_.asking(), 0, clients_.asked_topic(), &metadata, slice());
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR) note(error, "tell who leads the partitions");
-    return KafkaMetadataPtr{metadata};
+    return KafkaHandle<const rd_kafka_metadata_t>{metadata};
   }
 
   [[nodiscard]] bool has_leader(const rd_kafka_metadata_topic_t& topic) {
@@ -159,19 +159,20 @@ class KafkaDialogue {
   [[nodiscard]] bool create_topic(bool may_wait, bool& of_old_log) {
     char why[512] = "";
     const KafkaTuning& tuning = place_.tuning;
-    KafkaNewTopicPtr topic{rd_kafka_NewTopic_new(place_.topic.c_str(),
-                                                 (std::max)(tuning.topic_partitions, tuning.partition + 1),
-                                                 tuning.topic_replication, why, sizeof why)};
+    KafkaHandle<rd_kafka_NewTopic_t> topic{
+        rd_kafka_NewTopic_new(place_.topic.c_str(), (std::max)(tuning.topic_partitions, tuning.partition + 1),
+                              tuning.topic_replication, why, sizeof why)};
     if (!topic) fail(Errc::invalid_argument, std::string{"librdkafka does not make such a topic: "} + why);
     const auto retention = kafka_ms(tuning.topic_retention, 1, (std::numeric_limits<std::int64_t>::max)());
     rd_kafka_NewTopic_set_config(topic.get(), "retention.ms", std::to_string(retention).c_str());
 
-    const KafkaQueuePtr answers{rd_kafka_queue_new(clients_.producer())};
-    const KafkaAdminOptionsPtr options{rd_kafka_AdminOptions_new(clients_.producer(), RD_KAFKA_ADMIN_OP_CREATETOPICS)};
+    const KafkaHandle<rd_kafka_queue_t> answers{rd_kafka_queue_new(clients_.producer())};
+    const KafkaHandle<rd_kafka_AdminOptions_t> options{
+        rd_kafka_AdminOptions_new(clients_.producer(), RD_KAFKA_ADMIN_OP_CREATETOPICS)};
     rd_kafka_AdminOptions_set_request_timeout(options.get(), (std::max)(1, poll_timeout(deadline_)), why, sizeof why);
     rd_kafka_NewTopic_t* wanted = topic.get();
     rd_kafka_CreateTopics(clients_.producer(), &wanted, 1, options.get(), answers.get());
-    KafkaEventPtr answer;
+    KafkaHandle<rd_kafka_event_t> answer;
     while (!answer) {
       answer.reset(rd_kafka_queue_poll(answers.get(), slice()));
       if (!answer) pause();

@@ -32,63 +32,24 @@ struct KafkaHandles {
 
 namespace syncbus::inline v1::detail {
 
-/// Nothing is flushed, no group is left: who wants that does it before.
-struct KafkaClientDeleter {
+struct KafkaDeleter {
+  /// Nothing is flushed, no group is left: who wants that does it before.
   void operator()(rd_kafka_t* client) const noexcept {
     rd_kafka_destroy_flags(client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
   }
-};
-using KafkaClientPtr = std::unique_ptr<rd_kafka_t, KafkaClientDeleter>;
-
-struct KafkaConfDeleter {
   void operator()(rd_kafka_conf_t* conf) const noexcept { rd_kafka_conf_destroy(conf); }
-};
-using KafkaConfPtr = std::unique_ptr<rd_kafka_conf_t, KafkaConfDeleter>;
-
-struct KafkaTopicConfDeleter {
   void operator()(rd_kafka_topic_conf_t* conf) const noexcept { rd_kafka_topic_conf_destroy(conf); }
-};
-using KafkaTopicConfPtr = std::unique_ptr<rd_kafka_topic_conf_t, KafkaTopicConfDeleter>;
-
-struct KafkaTopicDeleter {
   void operator()(rd_kafka_topic_t* topic) const noexcept { rd_kafka_topic_destroy(topic); }
-};
-using KafkaTopicPtr = std::unique_ptr<rd_kafka_topic_t, KafkaTopicDeleter>;
-
-struct KafkaQueueDeleter {
   void operator()(rd_kafka_queue_t* queue) const noexcept { rd_kafka_queue_destroy(queue); }
-};
-using KafkaQueuePtr = std::unique_ptr<rd_kafka_queue_t, KafkaQueueDeleter>;
-
-struct KafkaMessageDeleter {
   void operator()(rd_kafka_message_t* message) const noexcept { rd_kafka_message_destroy(message); }
-};
-using KafkaMessagePtr = std::unique_ptr<rd_kafka_message_t, KafkaMessageDeleter>;
-
-struct KafkaPartitionsDeleter {
   void operator()(rd_kafka_topic_partition_list_t* list) const noexcept { rd_kafka_topic_partition_list_destroy(list); }
-};
-using KafkaPartitionsPtr = std::unique_ptr<rd_kafka_topic_partition_list_t, KafkaPartitionsDeleter>;
-
-struct KafkaMetadataDeleter {
   void operator()(const rd_kafka_metadata_t* metadata) const noexcept { rd_kafka_metadata_destroy(metadata); }
-};
-using KafkaMetadataPtr = std::unique_ptr<const rd_kafka_metadata_t, KafkaMetadataDeleter>;
-
-struct KafkaEventDeleter {
   void operator()(rd_kafka_event_t* event) const noexcept { rd_kafka_event_destroy(event); }
-};
-using KafkaEventPtr = std::unique_ptr<rd_kafka_event_t, KafkaEventDeleter>;
-
-struct KafkaNewTopicDeleter {
   void operator()(rd_kafka_NewTopic_t* topic) const noexcept { rd_kafka_NewTopic_destroy(topic); }
-};
-using KafkaNewTopicPtr = std::unique_ptr<rd_kafka_NewTopic_t, KafkaNewTopicDeleter>;
-
-struct KafkaAdminOptionsDeleter {
   void operator()(rd_kafka_AdminOptions_t* options) const noexcept { rd_kafka_AdminOptions_destroy(options); }
 };
-using KafkaAdminOptionsPtr = std::unique_ptr<rd_kafka_AdminOptions_t, KafkaAdminOptionsDeleter>;
+template <class Handle>
+using KafkaHandle = std::unique_ptr<Handle, KafkaDeleter>;
 
 /// A property as the client has it; empty when it has none.
 [[nodiscard]] inline std::string kafka_property(const rd_kafka_t* client, const char* name) {
@@ -112,7 +73,7 @@ using KafkaAdminOptionsPtr = std::unique_ptr<rd_kafka_AdminOptions_t, KafkaAdmin
   int count = 0;
   for (const auto ask : {&rd_kafka_subscription, &rd_kafka_assignment}) {
     if (ask(consumer, &list) != RD_KAFKA_RESP_ERR_NO_ERROR) continue;
-    count += KafkaPartitionsPtr { list } -> cnt;
+    count += KafkaHandle<rd_kafka_topic_partition_list_t> { list } -> cnt;
   }
   return count != 0;
 }

@@ -91,7 +91,7 @@ class KafkaSession {
   /// ended.
   void serve() noexcept {
     try {
-      for (const KafkaMessagePtr& message : std::exchange(held_, {})) deliver(*message);
+      for (const KafkaHandle<rd_kafka_message_t>& message : std::exchange(held_, {})) deliver(*message);
       if (!more_) wait();
       if (around_.live_session.load() != number_) return reopen();
       around_.clients.poll_producer();
@@ -196,7 +196,7 @@ class KafkaSession {
   void hold_received(const Look& look) {
     std::array<rd_kafka_message_t*, batch> room;
     const std::size_t count = around_.clients.receive(room);
-    std::array<KafkaMessagePtr, batch> messages;
+    std::array<KafkaHandle<rd_kafka_message_t>, batch> messages;
     for (std::size_t i = 0; i != count; ++i) messages[i].reset(room[i]);
     for (std::size_t i = 0; i != count; ++i) {
       const rd_kafka_resp_err_t error = messages[i]->err;
@@ -237,7 +237,7 @@ class KafkaSession {
     std::array<rd_kafka_message_t*, batch> room;
     const std::size_t count = around_.clients.receive(room);
     more_ = count == room.size();
-    std::array<KafkaMessagePtr, batch> messages;
+    std::array<KafkaHandle<rd_kafka_message_t>, batch> messages;
     for (std::size_t i = 0; i != count; ++i) messages[i].reset(room[i]);
     for (std::size_t i = 0; i != count && !end_; ++i) deliver(*messages[i]);
   }
@@ -347,7 +347,7 @@ class KafkaSession {
   const KafkaSurroundings& around_;
   /// A caller's consumer may be set to jump to another offset when its own is gone.
   const bool jumps_are_silent_ = around_.clients.jumps_silently();
-  std::vector<KafkaMessagePtr> held_;  // came before the session had begun
+  std::vector<KafkaHandle<rd_kafka_message_t>> held_;  // came before the session had begun
   std::vector<KafkaEvents::Report> reports_;
   std::uint64_t number_ = 0;
   std::optional<std::uint64_t> confirmed_;  // the last frame that was, of those not told yet

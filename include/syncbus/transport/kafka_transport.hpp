@@ -113,8 +113,9 @@ class KafkaTransport {
           "(a publish_only bus needs one, too: what comes back confirms what was published)");
     }
     if (detail::takes_reports_as_events(handles.producer)) {
-      refuse("KafkaHandles::producer takes its delivery reports as events (rd_kafka_conf_set_events), which polling it, "
-             "as the bus does, would throw away: use a delivery report callback, or a producer for the bus alone");
+      refuse(
+          "KafkaHandles::producer takes its delivery reports as events (rd_kafka_conf_set_events), which polling it, "
+          "as the bus does, would throw away: use a delivery report callback, or a producer for the bus alone");
     }
     if (detail::has_assignment(handles.consumer)) {
       refuse("KafkaHandles::consumer has a subscription or an assignment: the bus needs a consumer of its own");
