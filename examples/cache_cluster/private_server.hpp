@@ -79,7 +79,7 @@ class PrivateServer {
   void start() {
     server_.reset();
     server_.emplace([this] { return become_server(); });
-    const auto deadline = std::chrono::steady_clock::now() + patience;
+    const auto deadline = std::chrono::steady_clock::now() + start_patience;
     const bool answered = wait_until(deadline, [&] { return server_->ended() || answers(); });
     if (server_->ended() == "exited with " + std::to_string(not_found)) {
       throw std::runtime_error{name() + " was not found: install it (on Debian and Ubuntu: apt install " +
@@ -92,7 +92,7 @@ class PrivateServer {
 
  private:
   static constexpr int not_found = 127;
-  static constexpr std::chrono::minutes patience{1};  // a virtual machine takes some seconds
+  static constexpr std::chrono::minutes start_patience{1};  // a virtual machine takes some seconds
 
   [[nodiscard]] std::string url(int port) const { return program_.scheme + "://127.0.0.1:" + std::to_string(port); }
 
