@@ -266,7 +266,7 @@ TEST_CASE("a frame that the broker refuses is an interruption, and nothing behin
   CHECK(a.recorder.in_order());
 }
 
-TEST_CASE("a refused directed frame is a problem and no interruption", "[kafka]") {
+TEST_CASE("a refused directed frame is a problem and no interruption, over Kafka", "[kafka]") {
   Mock mock;
   KafkaNode a{mock.cluster.brokers(), "topic", 1};
   mock.cluster.refuse(KafkaRequest::produce, {RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED});
@@ -370,7 +370,7 @@ TEST_CASE("a cluster that answers nothing holds neither the constructor up nor c
   CHECK(now() - begin < 6s);
 }
 
-TEST_CASE("problems that repeat are told once in a while only", "[kafka]") {
+TEST_CASE("problems that repeat are told once in a while only, over Kafka", "[kafka]") {
   Mock mock;
   auto tuning = quick_node();
   tuning.attempt_timeout = 20ms;
@@ -383,7 +383,7 @@ TEST_CASE("problems that repeat are told once in a while only", "[kafka]") {
   CHECK(a.recorder.problems().size() <= 4 + static_cast<std::size_t>((now() - begin) / 1s));
 }
 
-TEST_CASE("close returns soon while the transport reconnects", "[kafka]") {
+TEST_CASE("close returns soon while the transport reconnects, over Kafka", "[kafka]") {
   Mock mock;
   const bool pausing = GENERATE(false, true);
   auto tuning = quick_node();

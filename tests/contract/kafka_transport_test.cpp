@@ -73,7 +73,7 @@ TEMPLATE_TEST_CASE("a directed frame arrives, and is not confirmed", "[kafka]", 
   CHECK(a.recorder.confirmed() == BroadcastToken{});
 }
 
-TEMPLATE_TEST_CASE("frames arrive in the order of their broadcasts", "[kafka]", OnKafka, OnKafkaMock) {
+TEMPLATE_TEST_CASE("frames arrive in the order of their broadcasts, over Kafka", "[kafka]", OnKafka, OnKafkaMock) {
   TestType kafka;
   KafkaNode a{kafka.brokers(), kafka.topic(), 1}, b{kafka.brokers(), kafka.topic(), 2};
   std::vector<std::string> sent;
@@ -102,7 +102,7 @@ TEST_CASE("frames as large as the limit are carried, and the bytes are not neede
   CHECK(b.recorder.frames() == std::vector<std::string>(20, std::string(a.recorder.max_frame_bytes(), 'x')));
 }
 
-TEST_CASE("a token of another session is dropped", "[kafka]") {
+TEST_CASE("a token of another session is dropped, over Kafka", "[kafka]") {
   OnKafkaMock kafka;
   KafkaNode a{kafka.brokers(), kafka.topic(), 1};
   a.transport.broadcast(bytes_of("of the past"), {0, 1});
@@ -112,7 +112,7 @@ TEST_CASE("a token of another session is dropped", "[kafka]") {
   CHECK(a.recorder.frame_count() == 1);
 }
 
-TEST_CASE("broadcasts that share a number, or have none, are all confirmed by it", "[kafka]") {
+TEST_CASE("broadcasts that share a number, or have none, are all confirmed by it, over Kafka", "[kafka]") {
   OnKafkaMock kafka;
   KafkaNode a{kafka.brokers(), kafka.topic(), 1};
   std::vector<std::string> sent;
@@ -127,7 +127,7 @@ TEST_CASE("broadcasts that share a number, or have none, are all confirmed by it
   CHECK(a.recorder.problems().empty());
 }
 
-TEMPLATE_TEST_CASE("a publish-only node is confirmed and hears nothing", "[kafka]", OnKafka, OnKafkaMock) {
+TEMPLATE_TEST_CASE("a publish-only node is confirmed and hears nothing, over Kafka", "[kafka]", OnKafka, OnKafkaMock) {
   TestType kafka;
   auto settings = kafka_settings_of(1);
   settings.publish_only = true;
@@ -161,7 +161,7 @@ TEST_CASE("a message of no bytes is told as it is, one without a value is nobody
   CHECK(a.recorder.frames() == std::vector<std::string>{"", "after"});
 }
 
-TEST_CASE("a sink may broadcast and send inside its calls", "[kafka]") {
+TEST_CASE("a sink may broadcast and send inside its calls, over Kafka", "[kafka]") {
   struct Answering : Recorder {
     void on_ready(std::uint64_t session, std::size_t most) noexcept override {
       Recorder::on_ready(session, most);
@@ -187,8 +187,8 @@ TEST_CASE("a sink may broadcast and send inside its calls", "[kafka]") {
   transport.close();
 }
 
-TEMPLATE_TEST_CASE("a session that is reopened is interrupted with its reason, and the next one works", "[kafka]",
-                   OnKafka, OnKafkaMock) {
+TEMPLATE_TEST_CASE("a session that is reopened is interrupted with its reason, and the next one works, over Kafka",
+                   "[kafka]", OnKafka, OnKafkaMock) {
   TestType kafka;
   auto settings = kafka_settings_of(1);
   settings.publish_only = GENERATE(false, true);
@@ -205,7 +205,7 @@ TEMPLATE_TEST_CASE("a session that is reopened is interrupted with its reason, a
   CHECK(a.recorder.in_order());
 }
 
-TEST_CASE("a session that is not the current one is not reopened", "[kafka]") {
+TEST_CASE("a session that is not the current one is not reopened, over Kafka", "[kafka]") {
   OnKafkaMock kafka;
   KafkaNode a{kafka.brokers(), kafka.topic(), 1};
   for (const std::uint64_t other : {0U, 2U, 3U}) a.transport.reopen(other);
@@ -289,7 +289,7 @@ TEST_CASE("a publish-only node with lent clients is confirmed and hears nothing"
   CHECK(a.recorder.frame_count() == 0);
 }
 
-TEST_CASE("close stops everything while another thread broadcasts", "[kafka]") {
+TEST_CASE("close stops everything while another thread broadcasts, over Kafka", "[kafka]") {
   OnKafkaMock kafka;
   KafkaNode a{kafka.brokers(), kafka.topic(), 1};
   std::atomic<bool> stop = false;
@@ -322,7 +322,7 @@ TEMPLATE_TEST_CASE("what was broadcast before close is with the broker", "[kafka
   }
 }
 
-TEST_CASE("no descriptor and no thread is left behind", "[kafka]") {
+TEST_CASE("no descriptor and no thread is left behind, over Kafka", "[kafka]") {
   OnKafkaMock kafka;
   { KafkaNode warm{kafka.brokers(), kafka.topic(), 1}; }
   const std::size_t descriptors = entries_of("/proc/self/fd");
