@@ -13,7 +13,6 @@
 #include <syncbus/in_memory_bus.hpp>
 #include <syncbus/in_memory_hub.hpp>
 
-#include "contract/kafka_fixture.hpp"
 #include "contract/nats_fixture.hpp"
 #include "contract/real_time.hpp"
 #include "contract/redis_fixture.hpp"
@@ -97,10 +96,7 @@ class OnHubInRealTime {
 /// Buses over a real broker, in real time. Their fixtures also have kill_broker() and restart_broker(); stop_broker()
 /// and resume_broker(), for one that is there and answers nothing; proxy(), in front of it, and node_behind(proxy);
 /// and inject(bytes), a message on the channel that no node sent. A broker is added to the suite here.
-using RealBrokers = std::tuple<OnRedis, OnNats, OnKafka>;
-
-/// Also one in the test's own process: it cannot be stopped, and is where it says that it is.
-using Brokers = decltype(std::tuple_cat(std::declval<RealBrokers>(), std::declval<std::tuple<OnKafkaMock>>()));
+using Brokers = std::tuple<OnRedis, OnNats>;
 
 using Clusters = decltype(std::tuple_cat(std::declval<std::tuple<OnHub>>(), std::declval<Brokers>()));
 using Everything = decltype(std::tuple_cat(std::declval<std::tuple<Alone>>(), std::declval<Clusters>()));

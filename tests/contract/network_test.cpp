@@ -53,7 +53,7 @@ struct Pair {
 
 }  // namespace
 
-TEMPLATE_LIST_TEST_CASE("connections that are cut again and again cost a node no resync", "[contract]", RealBrokers) {
+TEMPLATE_LIST_TEST_CASE("connections that are cut again and again cost a node no resync", "[contract]", Brokers) {
   Pair<TestType> pair;
   for (std::uint64_t round = 1; round <= 10; ++round) {
     for (int i = 0; i != 10; ++i) pair.publish();
@@ -68,7 +68,7 @@ TEMPLATE_LIST_TEST_CASE("connections that are cut again and again cost a node no
 
 TEMPLATE_LIST_TEST_CASE(
     "a server that is gone without a word is noticed within the peer timeout, and another connection found",
-    "[contract]", RealBrokers) {
+    "[contract]", Brokers) {
   Pair<TestType> pair{{.peer_timeout = 2s}};
   pair.publish();
   CHECK(pair.both_hear_all());
@@ -80,7 +80,7 @@ TEMPLATE_LIST_TEST_CASE(
 }
 
 TEMPLATE_LIST_TEST_CASE("a network that stands still longer than the peer timeout delays events, and loses none",
-                        "[contract]", RealBrokers) {
+                        "[contract]", Brokers) {
   Pair<TestType> pair{{.peer_timeout = 2s}};
   pair.publish();
   CHECK(pair.both_hear_all());
@@ -94,7 +94,7 @@ TEMPLATE_LIST_TEST_CASE("a network that stands still longer than the peer timeou
   CHECK(pair.at_far.count("resync: unrepairable") + pair.at_near.count("resync: unrepairable") == 0);
 }
 
-TEMPLATE_LIST_TEST_CASE("a short stall costs nothing at all", "[contract]", RealBrokers) {
+TEMPLATE_LIST_TEST_CASE("a short stall costs nothing at all", "[contract]", Brokers) {
   Pair<TestType> pair;
   pair.proxy.set({.stalled = true});
   for (int i = 0; i != 100; ++i) pair.publish();
@@ -106,7 +106,7 @@ TEMPLATE_LIST_TEST_CASE("a short stall costs nothing at all", "[contract]", Real
   CHECK(pair.far->metrics().reconnects == 0);
 }
 
-TEMPLATE_LIST_TEST_CASE("a slow connection makes no publisher wait and loses nothing", "[contract]", RealBrokers) {
+TEMPLATE_LIST_TEST_CASE("a slow connection makes no publisher wait and loses nothing", "[contract]", Brokers) {
   Pair<TestType> pair;
   pair.proxy.set({.delay = 5ms, .bytes_per_second = 2'000'000});
   const std::string padding(1'000, '.');
@@ -121,7 +121,7 @@ TEMPLATE_LIST_TEST_CASE("a slow connection makes no publisher wait and loses not
 }
 
 TEMPLATE_LIST_TEST_CASE("quorums are true while a network delays frames and acknowledgements, and cuts connections",
-                        "[contract]", RealBrokers) {
+                        "[contract]", Brokers) {
   Pair<TestType> pair;
   pair.proxy.set({.delay = 10ms});
   for (int round = 0; round != 20; ++round) {

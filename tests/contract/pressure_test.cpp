@@ -42,7 +42,7 @@ struct Held {
 }  // namespace
 
 TEMPLATE_LIST_TEST_CASE("a full ring that nobody confirms makes a publish wait for send_wait, then join", "[contract]",
-                        RealBrokers) {
+                        Brokers) {
   constexpr auto send_wait = 50ms;
   TestType fixture;
   const auto publisher = fixture.node({.send_wait = send_wait, .history_bytes = 64 * kib}), listener = fixture.node();
@@ -72,7 +72,7 @@ TEMPLATE_LIST_TEST_CASE("a full ring that nobody confirms makes a publish wait f
 }
 
 TEMPLATE_LIST_TEST_CASE("with a send_wait of zero a publish never waits, and joins what finds no room", "[contract]",
-                        RealBrokers) {
+                        Brokers) {
   TestType fixture;
   const auto publisher = fixture.node({.send_wait = 0s, .history_bytes = 64 * kib, .pending_bytes = 16 * kib});
   const auto listener = fixture.node();

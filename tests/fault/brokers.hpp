@@ -3,12 +3,11 @@
 
 #include <tuple>
 
-#include "fault/on_kafka.hpp"
 #include "fault/on_nats.hpp"
 #include "fault/on_redis.hpp"
 
 namespace fault {
 
-using Brokers = std::tuple<OnRedis, OnNats, OnKafka>;
+using Brokers = std::tuple<OnRedis, OnNats>;
 
 }  // namespace fault
