@@ -162,10 +162,10 @@ TEMPLATE_LIST_TEST_CASE("a stranger with a past that comes back with the broker 
   CHECK(eventually([&] { return !node->is_healthy(); }));
   fixture.restart_broker();
   CHECK(eventually([&] { return node->is_healthy(); }));
-  const NodeId stranger{0x5717A6E4};
+  const NodeId latecomer{0x5717A6E4};
   fixture.inject(
-      heartbeat_frame(stranger, {.number = 1, .last_sequence = 500, .oldest_sequence = 400, .interval = 1min}));
-  fixture.inject(support::events_frame(stranger, 501, {{.key = "next"}}));
+      heartbeat_frame(latecomer, {.number = 1, .last_sequence = 500, .oldest_sequence = 400, .interval = 1min}));
+  fixture.inject(support::events_frame(latecomer, 501, {{.key = "next"}}));
   REQUIRE(eventually([&] { return heard.count() == 2; }));
   CHECK(heard.count("resync: joined") == 1);
   CHECK(heard.count("invalidate next") == 1);

@@ -107,7 +107,6 @@ TEMPLATE_LIST_TEST_CASE("a revocation may be awaited from everyone and from zone
   const auto publisher = fixture.node({.zone = "a"}), x = fixture.node({.zone = "b"}), y = fixture.node({.zone = "c"}),
              bystander = fixture.node({.zone = "d"});
   REQUIRE(fixture.in_time([&] { return publisher->peers().size() == 3; }));  // everyone: of those it knows
-  const auto ignore = [](const Event&) {};
   const auto a = x->subscribe_lease("l", ignore), b = y->subscribe_lease("l", ignore);
   auto box = publisher->subscribe_lease("l");
   const auto everyone = publisher->revoke_lease_and_await("l", Quorum::everyone(), patiently);
