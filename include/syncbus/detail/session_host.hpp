@@ -63,14 +63,13 @@ class SessionHost {
   }
 
   /// Waits for whoever does the I/O: for a sink call that is running, or an attempt to make a session. Idempotent.
-  /// Returns whether there was a session.
-  bool close() noexcept {
+  void close() noexcept {
     closing_.store(true);
     wake_.signal();
     opening_.begin();
     if (thread_.joinable()) thread_.join();
     const std::lock_guard serving{serving_mutex_};
-    return sessions_ && sessions_->close();
+    if (sessions_) sessions_->close();
   }
 
  private:
