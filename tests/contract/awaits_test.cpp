@@ -29,7 +29,6 @@ using syncbus::AwaitOptions, syncbus::AwaitOutcome, syncbus::Errc, syncbus::Even
 namespace {
 
 /// A peer that subscribes to everything and answers no await before its crank is turned.
-template <class Fixture>
 struct Withholding {
   explicit Withholding(Fixture& fixture)
       : node{fixture.node({.executor = crank.post()})},
@@ -42,7 +41,7 @@ struct Withholding {
 
   Crank crank;
   Heard heard;
-  std::shared_ptr<typename Fixture::Node> node;
+  Node node;
   syncbus::Subscription subscription;
 };
 
@@ -54,8 +53,7 @@ AwaitOptions stopped_by(const std::stop_source& stop) {
 
 }  // namespace
 
-TEMPLATE_LIST_TEST_CASE("a node is no replica before its handler has returned", "[contract]", ClustersOfAnyTime) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a node is no replica before its handler has returned", "[contract]", ClustersOfAnyTime) {
   const auto publisher = fixture.node(), prompt = fixture.node();
   const auto subscription = prompt->subscribe("k", ignore);
   Withholding slow{fixture};
@@ -72,9 +70,8 @@ TEMPLATE_LIST_TEST_CASE("a node is no replica before its handler has returned", 
   CHECK(replicas_of(outcomes.all().front()) == ids_of(prompt, slow.node));
 }
 
-TEMPLATE_LIST_TEST_CASE("an await that is not satisfied ends at its deadline, and names who answered", "[contract]",
-                        InRealTime) {
-  TestType fixture;
+CONTRACT_TEST_CASE("an await that is not satisfied ends at its deadline, and names who answered", "[contract]",
+                   InRealTime) {
   const auto publisher = fixture.node(), prompt = fixture.node();
   const auto subscription = prompt->subscribe("k", ignore);
   Withholding slow{fixture};
@@ -90,17 +87,17 @@ TEMPLATE_LIST_TEST_CASE("an await that is not satisfied ends at its deadline, an
   }));
 }
 
-TEMPLATE_TEST_CASE("a timeout of zero takes what is known when time would have to pass", "[contract]", Alone, OnHub) {
-  TestType fixture;
+using InVirtualTime = std::tuple<Alone, OnHub>;
+
+CONTRACT_TEST_CASE("a timeout of zero takes what is known when time would have to pass", "[contract]", InVirtualTime) {
   const auto bus = fixture.node();
   const auto subscription = bus->subscribe("k", ignore);
   CHECK_FALSE(bus->publish_and_await("k", 1, {.timeout = 0s}).error);
   CHECK(bus->publish_and_await("k", 2, {.timeout = 0s}).error == Errc::quorum_not_satisfied);
 }
 
-TEMPLATE_LIST_TEST_CASE("an await that has become impossible ends long before its deadline", "[contract]",
-                        ClustersOfAnyTime) {
-  TestType fixture;
+CONTRACT_TEST_CASE("an await that has become impossible ends long before its deadline", "[contract]",
+                   ClustersOfAnyTime) {
   const auto publisher = fixture.node(), listener = fixture.node(), bystander = fixture.node();
   const auto mute = fixture.node({.publish_only = true});
   const auto subscription = listener->subscribe("k", ignore);
@@ -111,8 +108,7 @@ TEMPLATE_LIST_TEST_CASE("an await that has become impossible ends long before it
   CHECK(replicas_of(outcome) == ids_of(listener));
 }
 
-TEMPLATE_LIST_TEST_CASE("a stop that was requested before the call broadcasts nothing", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a stop that was requested before the call broadcasts nothing", "[contract]", Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   Heard heard;
@@ -130,9 +126,8 @@ TEMPLATE_LIST_TEST_CASE("a stop that was requested before the call broadcasts no
   CHECK(heard.count() == 0);
 }
 
-TEMPLATE_LIST_TEST_CASE("a stop ends an await that waits, whose event was broadcast", "[contract][threads]",
-                        ClustersOfAnyTime) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a stop ends an await that waits, whose event was broadcast", "[contract][threads]",
+                   ClustersOfAnyTime) {
   const auto publisher = fixture.node(), prompt = fixture.node();
   const auto subscription = prompt->subscribe("k", ignore);
   Withholding slow{fixture};
@@ -157,9 +152,8 @@ TEMPLATE_LIST_TEST_CASE("a stop ends an await that waits, whose event was broadc
   }));
 }
 
-TEMPLATE_LIST_TEST_CASE("close ends every await, and completions are called once", "[contract][threads]",
-                        ClustersOfAnyTime) {
-  TestType fixture;
+CONTRACT_TEST_CASE("close ends every await, and completions are called once", "[contract][threads]",
+                   ClustersOfAnyTime) {
   const auto publisher = fixture.node();
   Withholding slow{fixture};
   Outcomes outcomes;
@@ -184,9 +178,8 @@ TEMPLATE_LIST_TEST_CASE("close ends every await, and completions are called once
   CHECK(outcomes.count() == 11);
 }
 
-TEMPLATE_LIST_TEST_CASE("what is wrong with an await is known beforehand, and nothing is broadcast", "[contract]",
-                        Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("what is wrong with an await is known beforehand, and nothing is broadcast", "[contract]",
+                   Everything) {
   const auto bus = fixture.node();
   Heard heard;
   const auto subscription = bus->subscribe_all(heard.on_event(), heard.on_resync());
@@ -220,9 +213,7 @@ TEMPLATE_LIST_TEST_CASE("what is wrong with an await is known beforehand, and no
   CHECK(heard.count() == 0);
 }
 
-TEMPLATE_LIST_TEST_CASE("inside a handler an await would deadlock, unless it does not block", "[contract]",
-                        Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("inside a handler an await would deadlock, unless it does not block", "[contract]", Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   Outcomes refused, outcomes;
@@ -241,9 +232,8 @@ TEMPLATE_LIST_TEST_CASE("inside a handler an await would deadlock, unless it doe
   CHECK(publisher->metrics().published + (listener == publisher ? 0 : listener->metrics().published) == 2);
 }
 
-TEMPLATE_LIST_TEST_CASE("an await inside a handler of its own key counts the handlers of its own event", "[contract]",
-                        Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("an await inside a handler of its own key counts the handlers of its own event", "[contract]",
+                   Everything) {
   const auto bus = fixture.node();
   Outcomes outcomes;
   std::atomic<int> calls = 0;
@@ -257,15 +247,14 @@ TEMPLATE_LIST_TEST_CASE("an await inside a handler of its own key counts the han
   CHECK(calls == 2);
 }
 
-TEMPLATE_LIST_TEST_CASE("a completion may publish, await and throw, and is called once", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a completion may publish, await and throw, and is called once", "[contract]", Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   const auto subscription = listener->subscribe_prefix("k", ignore, [](const Resync&) {});
   Outcomes outcomes;
   std::atomic<int> calls = 0;
-  publisher->async_publish_and_await("k1", 1, patiently, [&, owned = std::make_unique<int>(1)](const AwaitOutcome&) {
-    calls += *owned;
+  publisher->async_publish_and_await("k1", 1, patiently, [&](const AwaitOutcome&) {
+    ++calls;
     publisher->async_publish_and_await("k2", 1, patiently, outcomes.completion());
     throw std::runtime_error{"no"};
   });
@@ -275,9 +264,7 @@ TEMPLATE_LIST_TEST_CASE("a completion may publish, await and throw, and is calle
   CHECK(calls == 1);
 }
 
-TEMPLATE_LIST_TEST_CASE("a publish_only bus cannot await, and is no peer that an await waits for", "[contract]",
-                        Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a publish_only bus cannot await, and is no peer that an await waits for", "[contract]", Clusters) {
   const auto mute = fixture.node({.publish_only = true}), listener = fixture.node(), publisher = fixture.node();
   Heard heard;
   const auto subscription = listener->subscribe_all(heard.on_event(), heard.on_resync());
@@ -294,9 +281,8 @@ TEMPLATE_LIST_TEST_CASE("a publish_only bus cannot await, and is no peer that an
   CHECK_FALSE(publisher->publish_and_await("k", Quorum::everyone(), patiently).error);
 }
 
-TEMPLATE_LIST_TEST_CASE("beyond max_awaits an await is refused and its event not published", "[contract]",
-                        ClustersOfAnyTime) {
-  TestType fixture;
+CONTRACT_TEST_CASE("beyond max_awaits an await is refused and its event not published", "[contract]",
+                   ClustersOfAnyTime) {
   const auto publisher = fixture.node({.max_awaits = 2});
   Withholding slow{fixture};
   Outcomes outcomes, refused;
@@ -322,8 +308,7 @@ TEMPLATE_LIST_TEST_CASE("beyond max_awaits an await is refused and its event not
   }));
 }
 
-TEMPLATE_LIST_TEST_CASE("awaits and their answers are counted", "[contract]", Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("awaits and their answers are counted", "[contract]", Clusters) {
   const auto publisher = fixture.node(), listener = fixture.node();
   const auto subscription = listener->subscribe("k", ignore);
   for (int i = 0; i != 5; ++i) CHECK_FALSE(publisher->publish_and_await("k", 1, patiently).error);
@@ -337,9 +322,8 @@ TEMPLATE_LIST_TEST_CASE("awaits and their answers are counted", "[contract]", Cl
   CHECK(received.quorums_satisfied + received.quorums_not_satisfied == 0);
 }
 
-TEMPLATE_LIST_TEST_CASE("eight threads await at once: each quorum is true when its call returns", "[contract][threads]",
-                        ClustersOfAnyTime) {
-  TestType fixture;
+CONTRACT_TEST_CASE("eight threads await at once: each quorum is true when its call returns", "[contract][threads]",
+                   ClustersOfAnyTime) {
   constexpr std::size_t threads = 8;
   constexpr std::uint64_t rounds = 40;
   using Seen = std::array<std::atomic<std::uint64_t>, threads>;
@@ -413,9 +397,8 @@ TEST_CASE("four threads await at once while frames are lost: each quorum is true
   CHECK(x->metrics().frames_repaired + y->metrics().frames_repaired > 0);
 }
 
-TEMPLATE_LIST_TEST_CASE("nodes that await each other from many threads all come to an end", "[contract][threads]",
-                        ClustersOfAnyTime) {
-  TestType fixture;
+CONTRACT_TEST_CASE("nodes that await each other from many threads all come to an end", "[contract][threads]",
+                   ClustersOfAnyTime) {
   const std::array nodes{fixture.node(), fixture.node(), fixture.node()};
   std::vector<syncbus::Subscription> subscriptions;
   for (const auto& node : nodes) subscriptions.push_back(node->subscribe("same", ignore));
@@ -433,9 +416,8 @@ TEMPLATE_LIST_TEST_CASE("nodes that await each other from many threads all come 
   CHECK(failed == 0);
 }
 
-TEMPLATE_LIST_TEST_CASE("an await outlives the death of the broker, and is satisfied when it is back", "[contract]",
-                        Brokers) {
-  TestType fixture;
+CONTRACT_TEST_CASE("an await outlives the death of the broker, and is satisfied when it is back", "[contract]",
+                   Brokers) {
   const auto publisher = fixture.node(), listener = fixture.node();
   Heard heard;
   const auto subscription = listener->subscribe("k", heard.on_event());

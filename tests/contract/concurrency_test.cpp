@@ -43,9 +43,7 @@ std::string key_of(std::size_t publisher) { return "stream-" + std::to_string(pu
 
 }  // namespace
 
-TEMPLATE_LIST_TEST_CASE("several threads publish, subscribe and unsubscribe at once", "[contract][threads]",
-                        Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("several threads publish, subscribe and unsubscribe at once", "[contract][threads]", Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   InOrder stable;
@@ -86,9 +84,8 @@ TEMPLATE_LIST_TEST_CASE("several threads publish, subscribe and unsubscribe at o
   CHECK(stable.resyncs == 0);
 }
 
-TEMPLATE_LIST_TEST_CASE("several nodes publish from several threads, and each hears all of each, in order",
-                        "[contract][threads]", Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("several nodes publish from several threads, and each hears all of each, in order",
+                   "[contract][threads]", Clusters) {
   const std::array nodes{fixture.node(), fixture.node(), fixture.node()};
   std::array<InOrder, 3> heard;
   std::vector<syncbus::Subscription> subscriptions;
@@ -115,9 +112,8 @@ TEMPLATE_LIST_TEST_CASE("several nodes publish from several threads, and each he
   }
 }
 
-TEMPLATE_LIST_TEST_CASE("after unsubscribe returned, the handler never runs again, whoever publishes",
-                        "[contract][threads]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("after unsubscribe returned, the handler never runs again, whoever publishes", "[contract][threads]",
+                   Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   std::atomic<bool> done = false;
@@ -139,8 +135,7 @@ TEMPLATE_LIST_TEST_CASE("after unsubscribe returned, the handler never runs agai
   CHECK(late == 0);
 }
 
-TEMPLATE_LIST_TEST_CASE("nodes come and go while others publish", "[contract][threads]", Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("nodes come and go while others publish", "[contract][threads]", Clusters) {
   const auto publisher = fixture.node();
   const auto steady = fixture.node();
   InOrder heard;

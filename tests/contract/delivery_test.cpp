@@ -12,8 +12,7 @@ using namespace contract;
 using namespace std::string_view_literals;
 using syncbus::Event, syncbus::EventType, syncbus::PublishOptions, syncbus::Scope;
 
-TEMPLATE_LIST_TEST_CASE("a publish reaches every subscriber of its key and nobody else", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a publish reaches every subscriber of its key and nobody else", "[contract]", Everything) {
   const auto bus = fixture.node();
   Heard first, second, other;
   const auto a = bus->subscribe("user:42", first.on_event());
@@ -31,8 +30,7 @@ TEMPLATE_LIST_TEST_CASE("a publish reaches every subscriber of its key and nobod
   CHECK(first.count() == 1);
 }
 
-TEMPLATE_LIST_TEST_CASE("a publish reaches the subscribers of every node once", "[contract]", Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a publish reaches the subscribers of every node once", "[contract]", Clusters) {
   const auto x = fixture.node(), y = fixture.node(), z = fixture.node();
   Heard at_x, at_y, at_z, other;
   const auto a = x->subscribe("k", at_x.on_event());
@@ -54,8 +52,7 @@ TEMPLATE_LIST_TEST_CASE("a publish reaches the subscribers of every node once", 
   CHECK(other.lines().empty());
 }
 
-TEMPLATE_LIST_TEST_CASE("an event arrives with its type, key, version and origin", "[contract]", Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("an event arrives with its type, key, version and origin", "[contract]", Clusters) {
   const auto publisher = fixture.node(), listener = fixture.node();
   Heard local, remote;
   const auto a = publisher->subscribe_all(local.on_event(), local.on_resync());
@@ -75,8 +72,7 @@ TEMPLATE_LIST_TEST_CASE("an event arrives with its type, key, version and origin
   CHECK(publisher->id() != listener->id());
 }
 
-TEMPLATE_LIST_TEST_CASE("no byte of a key means anything", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("no byte of a key means anything", "[contract]", Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   const std::string longest(4'096, '*');
@@ -93,8 +89,7 @@ TEMPLATE_LIST_TEST_CASE("no byte of a key means anything", "[contract]", Everyth
   }
 }
 
-TEMPLATE_LIST_TEST_CASE("the scope of a publish says which nodes hear it", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("the scope of a publish says which nodes hear it", "[contract]", Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   const bool alone = listener == publisher;
@@ -116,8 +111,7 @@ TEMPLATE_LIST_TEST_CASE("the scope of a publish says which nodes hear it", "[con
   }
 }
 
-TEMPLATE_LIST_TEST_CASE("the scope of a subscription says whose publishes it hears", "[contract]", Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("the scope of a subscription says whose publishes it hears", "[contract]", Clusters) {
   const auto self = fixture.node(), other = fixture.node();
   Heard all, remote, local;
   const auto a = self->subscribe("k", all.on_event());
@@ -133,8 +127,7 @@ TEMPLATE_LIST_TEST_CASE("the scope of a subscription says whose publishes it hea
   CHECK(local.lines() == Lines{"invalidate k v1"});
 }
 
-TEMPLATE_LIST_TEST_CASE("publish_all is a resync for every subscriber of every node", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("publish_all is a resync for every subscriber of every node", "[contract]", Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   Heard all, prefix, key, lease;
@@ -153,9 +146,8 @@ TEMPLATE_LIST_TEST_CASE("publish_all is a resync for every subscriber of every n
   CHECK(all.origins().front() == publisher->id());
 }
 
-TEMPLATE_LIST_TEST_CASE("what a handler publishes is heard when that handler's dispatch has ended", "[contract]",
-                        Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("what a handler publishes is heard when that handler's dispatch has ended", "[contract]",
+                   Everything) {
   const auto bus = fixture.node();
   const auto listener = fixture.peer_of(bus);
   Heard heard, remote;
@@ -174,8 +166,7 @@ TEMPLATE_LIST_TEST_CASE("what a handler publishes is heard when that handler's d
   CHECK(remote.lines() == Lines{"invalidate first", "invalidate second"});
 }
 
-TEMPLATE_LIST_TEST_CASE("a handler of a remote event may publish, also back", "[contract]", Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a handler of a remote event may publish, also back", "[contract]", Clusters) {
   const auto left = fixture.node(), right = fixture.node();
   Heard answers, own;
   const auto echo = right->subscribe("question", [&](const Event& event) {
@@ -192,8 +183,7 @@ TEMPLATE_LIST_TEST_CASE("a handler of a remote event may publish, also back", "[
   CHECK(answers.lines().back() == "invalidate answer v20");
 }
 
-TEMPLATE_LIST_TEST_CASE("a subscription hears nothing of what was published before it", "[contract]", Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a subscription hears nothing of what was published before it", "[contract]", Clusters) {
   const auto publisher = fixture.node(), listener = fixture.node();
   CHECK_FALSE(publisher->publish("k", {.version = 1}));
   REQUIRE(caught_up(*publisher, *listener));

@@ -20,8 +20,7 @@ using namespace contract;
 using namespace std::chrono_literals;
 using syncbus::BusOptions, syncbus::Errc, syncbus::Event, syncbus::EventType, syncbus::Resync, syncbus::Scope;
 
-TEMPLATE_LIST_TEST_CASE("an empty key is an invalid key", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("an empty key is an invalid key", "[contract]", Everything) {
   const auto bus = fixture.node();
   Heard heard;
   CHECK(bus->publish("") == Errc::invalid_key);
@@ -34,9 +33,8 @@ TEMPLATE_LIST_TEST_CASE("an empty key is an invalid key", "[contract]", Everythi
   CHECK_FALSE(thrown_by([&] { static_cast<void>(bus->subscribe_prefix("", heard.on_event(), heard.on_resync())); }));
 }
 
-TEMPLATE_LIST_TEST_CASE("a key above max_key_bytes is an invalid key, one of max_key_bytes is not", "[contract]",
-                        Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a key above max_key_bytes is an invalid key, one of max_key_bytes is not", "[contract]",
+                   Everything) {
   const auto bus = fixture.node();
   const auto strict = fixture.node({.max_key_bytes = 8});
   Heard heard;
@@ -50,8 +48,7 @@ TEMPLATE_LIST_TEST_CASE("a key above max_key_bytes is an invalid key, one of max
   CHECK_FALSE(thrown_by([&] { static_cast<void>(strict->subscribe("12345678", heard.on_event())); }));
 }
 
-TEMPLATE_LIST_TEST_CASE("one invalid key and none of a publish is heard", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("one invalid key and none of a publish is heard", "[contract]", Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   Heard heard;
@@ -65,8 +62,7 @@ TEMPLATE_LIST_TEST_CASE("one invalid key and none of a publish is heard", "[cont
   CHECK(heard.lines().empty());
 }
 
-TEMPLATE_LIST_TEST_CASE("types that are only received cannot be published", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("types that are only received cannot be published", "[contract]", Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   Heard heard;
@@ -81,8 +77,7 @@ TEMPLATE_LIST_TEST_CASE("types that are only received cannot be published", "[co
   CHECK(publisher->metrics().published == 1);
 }
 
-TEMPLATE_LIST_TEST_CASE("a null callable is refused at once", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a null callable is refused at once", "[contract]", Everything) {
   const auto bus = fixture.node();
   Heard heard;
   const std::function<void(const Event&)> no_handler;
@@ -101,8 +96,7 @@ TEMPLATE_LIST_TEST_CASE("a null callable is refused at once", "[contract]", Ever
   CHECK(bus->metrics().handler_errors == 0);
 }
 
-TEMPLATE_LIST_TEST_CASE("a mailbox without capacity is refused", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a mailbox without capacity is refused", "[contract]", Everything) {
   const auto bus = fixture.node();
   CHECK(thrown_by([&] { static_cast<void>(bus->subscribe("k", {.capacity = 0})); }) == Errc::invalid_argument);
   CHECK(thrown_by([&] { static_cast<void>(bus->subscribe_all({.capacity = 0})); }) == Errc::invalid_argument);
@@ -111,21 +105,19 @@ TEMPLATE_LIST_TEST_CASE("a mailbox without capacity is refused", "[contract]", E
   CHECK_FALSE(largest.closed());
 }
 
-TEMPLATE_LIST_TEST_CASE("a name or a zone above 255 bytes is refused when the bus is made", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a name or a zone above 255 bytes is refused when the bus is made", "[contract]", Everything) {
   const std::string longest(255, 'n'), longer(256, 'n');
   CHECK_FALSE(thrown_by([&] { static_cast<void>(fixture.node({.name = longest, .zone = longest})); }));
   CHECK(thrown_by([&] { static_cast<void>(fixture.node({.name = longer})); }) == Errc::invalid_argument);
   CHECK(thrown_by([&] { static_cast<void>(fixture.node({.zone = longer})); }) == Errc::invalid_argument);
 }
 
-TEMPLATE_LIST_TEST_CASE("a handler that throws harms nobody else and is reported", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a handler that throws harms nobody else and is reported", "[contract]", Everything) {
   Heard log;
   const auto publisher = fixture.node();
   const BusOptions options{.on_log = [note = log.on_event()](std::string_view line) mutable { note({.key = line}); }};
   const auto listener = fixture.node(options);
-  const auto source = TestType::has_peers ? publisher : listener;
+  const auto source = fixture.has_peers() ? publisher : listener;
   Heard first, last;
   const auto a = listener->subscribe("k", first.on_event());
   const auto b = listener->subscribe("k", [](const Event&) { throw std::runtime_error{"the reason"}; });
@@ -145,12 +137,11 @@ TEMPLATE_LIST_TEST_CASE("a handler that throws harms nobody else and is reported
   CHECK(std::ranges::none_of(lines, [](const auto& line) { return line.find('\n') != line.npos; }));
 }
 
-TEMPLATE_LIST_TEST_CASE("a hook that throws harms nobody", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a hook that throws harms nobody", "[contract]", Everything) {
   const BusOptions options{.on_health = [](const syncbus::Health&) { throw 1; },
                            .on_log = [](std::string_view) { throw std::runtime_error{"log"}; }};
   const auto publisher = fixture.node(options);
-  const auto listener = TestType::has_peers ? fixture.node(options) : publisher;
+  const auto listener = fixture.has_peers() ? fixture.node(options) : publisher;
   Heard heard;
   const auto a = listener->subscribe("k", [](const Event&) { throw 1; });
   const auto b = listener->subscribe("k", heard.on_event());
@@ -159,8 +150,7 @@ TEMPLATE_LIST_TEST_CASE("a hook that throws harms nobody", "[contract]", Everyth
   CHECK(heard.count() == 1);
 }
 
-TEMPLATE_LIST_TEST_CASE("a publish_only bus publishes, hears itself only, and says so", "[contract]", Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a publish_only bus publishes, hears itself only, and says so", "[contract]", Clusters) {
   const auto mute = fixture.node({.publish_only = true});
   const auto listener = fixture.node();
   Heard own, heard;
@@ -185,9 +175,7 @@ TEMPLATE_LIST_TEST_CASE("a publish_only bus publishes, hears itself only, and sa
   CHECK(mute->is_healthy());
 }
 
-TEMPLATE_LIST_TEST_CASE("an event that no frame can hold is refused, with all that it came with", "[contract]",
-                        Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("an event that no frame can hold is refused, with all that it came with", "[contract]", Clusters) {
   const auto publisher =
       fixture.node({.max_key_bytes = std::size_t{1} << 20U, .history_bytes = std::size_t{64} << 10U});
   const auto listener = fixture.node();

@@ -1,20 +1,17 @@
-// What the contract suite runs over: makers of nodes that hear each other, one for each kind of bus.
+// What the contract suite runs over, and how its cases are written.
 #pragma once
 
 #include <atomic>
 #include <chrono>
-#include <cstddef>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 
-#include <syncbus/in_memory_bus.hpp>
-#include <syncbus/in_memory_hub.hpp>
-
+#include "contract/fixture.hpp"
+#include "contract/in_memory_fixtures.hpp"
 #include "contract/nats_fixture.hpp"
-#include "contract/real_time.hpp"
 #include "contract/redis_fixture.hpp"
 #include "support/eventually.hpp"
 
@@ -22,81 +19,9 @@ namespace contract {
 
 using support::eventually;
 
-/// An InMemoryBus{}: its own only peer.
-class Alone {
- public:
-  using Node = syncbus::InMemoryBus;
-  static constexpr bool has_peers = false;
-
-  [[nodiscard]] std::shared_ptr<Node> node(const syncbus::BusOptions& options = {}) {
-    return std::make_shared<Node>(options);
-  }
-  [[nodiscard]] std::shared_ptr<Node> peer_of(const std::shared_ptr<Node>& node) { return node; }
-
-  /// On the clock of the nodes: now, and a time in which nothing is done.
-  [[nodiscard]] syncbus::TimePoint now() const { return std::chrono::steady_clock::now(); }
-  void let_pass(syncbus::Duration) const {}
-
-  /// Whether the condition becomes true while time passes for the nodes.
-  template <class Condition>
-  [[nodiscard]] bool in_time(const Condition& condition) const {
-    return eventually(condition);
-  }
-};
-
-/// InMemoryBus nodes on a hub, in virtual time.
-class OnHub {
- public:
-  using Node = syncbus::InMemoryBus;
-  static constexpr bool has_peers = true;
-
-  [[nodiscard]] std::shared_ptr<Node> node(const syncbus::BusOptions& options = {}) {
-    return std::make_shared<Node>(hub_, options);
-  }
-  [[nodiscard]] std::shared_ptr<Node> peer_of(const std::shared_ptr<Node>&) { return node(); }
-
-  [[nodiscard]] syncbus::InMemoryHub& hub() noexcept { return hub_; }
-  [[nodiscard]] syncbus::TimePoint now() const { return hub_.now(); }
-  void let_pass(syncbus::Duration duration) { hub_.advance(duration); }
-  template <class Condition>
-  [[nodiscard]] bool in_time(const Condition& condition) {
-    for (const auto deadline = now() + support::patience; !condition(); hub_.advance(std::chrono::milliseconds{1})) {
-      if (now() >= deadline) return false;
-    }
-    return true;
-  }
-
- private:
-  syncbus::InMemoryHub hub_;
-};
-
-/// The same on the steady clock: the hub's own thread brings what is due.
-class OnHubInRealTime {
- public:
-  using Node = syncbus::InMemoryBus;
-  static constexpr bool has_peers = true;
-
-  [[nodiscard]] std::shared_ptr<Node> node(const syncbus::BusOptions& options = {}) {
-    return std::make_shared<Node>(hub_, options);
-  }
-  [[nodiscard]] std::shared_ptr<Node> peer_of(const std::shared_ptr<Node>&) { return node(); }
-
-  [[nodiscard]] syncbus::InMemoryHub& hub() noexcept { return hub_; }
-  [[nodiscard]] syncbus::TimePoint now() const { return hub_.now(); }
-  void let_pass(syncbus::Duration duration) const { contract::let_pass(duration); }
-  template <class Condition>
-  [[nodiscard]] bool in_time(const Condition& condition) const {
-    return eventually(condition);
-  }
-
- private:
-  syncbus::InMemoryHub hub_{{.real_time = true}};
-};
-
-/// Buses over a real broker, in real time. Their fixtures also have kill_broker() and restart_broker(); stop_broker()
-/// and resume_broker(), for one that is there and answers nothing; proxy(), in front of it, and node_behind(proxy);
-/// and inject(bytes), a message on the channel that no node sent. A broker is added to the suite here.
-using Brokers = std::tuple<OnRedis, OnNats>;
+/// Buses over a real broker, in real time. A broker is added to the suite here.
+using Servers = std::tuple<OnRedis, OnNats>;
+using Brokers = Servers;
 
 using Clusters = decltype(std::tuple_cat(std::declval<std::tuple<OnHub>>(), std::declval<Brokers>()));
 using Everything = decltype(std::tuple_cat(std::declval<std::tuple<Alone>>(), std::declval<Clusters>()));
@@ -122,4 +47,25 @@ template <class Publisher, class Listener>
       [&] { return !publisher.publish(fence) && eventually([&] { return heard.load(); }, std::chrono::seconds{2}); });
 }
 
+/// What fixtures have in common, as a case over a list of them sees it.
+template <class List>
+struct CommonFixture;
+template <class... Fixtures>
+struct CommonFixture<std::tuple<Fixtures...>> {
+  using type = std::conditional_t<
+      (std::is_base_of_v<ServerFixture, Fixtures> && ...), ServerFixture,
+      std::conditional_t<(std::is_base_of_v<BrokerFixture, Fixtures> && ...), BrokerFixture, Fixture>>;
+};
+
 }  // namespace contract
+
+/// A case for each fixture of the list; its body, compiled once, has a fresh one of each as `fixture`.
+#define CONTRACT_TEST_CASE(name, tags, list) SYNCBUS_CONTRACT_TEST_CASE(name, tags, list, __COUNTER__)
+#define SYNCBUS_CONTRACT_TEST_CASE(name, tags, list, number) SYNCBUS_CONTRACT_TEST_CASE_AS(name, tags, list, number)
+#define SYNCBUS_CONTRACT_TEST_CASE_AS(name, tags, list, number)                                   \
+  static void contract_test_case_##number([[maybe_unused]] contract::CommonFixture<list>::type&); \
+  TEMPLATE_LIST_TEST_CASE(name, tags, list) {                                                     \
+    TestType fixture;                                                                             \
+    contract_test_case_##number(fixture);                                                         \
+  }                                                                                               \
+  static void contract_test_case_##number([[maybe_unused]] contract::CommonFixture<list>::type& fixture)

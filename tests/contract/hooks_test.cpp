@@ -18,8 +18,7 @@ using namespace contract;
 using namespace std::chrono_literals;
 using syncbus::BusOptions, syncbus::Event;
 
-TEMPLATE_LIST_TEST_CASE("an executor runs the handlers of remote events, one task at a time", "[contract]", Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("an executor runs the handlers of remote events, one task at a time", "[contract]", Clusters) {
   Crank crank;
   const auto listener = fixture.node({.executor = crank.post()});
   const auto publisher = fixture.node();
@@ -45,9 +44,8 @@ TEMPLATE_LIST_TEST_CASE("an executor runs the handlers of remote events, one tas
   CHECK(heard.count() == 51);
 }
 
-TEMPLATE_LIST_TEST_CASE("a task that an executor runs late, or after the bus has ended, is harmless", "[contract]",
-                        Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a task that an executor runs late, or after the bus has ended, is harmless", "[contract]",
+                   Clusters) {
   Crank crank;
   Heard heard;
   {
@@ -63,8 +61,7 @@ TEMPLATE_LIST_TEST_CASE("a task that an executor runs late, or after the bus has
   CHECK(heard.count() == 0);
 }
 
-TEMPLATE_LIST_TEST_CASE("handlers of an executor may publish, subscribe and unsubscribe", "[contract]", Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("handlers of an executor may publish, subscribe and unsubscribe", "[contract]", Clusters) {
   Crank crank;
   const auto listener = fixture.node({.executor = crank.post()});
   const auto publisher = fixture.node();
@@ -85,8 +82,7 @@ TEMPLATE_LIST_TEST_CASE("handlers of an executor may publish, subscribe and unsu
   }
 }
 
-TEMPLATE_LIST_TEST_CASE("an executor that throws is asked again", "[contract]", Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("an executor that throws is asked again", "[contract]", Clusters) {
   Crank crank;
   std::atomic<int> refusals = 2;
   const auto listener = fixture.node({.executor = [&, post = crank.post()](std::function<void()> task) {

@@ -33,9 +33,8 @@ template <class Nodes>
 
 }  // namespace
 
-TEMPLATE_LIST_TEST_CASE("an ordinary start raises no resync on any node", "[contract]", ClustersOfAnyTime) {
-  TestType fixture;
-  std::vector<std::shared_ptr<typename TestType::Node>> nodes;
+CONTRACT_TEST_CASE("an ordinary start raises no resync on any node", "[contract]", ClustersOfAnyTime) {
+  std::vector<Node> nodes;
   std::vector<Heard> heard(5);
   std::vector<syncbus::Subscription> subscriptions;
   for (auto& each : heard) {
@@ -54,11 +53,10 @@ TEMPLATE_LIST_TEST_CASE("an ordinary start raises no resync on any node", "[cont
   }
 }
 
-TEMPLATE_LIST_TEST_CASE("nodes that start at once on many threads raise no resync either", "[contract][threads]",
-                        ClustersOfAnyTime) {
-  TestType fixture;
+CONTRACT_TEST_CASE("nodes that start at once on many threads raise no resync either", "[contract][threads]",
+                   ClustersOfAnyTime) {
   constexpr std::size_t count = 6;
-  std::array<std::shared_ptr<typename TestType::Node>, count> nodes;
+  std::array<Node, count> nodes;
   std::array<Heard, count> heard;
   std::array<syncbus::Subscription, count> subscriptions;
   std::atomic<int> failures = 0;
@@ -82,9 +80,7 @@ TEMPLATE_LIST_TEST_CASE("nodes that start at once on many threads raise no resyn
   }
 }
 
-TEMPLATE_LIST_TEST_CASE("a late node hears no resync for what it cannot have cached", "[contract]",
-                        ClustersOfAnyTime) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a late node hears no resync for what it cannot have cached", "[contract]", ClustersOfAnyTime) {
   const auto small = fixture.node({.send_wait = 10s, .history_bytes = std::size_t{64} << 10U}), quiet = fixture.node();
   for (int i = 0; i != 200; ++i) {  // more frames than a stranger's past may have to be asked for
     REQUIRE_FALSE(small->publish(std::to_string(i) + std::string(1'000, 'x')));
@@ -104,9 +100,8 @@ TEMPLATE_LIST_TEST_CASE("a late node hears no resync for what it cannot have cac
   CHECK(late->metrics().gaps == 0);
 }
 
-TEMPLATE_LIST_TEST_CASE("a node that joins a stream hears all of it from its subscription on", "[contract][threads]",
-                        ClustersOfAnyTime) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a node that joins a stream hears all of it from its subscription on", "[contract][threads]",
+                   ClustersOfAnyTime) {
   const auto publisher = fixture.node();
   std::atomic<bool> done = false;
   std::atomic<std::uint64_t> published = 0;
@@ -137,9 +132,8 @@ TEMPLATE_LIST_TEST_CASE("a node that joins a stream hears all of it from its sub
   CHECK(holes == 0);
 }
 
-TEMPLATE_LIST_TEST_CASE("a publisher that publishes as soon as it is there is heard from its first event", "[contract]",
-                        ClustersOfAnyTime) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a publisher that publishes as soon as it is there is heard from its first event", "[contract]",
+                   ClustersOfAnyTime) {
   const auto listener = fixture.node();
   Heard heard;
   const auto subscription = listener->subscribe_all(heard.on_event(), heard.on_resync());
@@ -152,9 +146,8 @@ TEMPLATE_LIST_TEST_CASE("a publisher that publishes as soon as it is there is he
   CHECK(heard.lines() == Lines(5, "invalidate first"));
 }
 
-TEMPLATE_LIST_TEST_CASE("a stranger with a past that comes back with the broker is one resync, joined", "[contract]",
-                        Brokers) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a stranger with a past that comes back with the broker is one resync, joined", "[contract]",
+                   Brokers) {
   const auto node = fixture.node();
   Heard heard;
   const auto subscription = node->subscribe_all(heard.on_event(), heard.on_resync());

@@ -9,8 +9,7 @@ using namespace contract;
 using namespace std::chrono_literals;
 using syncbus::Errc, syncbus::Event, syncbus::EventType, syncbus::Quorum, syncbus::Scope;
 
-TEMPLATE_LIST_TEST_CASE("leases and keys of one name do not mix", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("leases and keys of one name do not mix", "[contract]", Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   Heard key, lease, prefix, other_lease;
@@ -29,8 +28,7 @@ TEMPLATE_LIST_TEST_CASE("leases and keys of one name do not mix", "[contract]", 
   CHECK(other_lease.lines().empty());
 }
 
-TEMPLATE_LIST_TEST_CASE("a revocation carries its version and origin", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a revocation carries its version and origin", "[contract]", Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   Heard heard;
@@ -43,8 +41,7 @@ TEMPLATE_LIST_TEST_CASE("a revocation carries its version and origin", "[contrac
   CHECK(heard.origins().front() == publisher->id());
 }
 
-TEMPLATE_LIST_TEST_CASE("leases and keys of one name wait apart in mailboxes", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("leases and keys of one name wait apart in mailboxes", "[contract]", Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   auto keys = listener->subscribe("name");
@@ -63,9 +60,8 @@ TEMPLATE_LIST_TEST_CASE("leases and keys of one name wait apart in mailboxes", "
   CHECK_FALSE(leases.try_receive());
 }
 
-TEMPLATE_LIST_TEST_CASE("a revocation and an invalidation of one name both arrive when one frame carries them",
-                        "[contract]", Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a revocation and an invalidation of one name both arrive when one frame carries them", "[contract]",
+                   Clusters) {
   const auto publisher = fixture.node(), listener = fixture.node();
   Heard leases, keys;
   const auto a = listener->subscribe_lease("n", leases.on_event());
@@ -81,9 +77,8 @@ TEMPLATE_LIST_TEST_CASE("a revocation and an invalidation of one name both arriv
   CHECK(keys.lines().back() == "invalidate n v200");
 }
 
-TEMPLATE_LIST_TEST_CASE("a revocation is acknowledged by those who subscribe to the lease, not to keys", "[contract]",
-                        Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a revocation is acknowledged by those who subscribe to the lease, not to keys", "[contract]",
+                   Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   Heard lease, keys;
@@ -102,8 +97,7 @@ TEMPLATE_LIST_TEST_CASE("a revocation is acknowledged by those who subscribe to 
   CHECK(keys.lines().empty());
 }
 
-TEMPLATE_LIST_TEST_CASE("a revocation may be awaited from everyone and from zones", "[contract]", Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a revocation may be awaited from everyone and from zones", "[contract]", Clusters) {
   const auto publisher = fixture.node({.zone = "a"}), x = fixture.node({.zone = "b"}), y = fixture.node({.zone = "c"}),
              bystander = fixture.node({.zone = "d"});
   REQUIRE(fixture.in_time([&] { return publisher->peers().size() == 3; }));  // everyone: of those it knows

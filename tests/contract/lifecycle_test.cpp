@@ -15,8 +15,7 @@ using namespace contract;
 using namespace std::chrono_literals;
 using syncbus::Errc, syncbus::Event, syncbus::ResyncCause;
 
-TEMPLATE_LIST_TEST_CASE("flush returns when the broker has all that was published", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("flush returns when the broker has all that was published", "[contract]", Everything) {
   const auto publisher = fixture.node();
   CHECK_FALSE(publisher->flush(10s));
   CHECK_FALSE(publisher->flush(0s));
@@ -29,8 +28,7 @@ TEMPLATE_LIST_TEST_CASE("flush returns when the broker has all that was publishe
   CHECK(eventually([&] { return heard.count() == 1'000; }));
 }
 
-TEMPLATE_LIST_TEST_CASE("what was published before close is heard", "[contract]", Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("what was published before close is heard", "[contract]", Clusters) {
   const auto listener = fixture.node();
   Heard heard;
   const auto subscription = listener->subscribe_all(heard.on_event(), heard.on_resync());
@@ -41,8 +39,7 @@ TEMPLATE_LIST_TEST_CASE("what was published before close is heard", "[contract]"
   CHECK(eventually([&] { return heard.count() == 2'000; }));
 }
 
-TEMPLATE_LIST_TEST_CASE("a closed bus refuses everything, and closing again is nothing", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a closed bus refuses everything, and closing again is nothing", "[contract]", Everything) {
   const auto bus = fixture.node();
   Heard heard;
   const auto subscription = bus->subscribe("k", heard.on_event());
@@ -66,8 +63,7 @@ TEMPLATE_LIST_TEST_CASE("a closed bus refuses everything, and closing again is n
   CHECK(heard.lines().empty());
 }
 
-TEMPLATE_LIST_TEST_CASE("a closed node hears nothing more, the others go on", "[contract]", Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a closed node hears nothing more, the others go on", "[contract]", Clusters) {
   const auto x = fixture.node(), y = fixture.node(), z = fixture.node();
   Heard at_y, at_z;
   const auto a = y->subscribe("k", at_y.on_event());
@@ -79,8 +75,7 @@ TEMPLATE_LIST_TEST_CASE("a closed node hears nothing more, the others go on", "[
   CHECK(at_y.count() == 0);
 }
 
-TEMPLATE_LIST_TEST_CASE("flush and close inside a handler answer would_deadlock", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("flush and close inside a handler answer would_deadlock", "[contract]", Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   std::atomic<int> refused = 0, calls = 0;
@@ -101,9 +96,8 @@ TEMPLATE_LIST_TEST_CASE("flush and close inside a handler answer would_deadlock"
   CHECK_FALSE(listener->flush(10s));
 }
 
-TEMPLATE_LIST_TEST_CASE("close while others publish: what was accepted is heard, the rest is refused",
-                        "[contract][threads]", Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("close while others publish: what was accepted is heard, the rest is refused", "[contract][threads]",
+                   Clusters) {
   const auto listener = fixture.node();
   Heard heard;
   const auto subscription = listener->subscribe_all(heard.on_event(), heard.on_resync());
@@ -136,8 +130,7 @@ TEMPLATE_LIST_TEST_CASE("close while others publish: what was accepted is heard,
   CHECK(listener->metrics().gaps == 0);
 }
 
-TEMPLATE_LIST_TEST_CASE("many threads may close at once", "[contract][threads]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("many threads may close at once", "[contract][threads]", Everything) {
   const auto bus = fixture.node();
   Heard heard;
   const auto subscription = bus->subscribe("k", heard.on_event());
@@ -155,9 +148,8 @@ TEMPLATE_LIST_TEST_CASE("many threads may close at once", "[contract][threads]",
   CHECK_FALSE(bus->is_healthy());
 }
 
-TEMPLATE_LIST_TEST_CASE("nodes that join and publish at different times cause no resync", "[contract]", Clusters) {
-  TestType fixture;
-  std::vector<std::shared_ptr<typename TestType::Node>> nodes;
+CONTRACT_TEST_CASE("nodes that join and publish at different times cause no resync", "[contract]", Clusters) {
+  std::vector<Node> nodes;
   std::vector<Heard> heard(6);
   std::vector<syncbus::Subscription> subscriptions;
   for (std::size_t i = 0; i != heard.size(); ++i) {

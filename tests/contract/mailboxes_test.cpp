@@ -28,8 +28,7 @@ Lines drain(Mailbox& box) {
 
 }  // namespace
 
-TEMPLATE_LIST_TEST_CASE("a mailbox yields the events of its key in order", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a mailbox yields the events of its key in order", "[contract]", Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   Mailbox one = listener->subscribe("a");
@@ -53,8 +52,7 @@ TEMPLATE_LIST_TEST_CASE("a mailbox yields the events of its key in order", "[con
   CHECK(Lines(all.begin(), all.begin() + 3) == Lines{"set a v9", "set b v9", "set ab v9"});
 }
 
-TEMPLATE_LIST_TEST_CASE("events of one key that wait in a mailbox join", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("events of one key that wait in a mailbox join", "[contract]", Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   Mailbox box = listener->subscribe_prefix("k");
@@ -68,8 +66,7 @@ TEMPLATE_LIST_TEST_CASE("events of one key that wait in a mailbox join", "[contr
   CHECK(listener->metrics().joined >= 2);
 }
 
-TEMPLATE_LIST_TEST_CASE("a full mailbox joins to a resync, then goes on", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a full mailbox joins to a resync, then goes on", "[contract]", Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   Mailbox box = listener->subscribe_prefix("key", MailboxOptions{.capacity = 3});
@@ -93,9 +90,8 @@ TEMPLATE_LIST_TEST_CASE("a full mailbox joins to a resync, then goes on", "[cont
   CHECK(line_of(**next) == "invalidate key6");
 }
 
-TEMPLATE_LIST_TEST_CASE("whatever the capacity, each key is received or covered by a later resync", "[contract]",
-                        Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("whatever the capacity, each key is received or covered by a later resync", "[contract]",
+                   Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   for (const std::size_t capacity : {std::size_t{1}, std::size_t{2}, std::size_t{7}, std::size_t{1'000}}) {
@@ -115,9 +111,7 @@ TEMPLATE_LIST_TEST_CASE("whatever the capacity, each key is received or covered 
   }
 }
 
-TEMPLATE_LIST_TEST_CASE("a resync of the bus is an event of what a mailbox is subscribed to", "[contract]",
-                        Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a resync of the bus is an event of what a mailbox is subscribed to", "[contract]", Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   Mailbox key = listener->subscribe("user:42"), prefix = listener->subscribe_prefix("user:"),
@@ -134,8 +128,7 @@ TEMPLATE_LIST_TEST_CASE("a resync of the bus is an event of what a mailbox is su
 // In virtual time the rest of the wait would pass while the other thread thinks.
 using EverythingInRealTime = decltype(std::tuple_cat(std::declval<std::tuple<Alone>>(), std::declval<InRealTime>()));
 
-TEMPLATE_LIST_TEST_CASE("receive waits for an event of another thread", "[contract][threads]", EverythingInRealTime) {
-  TestType fixture;
+CONTRACT_TEST_CASE("receive waits for an event of another thread", "[contract][threads]", EverythingInRealTime) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   Mailbox ping = listener->subscribe("ping"), pong = publisher->subscribe("pong");
@@ -153,9 +146,8 @@ TEMPLATE_LIST_TEST_CASE("receive waits for an event of another thread", "[contra
   }
 }
 
-TEMPLATE_LIST_TEST_CASE("a mailbox is closed by unsubscribe, by its stop token and by the end of the bus", "[contract]",
-                        Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a mailbox is closed by unsubscribe, by its stop token and by the end of the bus", "[contract]",
+                   Everything) {
   const auto publisher = fixture.node();
   std::stop_source stop;
   Mailbox dropped = publisher->subscribe("k"), stopped = publisher->subscribe("k", {.stop_token = stop.get_token()}),
@@ -174,8 +166,7 @@ TEMPLATE_LIST_TEST_CASE("a mailbox is closed by unsubscribe, by its stop token a
   CHECK_FALSE(rest.receive(10s));  // at once: nothing more can come
 }
 
-TEMPLATE_LIST_TEST_CASE("a mailbox hears the scope that its options name", "[contract]", Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a mailbox hears the scope that its options name", "[contract]", Clusters) {
   const auto self = fixture.node(), other = fixture.node();
   Mailbox local = self->subscribe("k", {.scope = Scope::local}),
           remote = self->subscribe("k", {.scope = Scope::remote});

@@ -16,8 +16,7 @@ using namespace contract;
 using namespace std::chrono_literals;
 using syncbus::Event, syncbus::EventType, syncbus::Metrics, syncbus::ResyncCause, syncbus::Scope;
 
-TEMPLATE_LIST_TEST_CASE("published counts the keys that were accepted, whatever the scope", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("published counts the keys that were accepted, whatever the scope", "[contract]", Everything) {
   const auto bus = fixture.node();
   CHECK(bus->metrics().published == 0);
   CHECK_FALSE(bus->publish("a"));
@@ -33,9 +32,8 @@ TEMPLATE_LIST_TEST_CASE("published counts the keys that were accepted, whatever 
   CHECK(bus->metrics().published == 8);
 }
 
-TEMPLATE_LIST_TEST_CASE("delivered counts the handlers that returned, and events put into mailboxes", "[contract]",
-                        Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("delivered counts the handlers that returned, and events put into mailboxes", "[contract]",
+                   Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   std::vector<syncbus::Subscription> subscriptions;
@@ -56,8 +54,7 @@ TEMPLATE_LIST_TEST_CASE("delivered counts the handlers that returned, and events
   CHECK(listener->metrics().handler_errors == 0);
 }
 
-TEMPLATE_LIST_TEST_CASE("a handler that throws is an error, not a delivery", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a handler that throws is an error, not a delivery", "[contract]", Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   Heard heard;
@@ -71,8 +68,7 @@ TEMPLATE_LIST_TEST_CASE("a handler that throws is an error, not a delivery", "[c
   CHECK(heard.count() == 1);
 }
 
-TEMPLATE_LIST_TEST_CASE("resyncs are counted by their cause", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("resyncs are counted by their cause", "[contract]", Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   Heard heard;
@@ -87,8 +83,7 @@ TEMPLATE_LIST_TEST_CASE("resyncs are counted by their cause", "[contract]", Ever
   CHECK(support::all_resyncs(metrics) == 2);
 }
 
-TEMPLATE_LIST_TEST_CASE("frames and their bytes are counted on both sides", "[contract]", Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("frames and their bytes are counted on both sides", "[contract]", Clusters) {
   const auto publisher = fixture.node(), listener = fixture.node();
   Heard heard;
   const auto subscription = listener->subscribe("k", heard.on_event());
@@ -122,8 +117,7 @@ TEMPLATE_LIST_TEST_CASE("frames and their bytes are counted on both sides", "[co
   }
 }
 
-TEMPLATE_LIST_TEST_CASE("heartbeats are frames too, its own echoes included", "[contract]", Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("heartbeats are frames too, its own echoes included", "[contract]", Clusters) {
   const auto node = fixture.node({.heartbeat = std::chrono::milliseconds{20}});
   const auto before = node->metrics();
   REQUIRE(fixture.in_time([&] {
@@ -134,8 +128,7 @@ TEMPLATE_LIST_TEST_CASE("heartbeats are frames too, its own echoes included", "[
   CHECK(node->metrics().published == 0);
 }
 
-TEMPLATE_LIST_TEST_CASE("a publish of local scope sends no frame", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a publish of local scope sends no frame", "[contract]", Everything) {
   const auto bus = fixture.node();
   CHECK_FALSE(bus->publish("k", {.scope = Scope::local}));
   CHECK_FALSE(bus->publish_all({.scope = Scope::local}));
@@ -143,8 +136,7 @@ TEMPLATE_LIST_TEST_CASE("a publish of local scope sends no frame", "[contract]",
   CHECK(bus->metrics().history_bytes == 0);  // heartbeats leave nothing there
 }
 
-TEMPLATE_LIST_TEST_CASE("history stays below its cap however much is published", "[contract]", Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("history stays below its cap however much is published", "[contract]", Clusters) {
   const std::size_t cap = std::size_t{256} << 10U;
   const auto publisher = fixture.node({.send_wait = 10s, .history_bytes = cap});
   const auto listener = fixture.node();

@@ -12,6 +12,7 @@
 #include "contract/fixtures.hpp"
 #include "contract/heard.hpp"
 #include "contract/nats_node.hpp"
+#include "contract/nats_tuning.hpp"
 #include "contract/thrown_by.hpp"
 #include "support/catch.hpp"
 #include "support/eventually.hpp"

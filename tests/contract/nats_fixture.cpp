@@ -1,27 +1,56 @@
-// The nodes of nats_fixture.hpp.
+// The nodes of nats_fixture.hpp, and their server.
 #include "contract/nats_fixture.hpp"
 
+#include <atomic>
 #include <memory>
-#include <string>
 #include <utility>
 
 #include <syncbus/nats_bus.hpp>
 
 #include "contract/nats_tuning.hpp"
-#include "contract/real_time.hpp"
-#include "support/tcp_proxy.hpp"
-
-template class syncbus::BusFacade<syncbus::BasicBus<syncbus::NatsTransport>>;
-template class syncbus::BasicBus<syncbus::NatsTransport>;
+#include "support/nats_server.hpp"
 
 namespace contract {
 
-std::shared_ptr<OnNats::Node> OnNats::node(syncbus::BusOptions options) {
-  return std::make_shared<Node>(url(), subject_, with_patience(std::move(options)), quick_nats);
+namespace {
+
+using NatsBusNode = BusOf<syncbus::NatsBus>;
+
+support::NatsServer& server() {
+  static support::NatsServer shared;
+  return shared;
 }
 
-std::shared_ptr<OnNats::Node> OnNats::node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options) {
-  return std::make_shared<Node>(server().url_at(proxy.port()), subject_, with_patience(std::move(options)), quick_nats);
+std::string next_subject() {
+  static std::atomic<int> number = 0;
+  return "contract." + std::to_string(++number);
 }
+
+}  // namespace
+
+OnNats::OnNats() : subject_{next_subject()} { server().revive(); }
+
+Node OnNats::node(syncbus::BusOptions options) {
+  return std::make_shared<NatsBusNode>(url(), subject_, with_patience(std::move(options)), quick_nats);
+}
+
+support::TcpProxy OnNats::proxy() const { return support::TcpProxy{server().port()}; }
+
+Node OnNats::node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options) {
+  return std::make_shared<NatsBusNode>(server().url_at(proxy.port()), subject_, with_patience(std::move(options)),
+                                       quick_nats);
+}
+
+void OnNats::kill_broker() { server().kill(); }
+void OnNats::restart_broker() { server().start(); }
+void OnNats::stop_broker() { server().stop(); }
+void OnNats::resume_broker() { server().resume(); }
+
+void OnNats::inject(std::span<const std::byte> bytes) {
+  server().publish(subject_, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+}
+
+int OnNats::port() const { return server().port(); }
+std::string OnNats::url() const { return server().url(); }
 
 }  // namespace contract

@@ -18,9 +18,9 @@
 
 #include <syncbus/transport/nats_transport.hpp>
 
+#include "contract/fixture.hpp"
 #include "contract/nats_grants.hpp"
 #include "contract/nats_node.hpp"
-#include "contract/real_time.hpp"
 #include "contract/recorder.hpp"
 #include "support/catch.hpp"
 #include "support/eventually.hpp"

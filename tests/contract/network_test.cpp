@@ -20,10 +20,9 @@ using support::all_resyncs, support::TcpProxy;
 namespace {
 
 /// Two nodes, one of them behind the proxy; each hears everything that the other publishes.
-template <class Fixture>
 struct Pair {
-  explicit Pair(const syncbus::BusOptions& options = {})
-      : far{fixture.node_behind(proxy, options)}, near{fixture.node(options)} {}
+  explicit Pair(ServerFixture& fixture, const syncbus::BusOptions& options = {})
+      : proxy{fixture.proxy()}, far{fixture.node_behind(proxy, options)}, near{fixture.node(options)} {}
 
   /// What both publish, numbered; each has to hear all of the other's.
   void publish() {
@@ -42,9 +41,8 @@ struct Pair {
   }
   [[nodiscard]] std::uint64_t resyncs() const { return all_resyncs(far->metrics()) + all_resyncs(near->metrics()); }
 
-  Fixture fixture;
-  TcpProxy proxy = fixture.proxy();
-  std::shared_ptr<typename Fixture::Node> far, near;
+  TcpProxy proxy;
+  Node far, near;
   Heard at_far, at_near;
   int published = 0;
   syncbus::Subscription a = far->subscribe_all(at_far.on_event(), at_far.on_resync());
@@ -53,8 +51,8 @@ struct Pair {
 
 }  // namespace
 
-TEMPLATE_LIST_TEST_CASE("connections that are cut again and again cost a node no resync", "[contract]", Brokers) {
-  Pair<TestType> pair;
+CONTRACT_TEST_CASE("connections that are cut again and again cost a node no resync", "[contract]", Servers) {
+  Pair pair{fixture};
   for (std::uint64_t round = 1; round <= 10; ++round) {
     for (int i = 0; i != 10; ++i) pair.publish();
     pair.proxy.cut();
@@ -66,10 +64,10 @@ TEMPLATE_LIST_TEST_CASE("connections that are cut again and again cost a node no
   CHECK(pair.near->metrics().reconnects == 0);
 }
 
-TEMPLATE_LIST_TEST_CASE(
+CONTRACT_TEST_CASE(
     "a server that is gone without a word is noticed within the peer timeout, and another connection found",
-    "[contract]", Brokers) {
-  Pair<TestType> pair{{.peer_timeout = 2s}};
+    "[contract]", Servers) {
+  Pair pair{fixture, {.peer_timeout = 2s}};
   pair.publish();
   CHECK(pair.both_hear_all());
   pair.proxy.half_open();
@@ -79,9 +77,9 @@ TEMPLATE_LIST_TEST_CASE(
   CHECK(pair.resyncs() == 0);
 }
 
-TEMPLATE_LIST_TEST_CASE("a network that stands still longer than the peer timeout delays events, and loses none",
-                        "[contract]", Brokers) {
-  Pair<TestType> pair{{.peer_timeout = 2s}};
+CONTRACT_TEST_CASE("a network that stands still longer than the peer timeout delays events, and loses none",
+                   "[contract]", Servers) {
+  Pair pair{fixture, {.peer_timeout = 2s}};
   pair.publish();
   CHECK(pair.both_hear_all());
   pair.proxy.set({.stalled = true});
@@ -94,11 +92,11 @@ TEMPLATE_LIST_TEST_CASE("a network that stands still longer than the peer timeou
   CHECK(pair.at_far.count("resync: unrepairable") + pair.at_near.count("resync: unrepairable") == 0);
 }
 
-TEMPLATE_LIST_TEST_CASE("a short stall costs nothing at all", "[contract]", Brokers) {
-  Pair<TestType> pair;
+CONTRACT_TEST_CASE("a short stall costs nothing at all", "[contract]", Servers) {
+  Pair pair{fixture};
   pair.proxy.set({.stalled = true});
   for (int i = 0; i != 100; ++i) pair.publish();
-  pair.fixture.let_pass(50ms);
+  fixture.let_pass(50ms);
   CHECK_FALSE(pair.at_near.contains("invalidate far 99"));
   pair.proxy.set({});
   CHECK(pair.both_hear_all());
@@ -106,8 +104,8 @@ TEMPLATE_LIST_TEST_CASE("a short stall costs nothing at all", "[contract]", Brok
   CHECK(pair.far->metrics().reconnects == 0);
 }
 
-TEMPLATE_LIST_TEST_CASE("a slow connection makes no publisher wait and loses nothing", "[contract]", Brokers) {
-  Pair<TestType> pair;
+CONTRACT_TEST_CASE("a slow connection makes no publisher wait and loses nothing", "[contract]", Servers) {
+  Pair pair{fixture};
   pair.proxy.set({.delay = 5ms, .bytes_per_second = 2'000'000});
   const std::string padding(1'000, '.');
   std::vector<std::string> keys;
@@ -120,9 +118,9 @@ TEMPLATE_LIST_TEST_CASE("a slow connection makes no publisher wait and loses not
   CHECK(pair.resyncs() == 0);
 }
 
-TEMPLATE_LIST_TEST_CASE("quorums are true while a network delays frames and acknowledgements, and cuts connections",
-                        "[contract]", Brokers) {
-  Pair<TestType> pair;
+CONTRACT_TEST_CASE("quorums are true while a network delays frames and acknowledgements, and cuts connections",
+                   "[contract]", Servers) {
+  Pair pair{fixture};
   pair.proxy.set({.delay = 10ms});
   for (int round = 0; round != 20; ++round) {
     const std::string key = "awaited " + std::to_string(round);

@@ -13,9 +13,8 @@
 using namespace contract;
 using syncbus::Event, syncbus::Resync;
 
-TEMPLATE_LIST_TEST_CASE("one thread's publishes are heard in their order, singles, spans and leases", "[contract]",
-                        Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("one thread's publishes are heard in their order, singles, spans and leases", "[contract]",
+                   Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   Heard heard;
@@ -37,8 +36,7 @@ TEMPLATE_LIST_TEST_CASE("one thread's publishes are heard in their order, single
   CHECK((heard.lines() == expected));
 }
 
-TEMPLATE_LIST_TEST_CASE("publish_all keeps its place among the events", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("publish_all keeps its place among the events", "[contract]", Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   Heard heard;
@@ -50,9 +48,7 @@ TEMPLATE_LIST_TEST_CASE("publish_all keeps its place among the events", "[contra
   CHECK(heard.lines() == Lines{"invalidate before", "resync: requested", "invalidate after"});
 }
 
-TEMPLATE_LIST_TEST_CASE("publishes that follow each other on different threads keep their order", "[contract]",
-                        Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("publishes that follow each other on different threads keep their order", "[contract]", Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   Heard heard;
@@ -78,9 +74,7 @@ TEMPLATE_LIST_TEST_CASE("publishes that follow each other on different threads k
   CHECK((heard.lines() == expected));
 }
 
-TEMPLATE_LIST_TEST_CASE("concurrent publishes of a node reach remote nodes in one order", "[contract][threads]",
-                        Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("concurrent publishes of a node reach remote nodes in one order", "[contract][threads]", Clusters) {
   const auto publisher = fixture.node(), first = fixture.node(), second = fixture.node();
   Heard at_first, at_second;
   const auto a = first->subscribe_all(at_first.on_event(), at_first.on_resync());
@@ -97,9 +91,8 @@ TEMPLATE_LIST_TEST_CASE("concurrent publishes of a node reach remote nodes in on
   CHECK((at_first.lines() == at_second.lines()));
 }
 
-TEMPLATE_LIST_TEST_CASE("cause comes before effect: who publishes in answer is heard after the question", "[contract]",
-                        Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("cause comes before effect: who publishes in answer is heard after the question", "[contract]",
+                   Clusters) {
   const auto asker = fixture.node(), answerer = fixture.node();
   Heard heard;
   const auto echo = answerer->subscribe("question", [&](const Event& event) {

@@ -34,8 +34,7 @@ bool none_healthy(const Nodes&... nodes) {
 
 }  // namespace
 
-TEMPLATE_LIST_TEST_CASE("a broker that is killed and restarted costs nobody a resync", "[contract]", Brokers) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a broker that is killed and restarted costs nobody a resync", "[contract]", Brokers) {
   const auto left = fixture.node(), right = fixture.node();
   Heard at_left, at_right, key, lease;
   const auto a = left->subscribe_all(at_left.on_event(), at_left.on_resync());
@@ -63,9 +62,8 @@ TEMPLATE_LIST_TEST_CASE("a broker that is killed and restarted costs nobody a re
   CHECK(lease.lines().empty());
 }
 
-TEMPLATE_LIST_TEST_CASE("what an outage cost and nobody repairs is one resync, interrupted, for every subscriber",
-                        "[contract]", Brokers) {
-  TestType fixture;
+CONTRACT_TEST_CASE("what an outage cost and nobody repairs is one resync, interrupted, for every subscriber",
+                   "[contract]", Brokers) {
   const auto node = fixture.node({.repair_timeout = 1min});  // frame 9 could still be repaired, and is not given up
   Heard all, key, lease;
   const auto a = node->subscribe_all(all.on_event(), all.on_resync());
@@ -99,9 +97,8 @@ TEMPLATE_LIST_TEST_CASE("what an outage cost and nobody repairs is one resync, i
   CHECK(node->metrics().resyncs_by(ResyncCause::unrepairable) == 0);
 }
 
-TEMPLATE_LIST_TEST_CASE("what is published while disconnected is heard afterwards, without a resync", "[contract]",
-                        Brokers) {
-  TestType fixture;
+CONTRACT_TEST_CASE("what is published while disconnected is heard afterwards, without a resync", "[contract]",
+                   Brokers) {
   const auto publisher = fixture.node(), listener = fixture.node();
   Heard heard, own;
   const auto a = listener->subscribe("k", heard.on_event());
@@ -131,9 +128,8 @@ TEMPLATE_LIST_TEST_CASE("what is published while disconnected is heard afterward
   }
 }
 
-TEMPLATE_LIST_TEST_CASE("whenever the broker dies, every accepted publish is heard or covered", "[contract][threads]",
-                        Brokers) {
-  TestType fixture;
+CONTRACT_TEST_CASE("whenever the broker dies, every accepted publish is heard or covered", "[contract][threads]",
+                   Brokers) {
   const auto publisher = fixture.node(), listener = fixture.node();
   Cache cache;
   const auto subscription = cache.attach(*listener);
@@ -171,9 +167,7 @@ TEMPLATE_LIST_TEST_CASE("whenever the broker dies, every accepted publish is hea
   }
 }
 
-TEMPLATE_LIST_TEST_CASE("publishing while disconnected never waits, and joins what it cannot hold", "[contract]",
-                        Brokers) {
-  TestType fixture;
+CONTRACT_TEST_CASE("publishing while disconnected never waits, and joins what it cannot hold", "[contract]", Brokers) {
   const auto publisher = fixture.node({.send_wait = 1h, .pending_bytes = std::size_t{64} << 10U});
   const auto listener = fixture.node();
   Cache cache;
@@ -190,8 +184,7 @@ TEMPLATE_LIST_TEST_CASE("publishing while disconnected never waits, and joins wh
   CHECK_FALSE(publisher->flush(30s));
 }
 
-TEMPLATE_LIST_TEST_CASE("on_health tells of the interruption and of its end", "[contract]", Brokers) {
-  TestType fixture;
+CONTRACT_TEST_CASE("on_health tells of the interruption and of its end", "[contract]", Brokers) {
   std::mutex mutex;
   std::vector<syncbus::Health> told;
   const auto node = fixture.node({.on_health = [&](const syncbus::Health& health) {
@@ -215,8 +208,7 @@ TEMPLATE_LIST_TEST_CASE("on_health tells of the interruption and of its end", "[
   CHECK(node->is_healthy());
 }
 
-TEMPLATE_LIST_TEST_CASE("close ends by its deadline while the broker is away", "[contract]", Brokers) {
-  TestType fixture;
+CONTRACT_TEST_CASE("close ends by its deadline while the broker is away", "[contract]", Brokers) {
   const auto node = fixture.node();
   fixture.kill_broker();
   CHECK(eventually([&] { return !node->is_healthy(); }));
@@ -228,8 +220,7 @@ TEMPLATE_LIST_TEST_CASE("close ends by its deadline while the broker is away", "
   fixture.restart_broker();
 }
 
-TEMPLATE_LIST_TEST_CASE("a publish_only node survives its broker too", "[contract]", Brokers) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a publish_only node survives its broker too", "[contract]", Brokers) {
   const auto publisher = fixture.node({.publish_only = true}), listener = fixture.node();
   Heard heard;
   const auto subscription = listener->subscribe_all(heard.on_event(), heard.on_resync());

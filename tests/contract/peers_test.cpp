@@ -40,8 +40,7 @@ TEST_CASE("a bus that is alone has no peers", "[contract]") {
   CHECK(fixture.node()->peers().empty());
 }
 
-TEMPLATE_LIST_TEST_CASE("nodes know who is there, by name and zone", "[contract]", Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("nodes know who is there, by name and zone", "[contract]", Clusters) {
   const auto x = fixture.node({.name = "x", .zone = "eu"});
   CHECK(x->peers().empty());
   const auto y = fixture.node({.name = "y", .zone = "us"});
@@ -57,8 +56,7 @@ TEMPLATE_LIST_TEST_CASE("nodes know who is there, by name and zone", "[contract]
   CHECK(ids_in(z->peers()) == ids_of(x, y));
 }
 
-TEMPLATE_LIST_TEST_CASE("names and zones are any bytes, up to 255 of them", "[contract]", Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("names and zones are any bytes, up to 255 of them", "[contract]", Clusters) {
   const std::string longest(255, '\xff'), odd("a\0b \r\n", 6);
   const auto x = fixture.node({.name = longest, .zone = odd});
   const auto y = fixture.node({.name = odd, .zone = longest});
@@ -67,8 +65,7 @@ TEMPLATE_LIST_TEST_CASE("names and zones are any bytes, up to 255 of them", "[co
   CHECK(labels_of(x->peers()) == Lines{odd + " in " + longest});
 }
 
-TEMPLATE_LIST_TEST_CASE("a node that has closed is listed no more", "[contract]", Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a node that has closed is listed no more", "[contract]", Clusters) {
   const auto stays = fixture.node();
   auto leaves = fixture.node(), closes = fixture.node();
   const auto gone = leaves->id();
@@ -84,8 +81,7 @@ TEMPLATE_LIST_TEST_CASE("a node that has closed is listed no more", "[contract]"
   CHECK(stays->metrics().resyncs == decltype(syncbus::Metrics::resyncs){});
 }
 
-TEMPLATE_LIST_TEST_CASE("a publish_only node is a peer that others see, and sees none itself", "[contract]", Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a publish_only node is a peer that others see, and sees none itself", "[contract]", Clusters) {
   const auto listener = fixture.node();
   auto mute = fixture.node({.name = "mute", .publish_only = true});
   REQUIRE(fixture.in_time([&] { return labels_of(listener->peers()) == Lines{"mute in "}; }));
@@ -97,8 +93,7 @@ TEMPLATE_LIST_TEST_CASE("a publish_only node is a peer that others see, and sees
   REQUIRE(fixture.in_time([&] { return listener->peers().empty(); }));
 }
 
-TEMPLATE_LIST_TEST_CASE("a peer that is idle is heard again and again", "[contract]", Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a peer that is idle is heard again and again", "[contract]", Clusters) {
   const auto x = fixture.node({.heartbeat = 100ms}), y = fixture.node({.heartbeat = 100ms});
   REQUIRE(fixture.in_time([&] { return x->peers().size() == 1; }));
   const auto silence = [&] { return x->peers().front().silent_for; };
@@ -108,9 +103,8 @@ TEMPLATE_LIST_TEST_CASE("a peer that is idle is heard again and again", "[contra
   }
 }
 
-TEMPLATE_LIST_TEST_CASE("a stranger is a peer once it has been heard, and lags by what is missing of it", "[contract]",
-                        Brokers) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a stranger is a peer once it has been heard, and lags by what is missing of it", "[contract]",
+                   Brokers) {
   const auto node = fixture.node();
   const NodeId stranger{0x5717A6E4};
   Heard heard;

@@ -41,10 +41,9 @@ struct Held {
 
 }  // namespace
 
-TEMPLATE_LIST_TEST_CASE("a full ring that nobody confirms makes a publish wait for send_wait, then join", "[contract]",
-                        Brokers) {
+CONTRACT_TEST_CASE("a full ring that nobody confirms makes a publish wait for send_wait, then join", "[contract]",
+                   Servers) {
   constexpr auto send_wait = 50ms;
-  TestType fixture;
   const auto publisher = fixture.node({.send_wait = send_wait, .history_bytes = 64 * kib}), listener = fixture.node();
   Cache cache;
   const auto subscription = cache.attach(*listener);
@@ -71,9 +70,8 @@ TEMPLATE_LIST_TEST_CASE("a full ring that nobody confirms makes a publish wait f
   CHECK(listener->metrics().resyncs == decltype(Metrics::resyncs){});
 }
 
-TEMPLATE_LIST_TEST_CASE("with a send_wait of zero a publish never waits, and joins what finds no room", "[contract]",
-                        Brokers) {
-  TestType fixture;
+CONTRACT_TEST_CASE("with a send_wait of zero a publish never waits, and joins what finds no room", "[contract]",
+                   Servers) {
   const auto publisher = fixture.node({.send_wait = 0s, .history_bytes = 64 * kib, .pending_bytes = 16 * kib});
   const auto listener = fixture.node();
   Cache cache;
@@ -91,9 +89,8 @@ TEMPLATE_LIST_TEST_CASE("with a send_wait of zero a publish never waits, and joi
   CHECK(eventually([&] { return cache.size() == 0; }));
 }
 
-TEMPLATE_LIST_TEST_CASE("a handler that does not return keeps no publisher elsewhere waiting", "[contract][threads]",
-                        Brokers) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a handler that does not return keeps no publisher elsewhere waiting", "[contract][threads]",
+                   Brokers) {
   const auto publisher = fixture.node({.send_wait = support::patience, .history_bytes = 64 * kib});
   const auto listener = fixture.node();
   Held held;
@@ -113,12 +110,11 @@ TEMPLATE_LIST_TEST_CASE("a handler that does not return keeps no publisher elsew
   CHECK(eventually([&] { return cache.size() == 0; }));
 }
 
-TEMPLATE_LIST_TEST_CASE("a node whose handler is held up joins what its queue cannot hold, and loses nothing",
-                        "[contract][threads]", Brokers) {
+CONTRACT_TEST_CASE("a node whose handler is held up joins what its queue cannot hold, and loses nothing",
+                   "[contract][threads]", Brokers) {
   const std::size_t queue = 64 * kib;
   const std::size_t pending = GENERATE(std::size_t{4} * kib, std::size_t{1'024} * kib);
   const bool overflows = pending == 4 * kib;
-  TestType fixture;
   const auto listener = fixture.node({.queue_bytes = queue, .pending_bytes = pending}), publisher = fixture.node();
   Held held;
   Cache cache;

@@ -31,9 +31,8 @@ AwaitOptions in_scope(Scope scope) {
 
 }  // namespace
 
-TEMPLATE_LIST_TEST_CASE("an await ends well when the handlers of so many nodes have returned", "[contract]",
-                        ClustersOfAnyTime) {
-  TestType fixture;
+CONTRACT_TEST_CASE("an await ends well when the handlers of so many nodes have returned", "[contract]",
+                   ClustersOfAnyTime) {
   const auto publisher = fixture.node(), x = fixture.node(), y = fixture.node();
   std::atomic<int> returned = 0;
   const auto count = [&returned](const Event&) { ++returned; };
@@ -46,8 +45,7 @@ TEMPLATE_LIST_TEST_CASE("an await ends well when the handlers of so many nodes h
   }
 }
 
-TEMPLATE_LIST_TEST_CASE("an await carries its event as a publish does", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("an await carries its event as a publish does", "[contract]", Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   Heard heard;
@@ -60,8 +58,7 @@ TEMPLATE_LIST_TEST_CASE("an await carries its event as a publish does", "[contra
   CHECK(publisher->metrics().published == 1);
 }
 
-TEMPLATE_LIST_TEST_CASE("fewer replicas than asked for are named all the same", "[contract]", Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("fewer replicas than asked for are named all the same", "[contract]", Clusters) {
   const auto publisher = fixture.node(), x = fixture.node(), y = fixture.node();
   const auto a = x->subscribe("k", ignore), b = y->subscribe("other", ignore);
   const auto outcome = publisher->publish_and_await("k", 2, much_longer);
@@ -69,8 +66,7 @@ TEMPLATE_LIST_TEST_CASE("fewer replicas than asked for are named all the same", 
   CHECK(replicas_of(outcome) == ids_of(x));
 }
 
-TEMPLATE_LIST_TEST_CASE("a quorum of 0 reads as 1", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a quorum of 0 reads as 1", "[contract]", Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   CHECK(publisher->publish_and_await("k", 0, much_longer).error == Errc::quorum_not_satisfied);
@@ -78,9 +74,8 @@ TEMPLATE_LIST_TEST_CASE("a quorum of 0 reads as 1", "[contract]", Everything) {
   CHECK_FALSE(publisher->publish_and_await("k", 0, patiently).error);
 }
 
-TEMPLATE_LIST_TEST_CASE("the publisher's own node is a replica when it subscribes and the scope includes it",
-                        "[contract]", Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("the publisher's own node is a replica when it subscribes and the scope includes it", "[contract]",
+                   Clusters) {
   const auto publisher = fixture.node(), listener = fixture.node();
   const auto own = publisher->subscribe("k", ignore);
   Heard heard;
@@ -131,9 +126,7 @@ TEST_CASE("alone, a node can only be its own replica", "[contract]") {
   CHECK(bus->metrics().quorums_not_satisfied == 4);
 }
 
-TEMPLATE_LIST_TEST_CASE("a quorum of zones counts each zone once, and an empty one not at all", "[contract]",
-                        Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a quorum of zones counts each zone once, and an empty one not at all", "[contract]", Clusters) {
   const auto publisher = fixture.node({.zone = "a"});
   const auto b1 = fixture.node({.zone = "b"}), b2 = fixture.node({.zone = "b"}), nowhere = fixture.node();
   std::vector<syncbus::Subscription> subscriptions;
@@ -150,9 +143,8 @@ TEMPLATE_LIST_TEST_CASE("a quorum of zones counts each zone once, and an empty o
   CHECK_FALSE(publisher->publish_and_await("own", 4, patiently).error);
 }
 
-TEMPLATE_LIST_TEST_CASE("everyone: all peers that subscribe have applied it, and the others do not matter",
-                        "[contract]", Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("everyone: all peers that subscribe have applied it, and the others do not matter", "[contract]",
+                   Clusters) {
   const auto publisher = fixture.node();
   CHECK_FALSE(publisher->publish_and_await("k", Quorum::everyone(), much_longer).error);
 
@@ -184,8 +176,7 @@ TEMPLATE_LIST_TEST_CASE("everyone: all peers that subscribe have applied it, and
   CHECK(replicas_of(rest) == ids_of(x));
 }
 
-TEMPLATE_LIST_TEST_CASE("a node with a handler that throws is no replica", "[contract]", Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a node with a handler that throws is no replica", "[contract]", Clusters) {
   const auto publisher = fixture.node(), well = fixture.node(), ill = fixture.node();
   const auto a = well->subscribe("k", ignore);
   const auto b = ill->subscribe("k", ignore), c = ill->subscribe_prefix("k", fail, ignore_resync);
@@ -197,8 +188,7 @@ TEMPLATE_LIST_TEST_CASE("a node with a handler that throws is no replica", "[con
   CHECK(replicas_of(two) == ids_of(well));
 }
 
-TEMPLATE_LIST_TEST_CASE("a mailbox acknowledges once the event is in it", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a mailbox acknowledges once the event is in it", "[contract]", Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   auto box = listener->subscribe("k"), small = listener->subscribe_all({.capacity = 1});
@@ -214,8 +204,7 @@ TEMPLATE_LIST_TEST_CASE("a mailbox acknowledges once the event is in it", "[cont
   CHECK(small.try_receive());
 }
 
-TEMPLATE_LIST_TEST_CASE("a closed mailbox is no subscriber", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a closed mailbox is no subscriber", "[contract]", Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   auto box = listener->subscribe("k");
@@ -223,8 +212,7 @@ TEMPLATE_LIST_TEST_CASE("a closed mailbox is no subscriber", "[contract]", Every
   CHECK(publisher->publish_and_await("k", 1, much_longer).error == Errc::quorum_not_satisfied);
 }
 
-TEMPLATE_LIST_TEST_CASE("a node that subscribes after it heard the event is no replica", "[contract]", Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a node that subscribes after it heard the event is no replica", "[contract]", Clusters) {
   const auto publisher = fixture.node(), early = fixture.node(), late = fixture.node();
   const auto a = early->subscribe("k", ignore);
   Outcomes outcomes;
@@ -237,9 +225,8 @@ TEMPLATE_LIST_TEST_CASE("a node that subscribes after it heard the event is no r
   CHECK_FALSE(publisher->publish_and_await("k", 2, patiently).error);
 }
 
-TEMPLATE_LIST_TEST_CASE("of several keys a replica has one at least, and every handler of every one has returned",
-                        "[contract]", Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("of several keys a replica has one at least, and every handler of every one has returned",
+                   "[contract]", Clusters) {
   const auto publisher = fixture.node(), both = fixture.node(), one = fixture.node(), none = fixture.node(),
              ill = fixture.node();
   Heard at_both, at_one;
@@ -259,8 +246,7 @@ TEMPLATE_LIST_TEST_CASE("of several keys a replica has one at least, and every h
   CHECK(replicas_of(three) == ids_of(both, one));
 }
 
-TEMPLATE_LIST_TEST_CASE("keys of an await may repeat, and come from any range", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("keys of an await may repeat, and come from any range", "[contract]", Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   Heard heard;
@@ -279,8 +265,7 @@ TEMPLATE_LIST_TEST_CASE("keys of an await may repeat, and come from any range", 
   CHECK_FALSE(publisher->publish_and_await(views, 1, patiently).error);
 }
 
-TEMPLATE_LIST_TEST_CASE("a repeat of an event that waits to be sent is awaited too", "[contract]", Clusters) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a repeat of an event that waits to be sent is awaited too", "[contract]", Clusters) {
   const auto publisher = fixture.node(), listener = fixture.node();
   const auto subscription = listener->subscribe("k", ignore);
   Outcomes outcomes;

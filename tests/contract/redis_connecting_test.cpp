@@ -15,6 +15,7 @@
 
 #include "contract/fixtures.hpp"
 #include "contract/heard.hpp"
+#include "contract/redis_tuning.hpp"
 #include "contract/thrown_by.hpp"
 #include "support/catch.hpp"
 #include "support/eventually.hpp"

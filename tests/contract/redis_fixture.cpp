@@ -1,27 +1,57 @@
-// The nodes of redis_fixture.hpp.
+// The nodes of redis_fixture.hpp, and their server.
 #include "contract/redis_fixture.hpp"
 
+#include <atomic>
 #include <memory>
-#include <string>
 #include <utility>
 
 #include <syncbus/redis_bus.hpp>
 
-#include "contract/real_time.hpp"
 #include "contract/redis_tuning.hpp"
-#include "support/tcp_proxy.hpp"
-
-template class syncbus::BusFacade<syncbus::BasicBus<syncbus::RedisTransport>>;
-template class syncbus::BasicBus<syncbus::RedisTransport>;
+#include "support/redis_server.hpp"
 
 namespace contract {
 
-std::shared_ptr<OnRedis::Node> OnRedis::node(syncbus::BusOptions options) {
-  return std::make_shared<Node>(url(), channel_, with_patience(std::move(options)), quick);
+namespace {
+
+using RedisBusNode = BusOf<syncbus::RedisBus>;
+
+support::RedisServer& server() {
+  static support::RedisServer shared;
+  return shared;
 }
 
-std::shared_ptr<OnRedis::Node> OnRedis::node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options) {
-  return std::make_shared<Node>(server().url_at(proxy.port()), channel_, with_patience(std::move(options)), quick);
+std::string next_channel() {
+  static std::atomic<int> number = 0;
+  return "contract " + std::to_string(++number);
 }
+
+}  // namespace
+
+OnRedis::OnRedis() : channel_{next_channel()} { server().revive(); }
+
+Node OnRedis::node(syncbus::BusOptions options) {
+  return std::make_shared<RedisBusNode>(url(), channel_, with_patience(std::move(options)), quick);
+}
+
+support::TcpProxy OnRedis::proxy() const { return support::TcpProxy{server().port()}; }
+
+Node OnRedis::node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options) {
+  return std::make_shared<RedisBusNode>(server().url_at(proxy.port()), channel_, with_patience(std::move(options)),
+                                        quick);
+}
+
+void OnRedis::kill_broker() { server().kill(); }
+void OnRedis::restart_broker() { server().start(); }
+void OnRedis::stop_broker() { server().stop(); }
+void OnRedis::resume_broker() { server().resume(); }
+
+void OnRedis::inject(std::span<const std::byte> bytes) {
+  command({"PUBLISH", channel_, {reinterpret_cast<const char*>(bytes.data()), bytes.size()}});
+}
+
+int OnRedis::port() const { return server().port(); }
+std::string OnRedis::url() const { return server().url(); }
+void OnRedis::command(const std::vector<std::string>& words) const { static_cast<void>(server().command(words)); }
 
 }  // namespace contract

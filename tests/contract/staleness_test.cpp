@@ -24,8 +24,7 @@ constexpr auto fresh = 3 * beat;
 
 }  // namespace
 
-TEMPLATE_LIST_TEST_CASE("a node without peers is never stale", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a node without peers is never stale", "[contract]", Everything) {
   const auto node = fixture.node({.heartbeat = beat});
   for (int i = 0; i != 5; ++i) {
     CHECK(node->staleness() == 0s);
@@ -48,8 +47,7 @@ TEST_CASE("between idle nodes staleness stays below two heartbeats", "[contract]
   CHECK(worst <= 2s);
 }
 
-TEMPLATE_LIST_TEST_CASE("staleness comes back to a few heartbeats, idle or not", "[contract]", ClustersOfAnyTime) {
-  TestType fixture;
+CONTRACT_TEST_CASE("staleness comes back to a few heartbeats, idle or not", "[contract]", ClustersOfAnyTime) {
   const auto x = fixture.node({.heartbeat = beat}), y = fixture.node({.heartbeat = beat});
   Heard heard;
   const auto subscription = y->subscribe_all(heard.on_event(), heard.on_resync());
@@ -69,9 +67,7 @@ TEMPLATE_LIST_TEST_CASE("staleness comes back to a few heartbeats, idle or not",
   }));
 }
 
-TEMPLATE_LIST_TEST_CASE("staleness grows while a handler of a remote event has not returned", "[contract]",
-                        InRealTime) {
-  TestType fixture;
+CONTRACT_TEST_CASE("staleness grows while a handler of a remote event has not returned", "[contract]", InRealTime) {
   Crank crank;
   const auto listener = fixture.node({.heartbeat = beat, .executor = crank.post()});
   const auto publisher = fixture.node({.heartbeat = beat});
@@ -98,8 +94,7 @@ TEMPLATE_LIST_TEST_CASE("staleness grows while a handler of a remote event has n
   }));
 }
 
-TEMPLATE_LIST_TEST_CASE("staleness grows while a handler runs, also for other keys", "[contract][threads]", Brokers) {
-  TestType fixture;
+CONTRACT_TEST_CASE("staleness grows while a handler runs, also for other keys", "[contract][threads]", Brokers) {
   const auto publisher = fixture.node({.heartbeat = beat}), listener = fixture.node({.heartbeat = beat});
   std::binary_semaphore entered{0}, leave{0};
   const auto subscription = listener->subscribe("slow", [&](const Event&) {
@@ -113,13 +108,11 @@ TEMPLATE_LIST_TEST_CASE("staleness grows while a handler runs, also for other ke
   CHECK(eventually([&] { return listener->staleness() < fresh; }));
 }
 
-TEMPLATE_LIST_TEST_CASE("while the broker is away staleness grows, and it is told how long it was", "[contract]",
-                        Brokers) {
-  TestType fixture;
+CONTRACT_TEST_CASE("while the broker is away staleness grows, and it is told how long it was", "[contract]", Brokers) {
   std::mutex mutex;
   std::vector<syncbus::Health> told;
   const auto x = fixture.node({.heartbeat = beat}),
-             y = fixture.node({.heartbeat = beat, .on_health = [&](const syncbus::Health& health) {
+             y = fixture.node({.heartbeat = beat, .on_health = [&](const syncbus::Health&health) {
                                  const std::lock_guard lock{mutex};
                                  told.push_back(health);
                                }});

@@ -16,8 +16,7 @@
 using namespace contract;
 using syncbus::Event, syncbus::Subscription;
 
-TEMPLATE_LIST_TEST_CASE("unsubscribe ends a subscription, and so does its destructor", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("unsubscribe ends a subscription, and so does its destructor", "[contract]", Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   Heard heard;
@@ -37,8 +36,7 @@ TEMPLATE_LIST_TEST_CASE("unsubscribe ends a subscription, and so does its destru
   CHECK(heard.count() == 3);
 }
 
-TEMPLATE_LIST_TEST_CASE("a moved subscription goes on, an overwritten one has ended", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a moved subscription goes on, an overwritten one has ended", "[contract]", Everything) {
   const auto bus = fixture.node();
   Heard first, second;
   Subscription a = bus->subscribe("k", first.on_event());
@@ -56,8 +54,7 @@ TEMPLATE_LIST_TEST_CASE("a moved subscription goes on, an overwritten one has en
   empty.request_unsubscribe();
 }
 
-TEMPLATE_LIST_TEST_CASE("a handler may end its own subscription", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a handler may end its own subscription", "[contract]", Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   Heard heard;
@@ -72,8 +69,7 @@ TEMPLATE_LIST_TEST_CASE("a handler may end its own subscription", "[contract]", 
   CHECK(heard.lines() == Lines{"invalidate k v1"});
 }
 
-TEMPLATE_LIST_TEST_CASE("two handlers may drop each other", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("two handlers may drop each other", "[contract]", Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   std::atomic<int> calls = 0;
@@ -91,8 +87,7 @@ TEMPLATE_LIST_TEST_CASE("two handlers may drop each other", "[contract]", Everyt
   CHECK(calls == 1);
 }
 
-TEMPLATE_LIST_TEST_CASE("two handlers on two threads may drop each other", "[contract][threads]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("two handlers on two threads may drop each other", "[contract][threads]", Everything) {
   const auto bus = fixture.node();
   for (int round = 0; round != 20; ++round) {
     std::counting_semaphore<2> both{0};
@@ -111,9 +106,8 @@ TEMPLATE_LIST_TEST_CASE("two handlers on two threads may drop each other", "[con
   SUCCEED("nobody waits for the other");
 }
 
-TEMPLATE_LIST_TEST_CASE("a subscriber added inside a handler does not hear the event being dispatched", "[contract]",
-                        Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a subscriber added inside a handler does not hear the event being dispatched", "[contract]",
+                   Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   Heard heard;
@@ -127,9 +121,8 @@ TEMPLATE_LIST_TEST_CASE("a subscriber added inside a handler does not hear the e
   CHECK(heard.lines() == Lines{"invalidate k v2"});
 }
 
-TEMPLATE_LIST_TEST_CASE("a subscriber dropped inside a handler does not hear the event being dispatched", "[contract]",
-                        Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a subscriber dropped inside a handler does not hear the event being dispatched", "[contract]",
+                   Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   Heard heard;
@@ -142,9 +135,8 @@ TEMPLATE_LIST_TEST_CASE("a subscriber dropped inside a handler does not hear the
   CHECK(heard.count() == 1);
 }
 
-TEMPLATE_LIST_TEST_CASE("unsubscribe waits for the handler that runs on another thread, request_unsubscribe does not",
-                        "[contract][threads]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("unsubscribe waits for the handler that runs on another thread, request_unsubscribe does not",
+                   "[contract][threads]", Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   std::binary_semaphore entered{0}, leave{0};
@@ -166,9 +158,8 @@ TEMPLATE_LIST_TEST_CASE("unsubscribe waits for the handler that runs on another 
 
   constexpr std::uint64_t probe = 7;
   std::atomic<int> probes = 0;
-  Subscription awaited = listener->subscribe("awaited", [&](const Event& event) {
-    event.version == probe ? static_cast<void>(++probes) : slow(event);
-  });
+  Subscription awaited = listener->subscribe(
+      "awaited", [&](const Event& event) { event.version == probe ? static_cast<void>(++probes) : slow(event); });
   std::jthread second{[&] { static_cast<void>(publisher->publish("awaited")); }};
   entered.acquire();
   std::atomic<bool> ended = false;
@@ -188,8 +179,7 @@ TEMPLATE_LIST_TEST_CASE("unsubscribe waits for the handler that runs on another 
   CHECK(returned_first);
 }
 
-TEMPLATE_LIST_TEST_CASE("what a handler holds is released once it has ended, not before", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("what a handler holds is released once it has ended, not before", "[contract]", Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   auto held = std::make_shared<int>(1);
@@ -202,12 +192,11 @@ TEMPLATE_LIST_TEST_CASE("what a handler holds is released once it has ended, not
   CHECK(watch.expired());
 }
 
-TEMPLATE_LIST_TEST_CASE("subscriptions and mailboxes may outlive the bus", "[contract]", Everything) {
+CONTRACT_TEST_CASE("subscriptions and mailboxes may outlive the bus", "[contract]", Everything) {
   Heard heard;
   std::vector<Subscription> subscriptions;
   std::vector<syncbus::Mailbox> boxes;
   {
-    TestType fixture;
     const auto bus = fixture.node();
     for (int i = 0; i != 3; ++i) {
       subscriptions.push_back(bus->subscribe("k", heard.on_event()));
@@ -227,8 +216,7 @@ TEMPLATE_LIST_TEST_CASE("subscriptions and mailboxes may outlive the bus", "[con
   }
 }
 
-TEMPLATE_LIST_TEST_CASE("a subscriber that comes back hears again", "[contract]", Everything) {
-  TestType fixture;
+CONTRACT_TEST_CASE("a subscriber that comes back hears again", "[contract]", Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
   Heard heard;

@@ -1,0 +1,85 @@
+// What the suite asks of a kind of bus: nodes that hear each other, and time.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <span>
+#include <utility>
+
+#include <syncbus/options.hpp>
+
+#include "contract/any_bus.hpp"
+#include "support/eventually.hpp"
+#include "support/tcp_proxy.hpp"
+
+namespace contract {
+
+/// A node of the suite: its test holds it, and ends it when it will.
+using Node = std::shared_ptr<AnyBus>;
+
+/// For tests that nothing happens meanwhile.
+inline void let_pass(std::chrono::steady_clock::duration duration) {
+  const auto end = std::chrono::steady_clock::now() + duration;
+  static_cast<void>(support::eventually([end] { return std::chrono::steady_clock::now() >= end; }));
+}
+
+/// In real time, unless it says otherwise.
+class Fixture {
+ public:
+  Fixture() = default;
+  Fixture(const Fixture&) = delete;
+  Fixture& operator=(const Fixture&) = delete;
+  virtual ~Fixture() = default;
+
+  [[nodiscard]] virtual Node node(syncbus::BusOptions options = {}) = 0;
+
+  /// Of a bus that is its own only peer: itself.
+  [[nodiscard]] virtual Node peer_of(const Node&) { return node(); }
+  [[nodiscard]] virtual bool has_peers() const { return true; }
+
+  /// On the clock of the nodes: now, and a time in which nothing is done.
+  [[nodiscard]] virtual syncbus::TimePoint now() const { return std::chrono::steady_clock::now(); }
+  virtual void let_pass(syncbus::Duration duration) { contract::let_pass(duration); }
+
+  /// Whether the condition becomes true while time passes for the nodes.
+  [[nodiscard]] virtual bool in_time(const std::function<bool()>& condition) { return support::eventually(condition); }
+};
+
+/// Nodes over a real broker.
+class BrokerFixture : public Fixture {
+ public:
+  virtual void kill_broker() = 0;
+  virtual void restart_broker() = 0;
+
+  /// A message on the channel that no node sent.
+  virtual void inject(std::span<const std::byte> bytes) = 0;
+
+  /// Whether all nodes begin to hear at one and the same point of what is broadcast: then a stranger's first frame has
+  /// nothing before it.
+  [[nodiscard]] virtual bool begins_at_one_point() const { return true; }
+
+ protected:
+  /// That a busy machine is slow is no silence: unless a test says how long one may be, it may be long.
+  [[nodiscard]] static syncbus::BusOptions with_patience(syncbus::BusOptions options) {
+    const syncbus::BusOptions unsaid;
+    if (options.connect_timeout == unsaid.connect_timeout) options.connect_timeout = std::chrono::seconds{20};
+    if (options.peer_timeout == unsaid.peer_timeout) options.peer_timeout = std::chrono::seconds{20};
+    return options;
+  }
+};
+
+/// Nodes over a broker that is a process of its own.
+class ServerFixture : public BrokerFixture {
+ public:
+  /// It is there and answers nothing.
+  virtual void stop_broker() = 0;
+  virtual void resume_broker() = 0;
+
+  /// In front of the broker, and a node whose connections go through it.
+  [[nodiscard]] virtual support::TcpProxy proxy() const = 0;
+  [[nodiscard]] virtual Node node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options = {}) = 0;
+};
+
+}  // namespace contract
