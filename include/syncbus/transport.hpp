@@ -48,6 +48,9 @@ class TransportSink {
   /// The session ended: messages may be lost from here on, sent ones and received ones. At most once a session.
   virtual void on_interrupted() noexcept = 0;
 
+  /// Messages of others are lost for good, and perhaps nobody is left who would tell of them. Between sessions.
+  virtual void on_lost() noexcept {}
+
   /// A session began: whatever is published by anybody from now on arrives here. Called once before open() returns,
   /// then once after each interruption.
   virtual void on_ready(std::uint64_t session, std::size_t max_frame_bytes) noexcept = 0;
@@ -55,7 +58,8 @@ class TransportSink {
   /// The time that the transport was asked to wake at has come. Only from a transport that keeps time.
   virtual void on_wake() noexcept {}
 
-  /// Something a person should know: a refused permission, an error of the client. One sentence, no line end.
+  /// Something a person should know: a refused permission, an error of the client; without a code, what the client
+  /// was asked to report. One sentence, no line end.
   virtual void on_problem(std::error_code code, std::string_view sentence) noexcept = 0;
 
  protected:

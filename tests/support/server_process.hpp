@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdint>
 #include <random>
 #include <stdexcept>
@@ -50,21 +51,23 @@ class ServerProcess {
   /// Calls `start(port)`, which does start(), with free ports until it is true; throws a sentence after a few times:
   /// who tests at the same moment may take a port between our look and the server's. Returns the port.
   template <class Start>
-  static int start_on_free_port(const Start& start, const std::string& program) {
+  static int start_on_free_port(const Start& start, const std::string& program, const std::string& remedy = {}) {
     for (int attempt = 0; attempt != 5; ++attempt) {
       if (const int port = free_port(); start(port)) return port;
     }
-    throw_not_started(program);
+    throw_not_started(program, remedy);
   }
 
-  /// The Debian package has the program's name.
-  [[noreturn]] static void throw_not_started(const std::string& program) {
-    throw std::runtime_error{program + " did not start; it is needed for this test: apt-get install " + program};
+  /// `remedy` says how to get it; unless given, the Debian package has the program's name.
+  [[noreturn]] static void throw_not_started(const std::string& program, const std::string& remedy = {}) {
+    throw std::runtime_error{program + " did not start; it is needed for this test: " +
+                             (remedy.empty() ? "apt-get install " + program : remedy)};
   }
 
   /// Runs the program of the first word, silently. Returns when `answers()`; false when it ends instead.
   template <class Answers>
-  [[nodiscard]] bool start(const std::vector<std::string>& words, const Answers& answers) {
+  [[nodiscard]] bool start(const std::vector<std::string>& words, const Answers& answers,
+                           std::chrono::seconds limit = patience) {
     std::vector<const char*> arguments;
     for (const std::string& word : words) arguments.push_back(word.c_str());
     arguments.push_back(nullptr);
@@ -76,7 +79,7 @@ class ServerProcess {
     process_ = ::fork();
     if (process_ < 0) throw std::runtime_error{"fork failed"};
     if (process_ == 0) become_server(arguments.data(), aside.c_str(), test, ends_with_test);
-    const bool up = eventually([&] { return ended() || answers(); });
+    const bool up = eventually([&] { return ended() || answers(); }, limit);
     if (ended()) {
       ::waitpid(process_, nullptr, 0);
       process_ = -1;

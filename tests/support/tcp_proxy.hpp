@@ -30,7 +30,7 @@
 
 namespace support {
 
-/// Listens on a free loopback port and carries each connection to the server's port, on a thread of its own. All that
+/// Listens on a loopback port and carries each connection to the server's port, on a thread of its own. All that
 /// it does to connections it does to those that are there; a condition also to those that come.
 class TcpProxy {
  public:
@@ -44,7 +44,8 @@ class TcpProxy {
     bool refuses = false;              ///< who connects is cut off at once
   };
 
-  explicit TcpProxy(int server_port) : server_port_{server_port}, listener_{listen()} {
+  /// `port`: to listen on; 0: any that is free.
+  explicit TcpProxy(int server_port, int port = 0) : server_port_{server_port}, listener_{listen(port)} {
     thread_ = std::thread{[this] { run(); }};
   }
   TcpProxy(const TcpProxy&) = delete;
@@ -193,9 +194,11 @@ class TcpProxy {
     wake_.signal();
   }
 
-  [[nodiscard]] int listen() {
+  [[nodiscard]] int listen(int port) {
     const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    sockaddr_in address = loopback(0);
+    const int yes = 1;  // connections of a proxy that was here before may not have died away
+    ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    sockaddr_in address = loopback(port);
     socklen_t size = sizeof address;
     auto* const generic = reinterpret_cast<sockaddr*>(&address);
     if (fd < 0 || ::bind(fd, generic, size) != 0 || ::listen(fd, 64) != 0 || ::getsockname(fd, generic, &size) != 0) {

@@ -138,6 +138,17 @@ TEST_CASE("a publish_only node hears no resync of an interruption") {
   CHECK(node.staleness() == 0s);
 }
 
+TEST_CASE("what a broker lost for good is a resync, interrupted, for whoever listens, and for nobody else") {
+  const bool listens = GENERATE(true, false);
+  Node node;
+  node.join();
+  node.on_interrupted();
+  node.machine.on_lost(listens);
+  node.on_ready(2);
+  node.join();
+  CHECK(node.heard() == (listens ? Lines{"resync: interrupted"} : Lines{}));
+}
+
 // --- bytes that are no frame
 
 TEST_CASE("bytes that are no frame change a counter and nothing else") {

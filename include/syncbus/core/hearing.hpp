@@ -58,6 +58,12 @@ class Hearing {
     if (options_.publish_only) cut_off_since_.reset();
   }
 
+  /// What no peer may be left to tell of was lost.
+  void lost(bool listening) noexcept {
+    listening_ = listening;
+    if (listening_) raise({ResyncCause::interrupted, {}});
+  }
+
   /// From now on, or from some time before, nothing of others may have come.
   void cut_off(TimePoint now) noexcept {
     if (!cut_off_since_) cut_off_since_ = membership_.own().heard_until().value_or(now);

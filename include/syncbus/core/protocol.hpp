@@ -73,6 +73,9 @@ class Protocol {
 
   // --- the transport's word
 
+  /// Messages of others are lost, and perhaps nobody is left who would tell of them. `listening`: as for on_frame.
+  void on_lost(bool listening) noexcept { hearing_.lost(listening); }
+
   void on_ready(std::uint64_t session, std::size_t frame_limit, TimePoint now) noexcept {
     session_ = session;
     connected_ = true;

@@ -199,6 +199,9 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
   void on_interrupted() noexcept override {
     input([&] { protocol_.on_interrupted(port_->now()); });
   }
+  void on_lost() noexcept override {
+    input([&, listening = subscribers_->hears_remote()] { protocol_.on_lost(listening); });
+  }
   void on_ready(std::uint64_t session, std::size_t max_frame_bytes) noexcept override {
     input([&] { protocol_.on_ready(session, max_frame_bytes, port_->now()); });
   }

@@ -63,13 +63,14 @@ class SessionHost {
   }
 
   /// Waits for whoever does the I/O: for a sink call that is running, or an attempt to make a session. Idempotent.
-  void close() noexcept {
+  /// Returns whether there was a session.
+  bool close() noexcept {
     closing_.store(true);
     wake_.signal();
     opening_.begin();
     if (thread_.joinable()) thread_.join();
     const std::lock_guard serving{serving_mutex_};
-    if (sessions_) sessions_->close();
+    return sessions_ && sessions_->close();
   }
 
  private:

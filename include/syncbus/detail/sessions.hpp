@@ -83,10 +83,12 @@ class Sessions {
   /// Whether the first attempt failed.
   [[nodiscard]] bool failed() const noexcept { return failed_; }
 
-  /// Ends the session without a word.
-  void close() noexcept {
-    if (session_) session_->finish();
+  /// Ends the session without a word. Returns whether there was one.
+  bool close() noexcept {
+    if (!session_) return false;
+    session_->finish();
     session_.reset();
+    return true;
   }
 
  private:
