@@ -5,7 +5,9 @@ have() {
   case "$1" in
     catch2) compiles '#if !__has_include(<catch2/catch_all.hpp>)' '#include <catch2/catch.hpp>' '#endif' ;;
     libhiredis-dev) compiles '#include <hiredis/hiredis.h>' ;;
+    librdkafka-dev) compiles '#include <librdkafka/rdkafka.h>' ;;
     libnats-dev) compiles '#include <nats/nats.h>' ;;
+    maven) command -v mvn && command -v java ;;
     nats-server) PATH="$PATH:/usr/sbin:/sbin" command -v nats-server ;;
     ninja-build) command -v ninja ;;
     redis-server) PATH="$PATH:/usr/sbin:/sbin" command -v redis-server ;;

@@ -1,6 +1,6 @@
 // cache_cluster, the main job: cache nodes that hear of each other's writes, and the audit that proves it.
-// How to try it: examples/run; examples/run --redis; examples/run --nats; examples/run --calm; examples/run --no-bus;
-// examples/run --help.
+// How to try it: examples/run; examples/run --redis; examples/run --nats; examples/run --kafka; examples/run --calm;
+// examples/run --no-bus; examples/run --help.
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>

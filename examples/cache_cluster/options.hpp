@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -19,8 +20,10 @@ inline constexpr std::string_view usage =
   cache_cluster [options] --redis       each node is a process of its own, over a private redis-server that is killed,
                                         started again, stopped and continued
   cache_cluster [options] --nats        the same over a private nats-server
+  cache_cluster [options] --kafka       the same over a private Apache Kafka
   cache_cluster [options] redis://...   the same over that Redis server, which is left in peace
   cache_cluster [options] nats://...    the same over that NATS server
+  cache_cluster [options] kafka://...   the same over that Kafka cluster, where the topic is made and stays
 
 Every node reads through a cache of its own, and writes. What a node writes it announces; the others drop their copies.
 Some writes wait for a quorum: until a majority of the nodes, the writer included, has dropped its copy.
@@ -38,7 +41,7 @@ repaired; quorums that were satisfied, and that were not; resyncs by their cause
   --seed N        what keys the nodes choose, and which frames the hub loses (default 7)
   --quorum N      one write in N waits for a quorum, 0: none does (default 50)
   --calm          no faults: then there must be no resync either
-  --channel NAME  the channel, or subject, on the server (default: one of this run's own)
+  --channel NAME  the channel, subject or topic on the server (default: one of this run's own)
   --no-bus        the same nodes, each alone, so nobody hears of a write elsewhere: shows how stale the caches get
   --help          this text
 )";
@@ -51,7 +54,7 @@ class BadArguments : public std::runtime_error {
 
 enum class Mode { threads, server, private_server, no_bus };
 
-enum class Broker { redis, nats };
+enum class Broker { redis, nats, kafka };
 
 struct Options {
   Mode mode = Mode::threads;
@@ -82,10 +85,18 @@ inline std::uint64_t parse_number(std::string_view option, std::string_view text
 inline void set_mode(Options& options, Mode mode, Broker broker = {}) {
   const bool same = options.mode == mode && options.broker == broker && mode != Mode::server;
   if (options.mode != Mode::threads && !same) {
-    throw BadArguments{"give one of: the URL of a server, --redis, --nats, --no-bus"};
+    throw BadArguments{"give one of: the URL of a server, --redis, --nats, --kafka, --no-bus"};
   }
   options.mode = mode;
   options.broker = broker;
+}
+
+/// By the scheme of a URL.
+[[nodiscard]] inline std::optional<Broker> broker_of(std::string_view url) {
+  if (url.starts_with("redis://")) return Broker::redis;
+  if (url.starts_with("nats://")) return Broker::nats;
+  if (url.starts_with("kafka://")) return Broker::kafka;
+  return std::nullopt;
 }
 
 inline Options parse_options(int count, char** arguments) {
@@ -102,6 +113,8 @@ inline Options parse_options(int count, char** arguments) {
       set_mode(options, Mode::private_server, Broker::redis);
     } else if (argument == "--nats") {
       set_mode(options, Mode::private_server, Broker::nats);
+    } else if (argument == "--kafka") {
+      set_mode(options, Mode::private_server, Broker::kafka);
     } else if (argument == "--no-bus") {
       set_mode(options, Mode::no_bus);
     } else if (argument == "--nodes") {
@@ -119,11 +132,12 @@ inline Options parse_options(int count, char** arguments) {
     } else if (argument == "--channel") {
       options.channel = value();
       if (options.channel.empty()) throw BadArguments{"--channel needs a name"};
-    } else if (argument.starts_with("redis://") || argument.starts_with("nats://")) {
-      set_mode(options, Mode::server, argument.starts_with("nats") ? Broker::nats : Broker::redis);
+    } else if (const auto broker = broker_of(argument)) {
+      set_mode(options, Mode::server, *broker);
       options.url = argument;
     } else {
-      throw BadArguments{"'" + std::string{argument} + "' is neither an option nor a redis:// or nats:// URL"};
+      throw BadArguments{"'" + std::string{argument} +
+                         "' is neither an option nor a redis://, nats:// or kafka:// URL"};
     }
   }
   return options;

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include <syncbus/kafka_bus.hpp>
 #include <syncbus/nats_bus.hpp>
 #include <syncbus/redis_bus.hpp>
 
@@ -67,6 +68,7 @@ class ProcessHost final : public NodeHost {
     switch (broker_) {
       case Broker::redis: run_on<syncbus::RedisBus>(node); break;
       case Broker::nats: run_on<syncbus::NatsBus>(node); break;
+      case Broker::kafka: run_on<syncbus::KafkaBus>(node, making_topic()); break;
     }
     return cluster_.board.records[node].failed ? EXIT_FAILURE : EXIT_SUCCESS;
   } catch (const std::exception& error) {
@@ -74,9 +76,15 @@ class ProcessHost final : public NodeHost {
     return EXIT_FAILURE;
   }
 
-  template <class Bus>
-  void run_on(std::size_t node) const {
-    Bus bus{url_, channel_, bus_options(cluster_, node)};
+  [[nodiscard]] static syncbus::KafkaTuning making_topic() {
+    syncbus::KafkaTuning tuning;
+    tuning.create_topic = true;
+    return tuning;
+  }
+
+  template <class Bus, class... Tuning>
+  void run_on(std::size_t node, const Tuning&... tuning) const {
+    Bus bus{url_, channel_, bus_options(cluster_, node), tuning...};
     Node{cluster_, node, bus}.run();
   }
 
@@ -106,7 +114,7 @@ int run_processes(const Cluster& cluster, const Options& options) {
   const std::string channel = options.channel.empty() ? "cache_cluster." + std::to_string(::getpid()) : options.channel;
   // A URL from outside may hold a password: it is not shown.
   std::printf("%zu cache nodes, each a process, over %s; %zu keys\n", options.nodes,
-              server ? ("a " + server->name() + " of their own, " + url).c_str() : "the server given", options.keys);
+              server ? ("a private " + server->name() + ", " + url).c_str() : "the server given", options.keys);
   ProcessHost host{cluster, options.broker, url, channel};
   const bool faults = server && !cluster.calm;
   // A server that dies may take no frame with it that was not sent again: repairs are not for sure.

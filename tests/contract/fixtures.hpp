@@ -11,6 +11,7 @@
 
 #include "contract/fixture.hpp"
 #include "contract/in_memory_fixtures.hpp"
+#include "contract/kafka_fixture.hpp"
 #include "contract/nats_fixture.hpp"
 #include "contract/redis_fixture.hpp"
 #include "support/eventually.hpp"
@@ -20,8 +21,8 @@ namespace contract {
 using support::eventually;
 
 /// Buses over a real broker, in real time. A broker is added to the suite here.
-using Servers = std::tuple<OnRedis, OnNats>;
-using Brokers = Servers;
+using Servers = std::tuple<OnRedis, OnNats, OnKafka>;
+using Brokers = decltype(std::tuple_cat(std::declval<Servers>(), std::declval<std::tuple<OnKafkaMock>>()));
 
 using Clusters = decltype(std::tuple_cat(std::declval<std::tuple<OnHub>>(), std::declval<Brokers>()));
 using Everything = decltype(std::tuple_cat(std::declval<std::tuple<Alone>>(), std::declval<Clusters>()));

@@ -3,11 +3,12 @@
 
 #include <tuple>
 
+#include "fault/on_kafka.hpp"
 #include "fault/on_nats.hpp"
 #include "fault/on_redis.hpp"
 
 namespace fault {
 
-using Brokers = std::tuple<OnRedis, OnNats>;
+using Brokers = std::tuple<OnRedis, OnNats, OnKafka>;
 
 }  // namespace fault

@@ -1,0 +1,363 @@
+// One session with a Kafka cluster: how it is made, and what is done with it while it lasts.
+#pragma once
+
+#include <poll.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <syncbus/detail/deadline.hpp>
+#include <syncbus/detail/poll_timeout.hpp>
+#include <syncbus/detail/problem_reporter.hpp>
+#include <syncbus/detail/session_failure.hpp>
+#include <syncbus/detail/sessions.hpp>
+#include <syncbus/error.hpp>
+#include <syncbus/transport.hpp>
+#include <syncbus/transport/kafka_clients.hpp>
+#include <syncbus/transport/kafka_dialogue.hpp>
+#include <syncbus/transport/kafka_events.hpp>
+#include <syncbus/transport/kafka_handles.hpp>
+#include <syncbus/transport/kafka_publisher.hpp>
+
+namespace syncbus::inline v1::detail {
+
+/// Where a node reads, through all its sessions.
+struct KafkaPosition {
+  std::optional<std::int64_t> next{};       ///< the offset to be read next
+  std::optional<std::int64_t> jumped_to{};  ///< the consumer went on there instead, without an error
+  bool of_old_log = false;                  ///< the topic is another one since
+};
+
+/// What all sessions of a transport have in common.
+struct KafkaSurroundings : SessionSurroundings {
+  const KafkaPlace& place;
+  KafkaClients& clients;
+  KafkaPublisher& publisher;
+  KafkaPosition& position;
+};
+
+/// librdkafka connects, retries and reconnects by itself; a session is a stretch of time in which that worked, and the
+/// partition was read without a gap. Everything here runs on one thread at a time; KafkaPublisher alone is shared.
+class KafkaSession {
+ public:
+  using Surroundings = KafkaSurroundings;
+
+  /// Returns when the partition has a leader, and reading begins; the first time also only when a message was written
+  /// and has come back. Throws SessionFailure.
+  KafkaSession(const KafkaSurroundings& around, TimePoint deadline) : around_{around} {
+    const bool first = !around.clients.started();
+    if (first) {
+      around.clients.start(around.settings, around.wake);  // an outage is told once: what is said from here on counts
+    } else if (around.clients.renew(around.wake)) {
+      deadline = (std::max)(deadline, deadline_after(around.place.tuning.attempt_timeout));
+    } else {
+      around.clients.hear_out();
+    }
+    KafkaDialogue dialogue{around.clients, around.place, around, deadline};
+    dialogue.find_leader(around.position.of_old_log);
+    if (!first && around.position.of_old_log) require_fresh_clients();
+    KafkaRange range;
+    if (around.clients.consumer() != nullptr) range = dialogue.find_range();
+    around.clients.hear_out();  // each client has found a broker by now: what it said before is of the past
+    if (around.clients.consumer() != nullptr) read_on(range);
+    if (first) probe(dialogue);
+    around.clients.used();
+    around.position.of_old_log = false;
+  }
+
+  ~KafkaSession() { around_.clients.unassign(); }
+  KafkaSession(const KafkaSession&) = delete;
+  KafkaSession& operator=(const KafkaSession&) = delete;
+
+  /// Tells the sink that the session has begun.
+  void begin(std::uint64_t number) {
+    number_ = number;
+    around_.publisher.start(number, around_.settings.self);
+    around_.live_session.store(number);
+    around_.sink.on_ready(number, around_.clients.max_frame_bytes());
+  }
+
+  /// Delivers and confirms what is there, or waits until something is, or until the wake signal. Not after it has
+  /// ended.
+  void serve() noexcept {
+    try {
+      for (const KafkaHandle<rd_kafka_message_t>& message : std::exchange(held_, {})) deliver(*message);
+      if (!more_) wait();
+      if (around_.live_session.load() != number_) return reopen();
+      around_.clients.poll_producer();
+      full_ = around_.publisher.produce_again();
+      receive();
+      take_reports();
+      confirm();
+      watch();
+      tell_news();
+    } catch (const std::exception& error) {
+      fail(Errc::transport_failure, error.what());
+    }
+  }
+
+  /// Nothing is produced any more. What was not delivered is read again in the next session.
+  void finish() noexcept {
+    around_.live_session.store(0);
+    around_.publisher.stop();
+    around_.clients.unassign();
+  }
+
+  /// Why it ended, once it has by itself.
+  [[nodiscard]] const std::optional<SessionEnd>& end() const noexcept { return end_; }
+
+  /// Whether the cluster accepted a broadcast.
+  [[nodiscard]] bool confirmed_any() const noexcept { return confirmed_any_; }
+
+  /// Whether it ended because the engine asked for a new one.
+  [[nodiscard]] bool reopened() const noexcept { return reopened_; }
+
+ private:
+  static constexpr std::size_t batch = 128;
+
+  [[nodiscard]] static TimePoint now() noexcept { return std::chrono::steady_clock::now(); }
+
+  // --- how it begins
+
+  /// Where the last session stopped, so that nothing that Kafka kept is missed. That it did not keep something is told:
+  /// of those who published it nobody may be left.
+  void read_on(KafkaRange range) {
+    KafkaPosition& at = around_.position;
+    const std::int64_t wanted = at.next.value_or(range.next);
+    const std::int64_t found = at.jumped_to.value_or(wanted);
+    const bool first = !at.next;
+    if (!first && (at.of_old_log || wanted > range.next || found < wanted)) {
+      require_fresh_clients();
+      lose(
+          "is another log than the one that was read: the topic was deleted and made again, or a broker lost the end "
+          "of it");
+      at = {range.next};
+    } else if (wanted < range.oldest) {
+      lose("has lost " + std::to_string(range.oldest - wanted) + " messages to its retention before they were read");
+      at = {range.oldest};
+    } else {
+      at = {(std::min)(found, range.next)};  // in between is nothing: marks of transactions, say, or keys made compact
+    }
+    around_.clients.assign(*at.next);
+  }
+
+  /// What librdkafka 2.8 knows of the old log, its leader's epoch, keeps it from reading the new one.
+  void require_fresh_clients() {
+    if (around_.clients.fresh()) return;
+    around_.clients.retire();
+    throw SessionFailure{Errc::not_connected, partition_name() + " is another log now: it will be read by new clients"};
+  }
+
+  void lose(const std::string& what) {
+    tell(what);
+    around_.sink.on_lost();
+  }
+
+  void tell(const std::string& what) {
+    around_.problems.report(around_.sink, make_error_code(Errc::transport_failure), partition_name() + " " + what,
+                            now());
+  }
+
+  /// Writes a message without a value and waits for it: that the user may not read, or not write, is known nowhere else
+  /// before the first frame.
+  void probe(KafkaDialogue& dialogue) {
+    rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
+    const std::uint64_t serial = around_.publisher.probe(around_.settings.self, error);
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) refuse("write to", error);
+    dialogue.await_return();
+    bool stored = !around_.clients.owned();
+    bool back = around_.clients.consumer() == nullptr;
+    while (true) {
+      around_.clients.poll_producer();
+      hold_received([&](const rd_kafka_message_t& message) { back = back || is_probe(message, serial); });
+      around_.clients.events().take_reports(reports_);
+      for (const KafkaEvents::Report& report : reports_) {
+        if (report.serial != serial) continue;
+        if (report.error != RD_KAFKA_RESP_ERR_NO_ERROR) refuse("write to", report.error);
+        stored = true;
+      }
+      if (stored && back) return;
+      dialogue.pause();
+    }
+  }
+
+  /// What others publish meanwhile is the session's.
+  template <class Look>
+  void hold_received(const Look& look) {
+    std::array<rd_kafka_message_t*, batch> room;
+    const std::size_t count = around_.clients.receive(room);
+    std::array<KafkaHandle<rd_kafka_message_t>, batch> messages;
+    for (std::size_t i = 0; i != count; ++i) messages[i].reset(room[i]);
+    for (std::size_t i = 0; i != count; ++i) {
+      const rd_kafka_resp_err_t error = messages[i]->err;
+      if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        look(*messages[i]);
+        held_.push_back(std::move(messages[i]));
+      } else if (!is_harmless(error)) {
+        refuse("read", error);
+      }
+    }
+  }
+
+  [[nodiscard]] bool is_probe(const rd_kafka_message_t& message, std::uint64_t serial) const noexcept {
+    const auto signature = KafkaSignature::of(message);
+    return signature && signature->node == around_.settings.self.value && signature->serial == serial;
+  }
+
+  [[noreturn]] void refuse(const char* verb, rd_kafka_resp_err_t error) const {
+    throw SessionFailure{kafka_errc(error), std::string{"the Kafka cluster does not let this user "} + verb +
+                                                " topic '" + around_.place.topic + "': " + kafka_words(error)};
+  }
+
+  // --- what goes on
+
+  /// A caller's producer does not signal when it has something to be polled for.
+  void wait() {
+    TimePoint due = now() + std::chrono::minutes{1};
+    if (!around_.clients.owned()) due = now() + std::chrono::milliseconds{100};
+    if (full_) due = now() + std::chrono::milliseconds{2};
+    if (const auto since = around_.publisher.unanswered_since()) {
+      due = (std::min)(due, deadline_after(*since, around_.clients.patience()));
+    }
+    pollfd waited{around_.wake.fd(), POLLIN, 0};
+    if (::poll(&waited, 1, poll_timeout(due)) > 0) around_.wake.drain();
+  }
+
+  void receive() {
+    std::array<rd_kafka_message_t*, batch> room;
+    const std::size_t count = around_.clients.receive(room);
+    more_ = count == room.size();
+    std::array<KafkaHandle<rd_kafka_message_t>, batch> messages;
+    for (std::size_t i = 0; i != count; ++i) messages[i].reset(room[i]);
+    for (std::size_t i = 0; i != count && !end_; ++i) deliver(*messages[i]);
+  }
+
+  void deliver(const rd_kafka_message_t& message) {
+    if (message.err != RD_KAFKA_RESP_ERR_NO_ERROR) return take_error(message);
+    std::int64_t& next = *around_.position.next;
+    if (message.offset != next && jumps_are_silent_) {
+      around_.position.jumped_to = message.offset;
+      return fail(Errc::transport_failure, "the consumer went on at offset " + std::to_string(message.offset) +
+                                               " instead of " + std::to_string(next));
+    }
+    next = message.offset + 1;
+    if (!around_.clients.owned()) take_echo(message);
+    if (message.payload == nullptr || around_.settings.publish_only) return;  // a probe, or only our own echo counts
+    around_.sink.on_frame({static_cast<const std::byte*>(message.payload), message.len});
+  }
+
+  void take_error(const rd_kafka_message_t& message) {
+    if (is_harmless(message.err)) return;
+    const char* const said = rd_kafka_message_errstr(&message);
+    fail(kafka_errc(message.err), "it cannot be read: " + std::string{said == nullptr ? "" : said} + " (" +
+                                      rd_kafka_err2name(message.err) + ")");
+  }
+
+  [[nodiscard]] static bool is_harmless(rd_kafka_resp_err_t error) noexcept {
+    return error == RD_KAFKA_RESP_ERR__PARTITION_EOF || is_of_a_group(error);
+  }
+
+  void take_echo(const rd_kafka_message_t& message) {
+    const auto signature = KafkaSignature::of(message);
+    if (!signature || signature->node != around_.settings.self.value) return;
+    note_stored(signature->serial);
+  }
+
+  void take_reports() {
+    around_.clients.events().take_reports(reports_);
+    for (const KafkaEvents::Report& report : reports_) {
+      if (report.error == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        note_stored(report.serial);
+      } else if (around_.publisher.awaits(report.serial)) {
+        if (is_too_large(report.error) && !end_) around_.clients.shrink();
+        fail(kafka_errc(report.error), "a frame was not stored: " + kafka_words(report.error));
+      } else if (report.serial == 0) {
+        around_.problems.report(around_.sink, make_error_code(kafka_errc(report.error)),
+                                partition_name() + " took no directed frame: " + kafka_words(report.error), now());
+      }
+    }
+  }
+
+  void note_stored(std::uint64_t serial) {
+    if (end_) return;  // after a frame that was not stored nothing is confirmed: a confirmation covers all before it
+    const auto frame = around_.publisher.stored(serial);
+    if (frame) confirmed_ = frame;
+  }
+
+  void confirm() {
+    if (!confirmed_) return;
+    confirmed_any_ = true;
+    around_.sink.on_confirmed({number_, *std::exchange(confirmed_, std::nullopt)});
+  }
+
+  void watch() {
+    if (const auto refusal = around_.clients.events().take_refusal()) fail(Errc::permission_denied, refusal->reason);
+    if (const auto outage = around_.clients.events().take_outage()) {
+      fail(Errc::not_connected, "no broker can be reached: " + outage->reason);
+    }
+    const rd_kafka_resp_err_t failure = around_.publisher.failure();
+    if (failure != RD_KAFKA_RESP_ERR_NO_ERROR) {
+      if (is_too_large(failure)) around_.clients.shrink();
+      fail(kafka_errc(failure), "the producer took no frame: " + kafka_words(failure));
+    }
+    const auto since = around_.publisher.unanswered_since();
+    if (since && now() >= deadline_after(*since, around_.clients.patience())) {
+      fail(Errc::not_connected, "a frame was not answered within the peer timeout");
+    }
+  }
+
+  /// What the client has to say that ends nothing.
+  void tell_news() {
+    if (const auto statistics = around_.clients.events().take_statistics()) around_.sink.on_problem({}, *statistics);
+    if (now() - told_trouble_at_ < ProblemReporter::interval) return;
+    const auto trouble = around_.clients.events().take_trouble();
+    if (!trouble) return;
+    told_trouble_at_ = now();
+    around_.problems.report(around_.sink, make_error_code(kafka_errc(trouble->code)),
+                            "the Kafka client goes on after an error: " + trouble->reason, now());
+  }
+
+  void reopen() {
+    reopened_ = true;
+    around_.clients.retire();
+    end_ = SessionEnd{Errc::not_connected,
+                      "the session with the Kafka cluster is reopened because this node's own "
+                      "heartbeat did not come back within the peer timeout"};
+  }
+
+  [[nodiscard]] std::string partition_name() const {
+    return "partition " + std::to_string(around_.place.tuning.partition) + " of Kafka topic '" + around_.place.topic +
+           "'";
+  }
+
+  void fail(Errc code, const std::string& why) {
+    if (!end_) end_ = SessionEnd{code, "the session with " + partition_name() + " ended: " + why};
+  }
+
+  const KafkaSurroundings& around_;
+  /// A caller's consumer may be set to jump to another offset when its own is gone.
+  const bool jumps_are_silent_ = around_.clients.jumps_silently();
+  std::vector<KafkaHandle<rd_kafka_message_t>> held_;  // came before the session had begun
+  std::vector<KafkaEvents::Report> reports_;
+  std::uint64_t number_ = 0;
+  std::optional<std::uint64_t> confirmed_;  // the last frame that was, of those not told yet
+  bool more_ =
+      true;  // may be there, without a signal: at first, because a signal may have been taken before the session
+  bool full_ = false;  // the client's queue: something waits for room there
+  TimePoint told_trouble_at_{};
+  bool confirmed_any_ = false;
+  bool reopened_ = false;
+  std::optional<SessionEnd> end_;
+};
+
+}  // namespace syncbus::inline v1::detail

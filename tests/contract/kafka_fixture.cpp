@@ -1,0 +1,57 @@
+// The nodes of kafka_fixture.hpp, and their brokers.
+#include "contract/kafka_fixture.hpp"
+
+#include <atomic>
+#include <memory>
+#include <utility>
+
+#include <syncbus/kafka_bus.hpp>
+
+#include "contract/kafka_tuning.hpp"
+
+namespace contract {
+
+namespace {
+
+using KafkaBusNode = BusOf<syncbus::KafkaBus>;
+
+std::string next_topic() {
+  static std::atomic<int> number = 0;
+  return "contract-" + std::to_string(++number);
+}
+
+}  // namespace
+
+template <class Cluster, class Base>
+Cluster& OnKafkaCluster<Cluster, Base>::cluster() {
+  static Cluster shared;
+  return shared;
+}
+
+template <class Cluster, class Base>
+OnKafkaCluster<Cluster, Base>::OnKafkaCluster() : topic_{next_topic()} {
+  cluster().revive();
+  cluster().create_topic(topic_);
+}
+
+template <class Cluster, class Base>
+Node OnKafkaCluster<Cluster, Base>::node(syncbus::BusOptions options) {
+  return std::make_shared<KafkaBusNode>(brokers(), topic_, Base::with_patience(std::move(options)),
+                                        quick_kafka<Cluster>());
+}
+
+template <class Cluster, class Base>
+void OnKafkaCluster<Cluster, Base>::inject(std::span<const std::byte> bytes) {
+  constexpr std::byte none{};  // a message of no bytes is not one without a value
+  cluster().admin().produce(topic_, bytes.data() != nullptr ? bytes : std::span{&none, std::size_t{0}});
+}
+
+template class OnKafkaCluster<support::KafkaServer, ServerFixture>;
+template class OnKafkaCluster<support::KafkaMock, BrokerFixture>;
+
+Node OnKafka::node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options) {
+  return std::make_shared<KafkaBusNode>("127.0.0.1:" + std::to_string(proxy.port()), topic(),
+                                        with_patience(std::move(options)), quick_kafka<support::KafkaServer>());
+}
+
+}  // namespace contract

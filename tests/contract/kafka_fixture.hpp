@@ -1,0 +1,47 @@
+// Nodes on a Kafka topic of their own: over one Apache Kafka for the whole run of the test program, and over
+// librdkafka's mock cluster.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+
+#include "contract/fixture.hpp"
+#include "support/kafka_mock.hpp"
+#include "support/kafka_server.hpp"
+
+namespace contract {
+
+/// What both have in common. `Cluster` is that of the tests, `Base` what can be done to it.
+template <class Cluster, class Base>
+class OnKafkaCluster : public Base {
+ public:
+  /// A case that failed may have left the broker killed.
+  OnKafkaCluster();
+
+  [[nodiscard]] Node node(syncbus::BusOptions options = {}) override;
+  void kill_broker() override { cluster().kill(); }
+  void restart_broker() override { cluster().start(); }
+  void inject(std::span<const std::byte> bytes) override;
+
+  [[nodiscard]] std::string brokers() const { return cluster().brokers(); }
+  [[nodiscard]] const std::string& topic() const noexcept { return topic_; }
+  [[nodiscard]] static Cluster& cluster();
+
+ private:
+  std::string topic_;
+};
+
+/// A broker in the test's own process: it cannot be stopped, is where it says that it is, and drops messages above
+/// 5 MiB of them, read or not.
+class OnKafkaMock final : public OnKafkaCluster<support::KafkaMock, BrokerFixture> {};
+
+class OnKafka final : public OnKafkaCluster<support::KafkaServer, ServerFixture> {
+ public:
+  void stop_broker() override { cluster().stop(); }
+  void resume_broker() override { cluster().resume(); }
+  [[nodiscard]] support::TcpProxy proxy() const override { return cluster().proxy(); }
+  [[nodiscard]] Node node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options = {}) override;
+};
+
+}  // namespace contract

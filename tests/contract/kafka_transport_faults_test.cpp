@@ -1,0 +1,399 @@
+// KafkaTransport alone while its broker dies, stops, comes back, forgets, or refuses.
+#include <librdkafka/rdkafka.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include <syncbus/transport/kafka_transport.hpp>
+
+#include "contract/kafka_clients.hpp"
+#include "contract/kafka_fixture.hpp"
+#include "contract/kafka_node.hpp"
+#include "contract/recorder.hpp"
+#include "contract/thrown_by.hpp"
+#include "support/catch.hpp"
+#include "support/eventually.hpp"
+#include "support/kafka_mock.hpp"
+#include "support/kafka_server.hpp"
+
+using namespace contract;
+using namespace std::chrono_literals;
+using support::eventually, support::KafkaMock, support::KafkaRequest;
+using syncbus::BroadcastToken, syncbus::Errc, syncbus::KafkaTransport;
+
+namespace {
+
+auto now() { return std::chrono::steady_clock::now(); }
+
+bool will_be_interrupted(const KafkaNode& node, int times = 1) {
+  return eventually([&] { return node.recorder.interruptions() == times; });
+}
+
+/// In a session after the first; a broker that has just been started may end another one or two.
+bool comes_back(const KafkaNode& node) {
+  return eventually([&] { return node.recorder.ready() && node.recorder.session() >= 2; });
+}
+
+bool was_told(const Recorder& recorder, std::string_view words, syncbus::Errc code) {
+  const auto problems = recorder.problems();
+  return std::any_of(problems.begin(), problems.end(), [&](const auto& problem) {
+    return problem.code == code && problem.sentence.find(words) != std::string::npos;
+  });
+}
+
+/// A mock cluster with one topic.
+struct Mock {
+  explicit Mock(int brokers = 1) : cluster{brokers} { cluster.create_topic("topic"); }
+  KafkaMock cluster;
+};
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("a killed and restarted broker means an interruption and then a new session that works", "[kafka]",
+                   OnKafka, OnKafkaMock) {
+  TestType kafka;
+  KafkaNode a{kafka.brokers(), kafka.topic(), 1}, b{kafka.brokers(), kafka.topic(), 2};
+  REQUIRE(a.works());
+  kafka.kill_broker();
+  REQUIRE(will_be_interrupted(a));
+  CHECK_FALSE(a.recorder.ready());
+  a.transport.broadcast(bytes_of("nobody is there"), {1, 1});
+  kafka.restart_broker();
+  REQUIRE(comes_back(a));
+  REQUIRE(eventually([&] { return a.recorder.ready() && a.works(); }));
+  CHECK(b.recorder.will_hear("session " + std::to_string(a.recorder.session())));
+  CHECK_FALSE(a.recorder.heard("nobody is there"));
+  CHECK(a.recorder.in_order());
+  CHECK_FALSE(a.recorder.problems().empty());
+}
+
+TEST_CASE("what was stored while a node was cut off is read by its next session", "[kafka]") {
+  OnKafka kafka;
+  KafkaNode a{kafka.brokers(), kafka.topic(), 1};
+  REQUIRE(a.works());
+  kafka.kill_broker();
+  REQUIRE(will_be_interrupted(a));
+  kafka.restart_broker();
+  for (int i = 0; i != 20; ++i) kafka.inject(bytes_of("meanwhile " + std::to_string(i)));
+  REQUIRE(comes_back(a));
+  CHECK(a.recorder.will_hear("meanwhile 19"));
+  CHECK(a.recorder.losses() == 0);
+  CHECK(a.recorder.frame_count() == 21);
+}
+
+TEST_CASE("a broker that is stopped for seven seconds is noticed by whoever publishes, and loses nothing", "[kafka]") {
+  OnKafka kafka;
+  auto settings = kafka_settings_of(1);
+  settings.peer_timeout = 2s;
+  KafkaNode a{kafka.brokers(), kafka.topic(), settings}, b{kafka.brokers(), kafka.topic(), kafka_settings_of(2)};
+  REQUIRE(a.works());
+  kafka.cluster().stop();
+  const auto begin = now();
+  a.broadcast("unanswered", 1);
+  REQUIRE(will_be_interrupted(a));
+  CHECK(now() - begin >= 1s);
+  CHECK(now() - begin < 2s + 5s);             // and what a busy machine adds
+  std::this_thread::sleep_until(begin + 7s);  // the fault itself
+  kafka.cluster().resume();
+  REQUIRE(comes_back(a));
+  CHECK(a.works());
+  CHECK(b.recorder.will_hear("session " + std::to_string(a.recorder.session())));
+  CHECK(a.recorder.in_order());
+}
+
+TEST_CASE("a topic that is deleted and made again is an interruption, and frames are carried by the new one",
+          "[kafka]") {
+  OnKafka kafka;
+  kafka.kill_broker();
+  kafka.restart_broker();  // so that the new log's leader has a smaller epoch than the old one's
+  auto settings = kafka_settings_of(1);
+  settings.peer_timeout = 2s;
+  KafkaNode a{kafka.brokers(), kafka.topic(), settings}, b{kafka.brokers(), kafka.topic(), kafka_settings_of(2)};
+  for (std::uint64_t i = 1; i <= 50; ++i) a.broadcast("of the old log", i);
+  REQUIRE(a.recorder.will_confirm({1, 50}));
+  kafka.cluster().admin().delete_topic(kafka.topic());
+  a.broadcast("into nothing", 51);  // who only reads is told when there is a log again
+  REQUIRE(eventually([&] { return a.recorder.interruptions() >= 1; }));
+  CHECK(eventually([&] { return was_told(a.recorder, "does not exist", Errc::not_connected); }));
+  kafka.cluster().create_topic(kafka.topic());
+  REQUIRE(comes_back(a));
+  REQUIRE(comes_back(b));
+  CHECK(a.works());
+  CHECK(b.recorder.will_hear("session " + std::to_string(a.recorder.session())));
+  CHECK(was_told(a.recorder, "deleted and made again", Errc::transport_failure));
+  CHECK(a.recorder.losses() == 1);
+  CHECK(a.recorder.in_order());
+}
+
+TEST_CASE("a topic that is deleted is made again by the nodes when they may", "[kafka]") {
+  OnKafka kafka;
+  auto tuning = quick_node();
+  tuning.create_topic = true;
+  auto settings = kafka_settings_of(1);
+  settings.peer_timeout = 2s;
+  KafkaNode a{kafka.brokers(), kafka.topic(), settings, tuning};
+  REQUIRE(a.works());
+  kafka.cluster().admin().delete_topic(kafka.topic());
+  a.broadcast("into nothing", 2'000'000);
+  REQUIRE(comes_back(a));
+  CHECK(a.works());
+}
+
+TEST_CASE("messages that were trimmed before they were read are an interruption with its reason", "[kafka]") {
+  OnKafka kafka;
+  struct Held : Recorder {
+    void on_frame(syncbus::Bytes bytes) noexcept override {
+      Recorder::on_frame(bytes);
+      held.wait(true);
+    }
+    std::atomic<bool> held = false;
+  };
+  Held sink;
+  auto tuning = quick_node();
+  tuning.properties = {
+      {"queued.min.messages", "1"}, {"queued.max.messages.kbytes", "1"}, {"fetch.message.max.bytes", "1000"}};
+  KafkaTransport a{kafka.brokers(), kafka.topic(), tuning};
+  a.open(sink, kafka_settings_of(1));
+  sink.held = true;
+  kafka.inject(bytes_of("hold"));
+  REQUIRE(sink.will_hear("hold"));
+  const std::string text(900, 'x');
+  for (int i = 0; i != 200; ++i) kafka.inject(bytes_of(text));
+  kafka.cluster().admin().trim(kafka.topic(), kafka.cluster().admin().end_of(kafka.topic()));
+  sink.held = false;
+  sink.held.notify_all();
+  REQUIRE(eventually([&] { return sink.interruptions() >= 1; }));
+  REQUIRE(eventually([&] { return sink.ready(); }));
+  CHECK(was_told(sink, "OFFSET", Errc::transport_failure));
+  CHECK(eventually([&] { return was_told(sink, "to its retention", Errc::transport_failure); }));
+  CHECK(sink.losses() == 1);
+  kafka.inject(bytes_of("after"));
+  CHECK(sink.will_hear("after"));
+  CHECK(sink.frame_count() < 202);
+  a.close();
+}
+
+TEST_CASE("a lent consumer that jumps to another offset in silence is an interruption", "[kafka]") {
+  OnKafka kafka;
+  const std::string reset = GENERATE(as<std::string>{}, "earliest", "latest");
+  const KafkaProgram program{kafka.brokers(),
+                             KafkaProgram::careful_producer(),
+                             {{"group.id", "own"}, {"auto.offset.reset", reset}, {"enable.auto.commit", "false"}}};
+  auto settings = kafka_settings_of(1);
+  settings.peer_timeout = 2s;
+  KafkaNode a{program.handles(), kafka.topic(), settings};
+  for (std::uint64_t i = 1; i <= 5; ++i) a.broadcast("x", i);
+  REQUIRE(a.recorder.will_confirm({1, 5}));
+  kafka.cluster().admin().delete_topic(kafka.topic());
+  kafka.cluster().create_topic(kafka.topic());
+  // Its client has no error to tell the bus; a frame that is published shows it.
+  REQUIRE(eventually([&] {
+    if (a.recorder.ready()) a.broadcast("y", 6);
+    kafka.inject(bytes_of("z"));
+    return a.recorder.interruptions() >= 1;
+  }));
+  REQUIRE(eventually([&] { return a.recorder.ready(); }));
+  CHECK(a.works());
+}
+
+TEST_CASE("marks of transactions between the messages are no loss, whatever a lent consumer does at them", "[kafka]") {
+  OnKafka kafka;
+  const std::string reset = GENERATE(as<std::string>{}, "error", "latest");
+  const KafkaProgram program{kafka.brokers(),
+                             KafkaProgram::careful_producer(),
+                             {{"group.id", "own"}, {"auto.offset.reset", reset}, {"enable.auto.commit", "false"}}};
+  KafkaNode a{program.handles(), kafka.topic(), kafka_settings_of(1)};
+  const KafkaProgram stranger{kafka.brokers(), {{"transactional.id", "stranger " + reset}}};
+  const auto require_done = [](rd_kafka_error_t* error) {
+    if (error == nullptr) return;
+    const std::string said = rd_kafka_error_string(error);
+    rd_kafka_error_destroy(error);
+    FAIL(said);
+  };
+  require_done(rd_kafka_init_transactions(stranger.producer(), 30'000));
+  rd_kafka_topic_t* const topic = rd_kafka_topic_new(stranger.producer(), kafka.topic().c_str(), nullptr);
+  for (int round = 1; round <= 3; ++round) {
+    std::string text = "in a transaction " + std::to_string(round);
+    require_done(rd_kafka_begin_transaction(stranger.producer()));
+    REQUIRE(rd_kafka_produce(topic, 0, RD_KAFKA_MSG_F_COPY, text.data(), text.size(), nullptr, 0, nullptr) == 0);
+    require_done(rd_kafka_commit_transaction(stranger.producer(), 30'000));
+    kafka.inject(bytes_of("behind it " + std::to_string(round)));
+    CHECK(a.recorder.will_hear("behind it " + std::to_string(round)));
+    CHECK(a.recorder.heard(text));
+  }
+  rd_kafka_topic_destroy(topic);
+  REQUIRE(eventually([&] { return a.recorder.ready(); }));
+  CHECK(a.works());
+  CHECK(a.recorder.losses() == 0);
+  CHECK(a.recorder.interruptions() <= (reset == "error" ? 0 : 3));
+}
+
+TEST_CASE("what is larger than the topic takes is sent in smaller pieces from the next session on", "[kafka]") {
+  OnKafka kafka;
+  kafka.cluster().admin().create_topic("small", 1, {{"max.message.bytes", "100000"}});
+  KafkaNode a{kafka.brokers(), "small", 1}, b{kafka.brokers(), "small", 2};
+  const std::string frame(30'000, 'x');
+  REQUIRE(eventually([&] {
+    const BroadcastToken last{a.recorder.session(), 20};
+    if (!a.recorder.ready()) return false;
+    for (std::uint64_t i = 1; i <= last.frame; ++i) a.broadcast(frame, i);
+    return eventually([&] { return a.recorder.confirmed() == last || a.recorder.session() != last.session; }) &&
+           a.recorder.confirmed() == last;
+  }));
+  CHECK(a.recorder.max_frame_bytes() < 100'000);
+  CHECK(a.recorder.max_frame_bytes() >= 30'000);
+  CHECK(was_told(a.recorder, "MSG_SIZE_TOO_LARGE", Errc::transport_failure));
+  CHECK(b.recorder.interruptions() == 0);
+}
+
+TEST_CASE("a frame that the broker refuses is an interruption, and nothing behind it is confirmed", "[kafka]") {
+  Mock mock;
+  KafkaNode a{mock.cluster.brokers(), "topic", 1};
+  mock.cluster.refuse(KafkaRequest::produce, {RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED});
+  a.broadcast("refused", 1);
+  REQUIRE(will_be_interrupted(a));
+  CHECK(was_told(a.recorder, "TOPIC_AUTHORIZATION_FAILED", Errc::permission_denied));
+  CHECK(a.recorder.confirmed() == BroadcastToken{});
+  REQUIRE(a.recorder.will_be_ready(2));
+  CHECK(a.works());
+  CHECK_FALSE(a.recorder.heard("refused"));
+  CHECK(a.recorder.in_order());
+}
+
+TEST_CASE("a refused directed frame is a problem and no interruption, over Kafka", "[kafka]") {
+  Mock mock;
+  KafkaNode a{mock.cluster.brokers(), "topic", 1};
+  mock.cluster.refuse(KafkaRequest::produce, {RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED});
+  a.transport.send({2}, bytes_of("refused"));
+  REQUIRE(eventually([&] { return was_told(a.recorder, "directed", Errc::permission_denied); }));
+  CHECK(a.recorder.interruptions() == 0);
+  CHECK(a.works());
+}
+
+TEST_CASE("errors that pass are the client's to retry, in order, and interrupt nobody", "[kafka]") {
+  Mock mock;
+  KafkaNode a{mock.cluster.brokers(), "topic", 1}, b{mock.cluster.brokers(), "topic", 2};
+  mock.cluster.refuse(KafkaRequest::produce,
+                      {RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION, RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
+                       RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT});
+  std::vector<std::string> sent;
+  for (std::uint64_t i = 1; i <= 200; ++i) {
+    sent.push_back(std::to_string(i));
+    a.broadcast(sent.back(), i);
+  }
+  CHECK(a.recorder.will_confirm({1, 200}));
+  CHECK(eventually([&] { return b.recorder.frame_count() >= 200; }));
+  CHECK(b.recorder.frames() == sent);
+  CHECK(a.recorder.interruptions() == 0);
+}
+
+TEST_CASE("a partition that another broker leads from now on is followed, and nothing is lost", "[kafka]") {
+  Mock mock{3};
+  KafkaNode a{mock.cluster.brokers(), "topic", 1}, b{mock.cluster.brokers(), "topic", 2};
+  std::uint64_t frame = 0;
+  for (const int leader : {1, 2, 3, 1}) {
+    mock.cluster.lead("topic", leader);
+    for (int i = 0; i != 20; ++i) {
+      ++frame;
+      a.broadcast(std::to_string(frame), frame);
+    }
+    CHECK(a.recorder.will_confirm({a.recorder.session(), frame}));
+    CHECK(b.recorder.will_hear(std::to_string(frame)));
+  }
+  CHECK(b.recorder.frame_count() == frame);
+  CHECK(a.recorder.interruptions() == 0);
+}
+
+TEST_CASE("a broker that leads nothing may die without an interruption", "[kafka]") {
+  Mock mock{3};
+  mock.cluster.lead("topic", 1);
+  KafkaNode a{mock.cluster.brokers(), "topic", 1};
+  REQUIRE(a.works());
+  mock.cluster.kill(3);
+  contract::let_pass(1s);  // the only way to see that nothing happens
+  CHECK(a.recorder.interruptions() == 0);
+  CHECK(a.works());
+}
+
+TEST_CASE("a frame that is not answered ends the session within the peer timeout", "[kafka]") {
+  Mock mock;
+  auto settings = kafka_settings_of(1);
+  settings.peer_timeout = 500ms;
+  const bool lent = GENERATE(false, true);
+  const KafkaProgram program{mock.cluster.brokers(), KafkaProgram::careful_producer(),
+                             KafkaProgram::careful_consumer()};
+  Recorder recorder;
+  KafkaTransport a = lent ? KafkaTransport{program.handles(), "topic", quick_node()}
+                          : KafkaTransport{mock.cluster.brokers(), "topic", quick_node()};
+  a.open(recorder, settings);
+  mock.cluster.slow(5s);
+  const auto begin = now();
+  a.broadcast(bytes_of("unanswered"), {1, 1});
+  REQUIRE(eventually([&] { return recorder.interruptions() == 1; }));
+  CHECK(now() - begin >= 250ms);
+  CHECK(now() - begin < 4s);
+  mock.cluster.slow(0s);
+  CHECK(eventually([&] { return recorder.ready(); }));
+  a.close();
+}
+
+TEST_CASE("a cluster whose every answer takes long is waited for", "[kafka]") {
+  Mock mock;
+  mock.cluster.slow(400ms);
+  KafkaNode a{mock.cluster.brokers(), "topic", 1};
+  a.transport.reopen(1);
+  CHECK(eventually([&] { return a.recorder.ready() && a.recorder.session() >= 2; }));
+}
+
+TEST_CASE("a cluster that answers nothing holds neither the constructor up nor close", "[kafka]") {
+  Mock mock;
+  KafkaNode a{mock.cluster.brokers(), "topic", 1};
+  mock.cluster.slow(1min);
+  auto settings = kafka_settings_of(2);
+  settings.connect_timeout = 500ms;
+  auto begin = now();
+  CHECK(thrown_by([&] { KafkaNode{mock.cluster.brokers(), "topic", settings}; }) == Errc::not_connected);
+  CHECK(now() - begin < 6s);
+  a.broadcast("unanswered", 1);
+  if (GENERATE(false, true)) {
+    a.transport.reopen(1);
+    REQUIRE(will_be_interrupted(a));
+  }
+  begin = now();
+  a.transport.close();
+  CHECK(now() - begin < 6s);
+}
+
+TEST_CASE("problems that repeat are told once in a while only, over Kafka", "[kafka]") {
+  Mock mock;
+  auto tuning = quick_node();
+  tuning.attempt_timeout = 20ms;
+  KafkaNode a{mock.cluster.brokers(), "topic", kafka_settings_of(1), tuning};
+  const auto begin = now();
+  mock.cluster.kill();
+  REQUIRE(will_be_interrupted(a));
+  contract::let_pass(500ms);  // some ten attempts
+  CHECK(a.recorder.problems().size() >= 2);
+  CHECK(a.recorder.problems().size() <= 4 + static_cast<std::size_t>((now() - begin) / 1s));
+}
+
+TEST_CASE("close returns soon while the transport reconnects, over Kafka", "[kafka]") {
+  Mock mock;
+  const bool pausing = GENERATE(false, true);
+  auto tuning = quick_node();
+  if (pausing) tuning.min_backoff = tuning.max_backoff = 1min;
+  KafkaNode a{mock.cluster.brokers(), "topic", kafka_settings_of(1), tuning};
+  a.broadcast("unanswered", 1);
+  mock.cluster.kill();
+  REQUIRE(will_be_interrupted(a));
+  const auto begin = now();
+  a.transport.close();
+  CHECK(now() - begin < 5s);
+  CHECK(a.recorder.in_order());
+}
