@@ -13,6 +13,8 @@
 #include <utility>
 #include <vector>
 
+#include <syncbus/in_memory_hub.hpp>
+
 #include "contract/crank.hpp"
 #include "contract/fixtures.hpp"
 #include "contract/heard.hpp"

@@ -2,10 +2,13 @@
 #pragma once
 
 #include <functional>
-
-#include <syncbus/in_memory_hub.hpp>
+#include <memory>
 
 #include "contract/fixture.hpp"
+
+namespace syncbus::inline v1 {
+class InMemoryHub;
+}
 
 namespace contract {
 
@@ -21,23 +24,29 @@ class Alone final : public Fixture {
 /// InMemoryBus nodes on a hub, in virtual time.
 class OnHub final : public Fixture {
  public:
+  OnHub();
+  ~OnHub() override;
+
   [[nodiscard]] Node node(syncbus::BusOptions options = {}) override;
-  [[nodiscard]] syncbus::TimePoint now() const override { return hub_.now(); }
-  void let_pass(syncbus::Duration duration) override { hub_.advance(duration); }
+  [[nodiscard]] syncbus::TimePoint now() const override;
+  void let_pass(syncbus::Duration duration) override;
   [[nodiscard]] bool in_time(const std::function<bool()>& condition) override;
 
  private:
-  syncbus::InMemoryHub hub_;
+  std::unique_ptr<syncbus::InMemoryHub> hub_;
 };
 
 /// The same on the steady clock: the hub's own thread brings what is due.
 class OnHubInRealTime final : public Fixture {
  public:
+  OnHubInRealTime();
+  ~OnHubInRealTime() override;
+
   [[nodiscard]] Node node(syncbus::BusOptions options = {}) override;
-  [[nodiscard]] syncbus::InMemoryHub& hub() noexcept { return hub_; }
+  [[nodiscard]] syncbus::InMemoryHub& hub() noexcept { return *hub_; }
 
  private:
-  syncbus::InMemoryHub hub_{{.real_time = true}};
+  std::unique_ptr<syncbus::InMemoryHub> hub_;
 };
 
 }  // namespace contract

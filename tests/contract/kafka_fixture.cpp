@@ -41,6 +41,21 @@ Node OnKafkaCluster<Cluster, Base>::node(syncbus::BusOptions options) {
 }
 
 template <class Cluster, class Base>
+void OnKafkaCluster<Cluster, Base>::kill_broker() {
+  cluster().kill();
+}
+
+template <class Cluster, class Base>
+void OnKafkaCluster<Cluster, Base>::restart_broker() {
+  cluster().start();
+}
+
+template <class Cluster, class Base>
+std::string OnKafkaCluster<Cluster, Base>::brokers() const {
+  return cluster().brokers();
+}
+
+template <class Cluster, class Base>
 void OnKafkaCluster<Cluster, Base>::inject(std::span<const std::byte> bytes) {
   constexpr std::byte none{};  // a message of no bytes is not one without a value
   cluster().admin().produce(topic_, bytes.data() != nullptr ? bytes : std::span{&none, std::size_t{0}});
@@ -48,6 +63,10 @@ void OnKafkaCluster<Cluster, Base>::inject(std::span<const std::byte> bytes) {
 
 template class OnKafkaCluster<support::KafkaServer, ServerFixture>;
 template class OnKafkaCluster<support::KafkaMock, BrokerFixture>;
+
+void OnKafka::stop_broker() { cluster().stop(); }
+void OnKafka::resume_broker() { cluster().resume(); }
+support::TcpProxy OnKafka::proxy() const { return cluster().proxy(); }
 
 Node OnKafka::node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options) {
   return std::make_shared<KafkaBusNode>("127.0.0.1:" + std::to_string(proxy.port()), topic(),

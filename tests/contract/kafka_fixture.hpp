@@ -20,11 +20,11 @@ class OnKafkaCluster : public Base {
   OnKafkaCluster();
 
   [[nodiscard]] Node node(syncbus::BusOptions options = {}) override;
-  void kill_broker() override { cluster().kill(); }
-  void restart_broker() override { cluster().start(); }
+  void kill_broker() override;
+  void restart_broker() override;
   void inject(std::span<const std::byte> bytes) override;
 
-  [[nodiscard]] std::string brokers() const { return cluster().brokers(); }
+  [[nodiscard]] std::string brokers() const;
   [[nodiscard]] const std::string& topic() const noexcept { return topic_; }
   [[nodiscard]] static Cluster& cluster();
 
@@ -32,15 +32,18 @@ class OnKafkaCluster : public Base {
   std::string topic_;
 };
 
+extern template class OnKafkaCluster<support::KafkaServer, ServerFixture>;
+extern template class OnKafkaCluster<support::KafkaMock, BrokerFixture>;
+
 /// A broker in the test's own process: it cannot be stopped, is where it says that it is, and drops messages above
 /// 5 MiB of them, read or not.
 class OnKafkaMock final : public OnKafkaCluster<support::KafkaMock, BrokerFixture> {};
 
 class OnKafka final : public OnKafkaCluster<support::KafkaServer, ServerFixture> {
  public:
-  void stop_broker() override { cluster().stop(); }
-  void resume_broker() override { cluster().resume(); }
-  [[nodiscard]] support::TcpProxy proxy() const override { return cluster().proxy(); }
+  void stop_broker() override;
+  void resume_broker() override;
+  [[nodiscard]] support::TcpProxy proxy() const override;
   [[nodiscard]] Node node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options = {}) override;
 };
 

@@ -29,6 +29,7 @@ std::string next_subject() {
 }  // namespace
 
 OnNats::OnNats() : subject_{next_subject()} { server().revive(); }
+OnNats::~OnNats() = default;
 
 Node OnNats::node(syncbus::BusOptions options) {
   return std::make_shared<NatsBusNode>(url(), subject_, with_patience(std::move(options)), quick_nats);

@@ -13,6 +13,7 @@ class OnNats final : public ServerFixture {
  public:
   /// A case that failed may have left the server killed.
   OnNats();
+  ~OnNats() override;
 
   [[nodiscard]] Node node(syncbus::BusOptions options = {}) override;
   [[nodiscard]] support::TcpProxy proxy() const override;

@@ -29,6 +29,7 @@ std::string next_channel() {
 }  // namespace
 
 OnRedis::OnRedis() : channel_{next_channel()} { server().revive(); }
+OnRedis::~OnRedis() = default;
 
 Node OnRedis::node(syncbus::BusOptions options) {
   return std::make_shared<RedisBusNode>(url(), channel_, with_patience(std::move(options)), quick);

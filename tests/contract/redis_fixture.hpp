@@ -14,6 +14,7 @@ class OnRedis final : public ServerFixture {
  public:
   /// A case that failed may have left the server killed.
   OnRedis();
+  ~OnRedis() override;
 
   [[nodiscard]] Node node(syncbus::BusOptions options = {}) override;
   [[nodiscard]] support::TcpProxy proxy() const override;
