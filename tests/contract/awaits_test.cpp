@@ -43,7 +43,7 @@ struct Withholding {
 
   Crank crank;
   Heard heard;
-  Node node;
+  AnyNode node;
   syncbus::Subscription subscription;
 };
 

@@ -17,7 +17,7 @@
 namespace contract {
 
 /// A node of the suite: its test holds it, and ends it when it will.
-using Node = std::shared_ptr<AnyBus>;
+using AnyNode = std::shared_ptr<AnyBus>;
 
 /// For tests that nothing happens meanwhile.
 inline void let_pass(std::chrono::steady_clock::duration duration) {
@@ -33,10 +33,10 @@ class Fixture {
   Fixture& operator=(const Fixture&) = delete;
   virtual ~Fixture() = default;
 
-  [[nodiscard]] virtual Node node(syncbus::BusOptions options = {}) = 0;
+  [[nodiscard]] virtual AnyNode node(syncbus::BusOptions options = {}) = 0;
 
   /// Of a bus that is its own only peer: itself.
-  [[nodiscard]] virtual Node peer_of(const Node&) { return node(); }
+  [[nodiscard]] virtual AnyNode peer_of(const AnyNode&) { return node(); }
   [[nodiscard]] virtual bool has_peers() const { return true; }
 
   /// On the clock of the nodes: now, and a time in which nothing is done.
@@ -79,7 +79,7 @@ class ServerFixture : public BrokerFixture {
 
   /// In front of the broker, and a node whose connections go through it.
   [[nodiscard]] virtual support::TcpProxy proxy() const = 0;
-  [[nodiscard]] virtual Node node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options = {}) = 0;
+  [[nodiscard]] virtual AnyNode node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options = {}) = 0;
 };
 
 }  // namespace contract

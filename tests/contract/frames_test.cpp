@@ -47,7 +47,7 @@ struct Listener {
   }
 
   Heard heard;
-  Node node, helper;
+  AnyNode node, helper;
   syncbus::Subscription subscription;
 };
 

@@ -12,12 +12,12 @@ namespace contract {
 
 using InMemoryNode = BusOf<syncbus::InMemoryBus>;
 
-Node Alone::node(syncbus::BusOptions options) { return std::make_shared<InMemoryNode>(std::move(options)); }
+AnyNode Alone::node(syncbus::BusOptions options) { return std::make_shared<InMemoryNode>(std::move(options)); }
 
 OnHub::OnHub() : hub_{std::make_unique<syncbus::InMemoryHub>()} {}
 OnHub::~OnHub() = default;
 
-Node OnHub::node(syncbus::BusOptions options) { return std::make_shared<InMemoryNode>(*hub_, std::move(options)); }
+AnyNode OnHub::node(syncbus::BusOptions options) { return std::make_shared<InMemoryNode>(*hub_, std::move(options)); }
 
 syncbus::TimePoint OnHub::now() const { return hub_->now(); }
 void OnHub::let_pass(syncbus::Duration duration) { hub_->advance(duration); }
@@ -33,7 +33,7 @@ OnHubInRealTime::OnHubInRealTime()
     : hub_{std::make_unique<syncbus::InMemoryHub>(syncbus::HubOptions{.real_time = true})} {}
 OnHubInRealTime::~OnHubInRealTime() = default;
 
-Node OnHubInRealTime::node(syncbus::BusOptions options) {
+AnyNode OnHubInRealTime::node(syncbus::BusOptions options) {
   return std::make_shared<InMemoryNode>(*hub_, std::move(options));
 }
 

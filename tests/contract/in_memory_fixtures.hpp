@@ -15,8 +15,8 @@ namespace contract {
 /// An InMemoryBus{}: its own only peer.
 class Alone final : public Fixture {
  public:
-  [[nodiscard]] Node node(syncbus::BusOptions options = {}) override;
-  [[nodiscard]] Node peer_of(const Node& node) override { return node; }
+  [[nodiscard]] AnyNode node(syncbus::BusOptions options = {}) override;
+  [[nodiscard]] AnyNode peer_of(const AnyNode& node) override { return node; }
   [[nodiscard]] bool has_peers() const override { return false; }
   void let_pass(syncbus::Duration) override {}
 };
@@ -27,7 +27,7 @@ class OnHub final : public Fixture {
   OnHub();
   ~OnHub() override;
 
-  [[nodiscard]] Node node(syncbus::BusOptions options = {}) override;
+  [[nodiscard]] AnyNode node(syncbus::BusOptions options = {}) override;
   [[nodiscard]] syncbus::TimePoint now() const override;
   void let_pass(syncbus::Duration duration) override;
   [[nodiscard]] bool in_time(const std::function<bool()>& condition) override;
@@ -42,7 +42,7 @@ class OnHubInRealTime final : public Fixture {
   OnHubInRealTime();
   ~OnHubInRealTime() override;
 
-  [[nodiscard]] Node node(syncbus::BusOptions options = {}) override;
+  [[nodiscard]] AnyNode node(syncbus::BusOptions options = {}) override;
   [[nodiscard]] syncbus::InMemoryHub& hub() noexcept { return *hub_; }
 
  private:

@@ -34,7 +34,7 @@ template <class Nodes>
 }  // namespace
 
 CONTRACT_TEST_CASE("an ordinary start raises no resync on any node", "[contract]", ClustersOfAnyTime) {
-  std::vector<Node> nodes;
+  std::vector<AnyNode> nodes;
   std::vector<Heard> heard(5);
   std::vector<syncbus::Subscription> subscriptions;
   for (auto& each : heard) {
@@ -56,7 +56,7 @@ CONTRACT_TEST_CASE("an ordinary start raises no resync on any node", "[contract]
 CONTRACT_TEST_CASE("nodes that start at once on many threads raise no resync either", "[contract][threads]",
                    ClustersOfAnyTime) {
   constexpr std::size_t count = 6;
-  std::array<Node, count> nodes;
+  std::array<AnyNode, count> nodes;
   std::array<Heard, count> heard;
   std::array<syncbus::Subscription, count> subscriptions;
   std::atomic<int> failures = 0;

@@ -35,7 +35,7 @@ OnKafkaCluster<Cluster, Base>::OnKafkaCluster() : topic_{next_topic()} {
 }
 
 template <class Cluster, class Base>
-Node OnKafkaCluster<Cluster, Base>::node(syncbus::BusOptions options) {
+AnyNode OnKafkaCluster<Cluster, Base>::node(syncbus::BusOptions options) {
   return std::make_shared<KafkaBusNode>(brokers(), topic_, Base::with_patience(std::move(options)),
                                         quick_kafka<Cluster>());
 }
@@ -68,7 +68,7 @@ void OnKafka::stop_broker() { cluster().stop(); }
 void OnKafka::resume_broker() { cluster().resume(); }
 support::TcpProxy OnKafka::proxy() const { return cluster().proxy(); }
 
-Node OnKafka::node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options) {
+AnyNode OnKafka::node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options) {
   return std::make_shared<KafkaBusNode>("127.0.0.1:" + std::to_string(proxy.port()), topic(),
                                         with_patience(std::move(options)), quick_kafka<support::KafkaServer>());
 }

@@ -19,7 +19,7 @@ class OnKafkaCluster : public Base {
   /// A case that failed may have left the broker killed.
   OnKafkaCluster();
 
-  [[nodiscard]] Node node(syncbus::BusOptions options = {}) override;
+  [[nodiscard]] AnyNode node(syncbus::BusOptions options = {}) override;
   void kill_broker() override;
   void restart_broker() override;
   void inject(std::span<const std::byte> bytes) override;
@@ -44,7 +44,7 @@ class OnKafka final : public OnKafkaCluster<support::KafkaServer, ServerFixture>
   void stop_broker() override;
   void resume_broker() override;
   [[nodiscard]] support::TcpProxy proxy() const override;
-  [[nodiscard]] Node node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options = {}) override;
+  [[nodiscard]] AnyNode node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options = {}) override;
 };
 
 }  // namespace contract

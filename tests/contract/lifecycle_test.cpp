@@ -149,7 +149,7 @@ CONTRACT_TEST_CASE("many threads may close at once", "[contract][threads]", Ever
 }
 
 CONTRACT_TEST_CASE("nodes that join and publish at different times cause no resync", "[contract]", Clusters) {
-  std::vector<Node> nodes;
+  std::vector<AnyNode> nodes;
   std::vector<Heard> heard(6);
   std::vector<syncbus::Subscription> subscriptions;
   for (std::size_t i = 0; i != heard.size(); ++i) {

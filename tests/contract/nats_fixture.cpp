@@ -31,13 +31,13 @@ std::string next_subject() {
 OnNats::OnNats() : subject_{next_subject()} { server().revive(); }
 OnNats::~OnNats() = default;
 
-Node OnNats::node(syncbus::BusOptions options) {
+AnyNode OnNats::node(syncbus::BusOptions options) {
   return std::make_shared<NatsBusNode>(url(), subject_, with_patience(std::move(options)), quick_nats);
 }
 
 support::TcpProxy OnNats::proxy() const { return support::TcpProxy{server().port()}; }
 
-Node OnNats::node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options) {
+AnyNode OnNats::node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options) {
   return std::make_shared<NatsBusNode>(server().url_at(proxy.port()), subject_, with_patience(std::move(options)),
                                        quick_nats);
 }

@@ -42,7 +42,7 @@ struct Pair {
   [[nodiscard]] std::uint64_t resyncs() const { return all_resyncs(far->metrics()) + all_resyncs(near->metrics()); }
 
   TcpProxy proxy;
-  Node far, near;
+  AnyNode far, near;
   Heard at_far, at_near;
   int published = 0;
   syncbus::Subscription a = far->subscribe_all(at_far.on_event(), at_far.on_resync());

@@ -31,13 +31,13 @@ std::string next_channel() {
 OnRedis::OnRedis() : channel_{next_channel()} { server().revive(); }
 OnRedis::~OnRedis() = default;
 
-Node OnRedis::node(syncbus::BusOptions options) {
+AnyNode OnRedis::node(syncbus::BusOptions options) {
   return std::make_shared<RedisBusNode>(url(), channel_, with_patience(std::move(options)), quick);
 }
 
 support::TcpProxy OnRedis::proxy() const { return support::TcpProxy{server().port()}; }
 
-Node OnRedis::node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options) {
+AnyNode OnRedis::node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options) {
   return std::make_shared<RedisBusNode>(server().url_at(proxy.port()), channel_, with_patience(std::move(options)),
                                         quick);
 }

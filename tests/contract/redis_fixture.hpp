@@ -16,9 +16,9 @@ class OnRedis final : public ServerFixture {
   OnRedis();
   ~OnRedis() override;
 
-  [[nodiscard]] Node node(syncbus::BusOptions options = {}) override;
+  [[nodiscard]] AnyNode node(syncbus::BusOptions options = {}) override;
   [[nodiscard]] support::TcpProxy proxy() const override;
-  [[nodiscard]] Node node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options = {}) override;
+  [[nodiscard]] AnyNode node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options = {}) override;
   void kill_broker() override;
   void restart_broker() override;
   void stop_broker() override;
