@@ -12,7 +12,10 @@
 
 #include "contract/any_bus.hpp"
 #include "support/eventually.hpp"
-#include "support/tcp_proxy.hpp"
+
+namespace support {
+class TcpProxy;
+}
 
 namespace contract {
 

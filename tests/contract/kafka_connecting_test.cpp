@@ -21,6 +21,7 @@
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
 #include "support/kafka_mock.hpp"
+#include "support/kafka_server.hpp"
 #include "support/tcp_proxy.hpp"
 
 using namespace contract;

@@ -8,6 +8,9 @@
 #include <syncbus/kafka_bus.hpp>
 
 #include "contract/kafka_tuning.hpp"
+#include "support/kafka_mock.hpp"
+#include "support/kafka_server.hpp"
+#include "support/tcp_proxy.hpp"
 
 namespace contract {
 

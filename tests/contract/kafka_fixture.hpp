@@ -7,8 +7,11 @@
 #include <string>
 
 #include "contract/fixture.hpp"
-#include "support/kafka_mock.hpp"
-#include "support/kafka_server.hpp"
+
+namespace support {
+class KafkaMock;
+class KafkaServer;
+}  // namespace support
 
 namespace contract {
 

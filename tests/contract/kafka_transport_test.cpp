@@ -22,6 +22,8 @@
 #include "contract/thrown_by.hpp"
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
+#include "support/kafka_mock.hpp"
+#include "support/kafka_server.hpp"
 
 using namespace contract;
 using namespace std::chrono_literals;

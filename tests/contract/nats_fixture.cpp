@@ -9,6 +9,7 @@
 
 #include "contract/nats_tuning.hpp"
 #include "support/nats_server.hpp"
+#include "support/tcp_proxy.hpp"
 
 namespace contract {
 

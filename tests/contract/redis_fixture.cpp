@@ -9,6 +9,7 @@
 
 #include "contract/redis_tuning.hpp"
 #include "support/redis_server.hpp"
+#include "support/tcp_proxy.hpp"
 
 namespace contract {
 

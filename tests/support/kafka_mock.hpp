@@ -9,6 +9,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "support/kafka_admin.hpp"
@@ -43,24 +44,31 @@ class KafkaMock {
   static constexpr std::chrono::milliseconds fetch_wait{2};
 
   /// All brokers refuse connections, until start().
-  void kill() const {
-    for (int id = 1; id <= brokers_; ++id) rd_kafka_mock_broker_set_down(cluster_.get(), id);
+  void kill() {
+    for (int id = 1; id <= brokers_; ++id) kill(id);
   }
-  /// Whatever a test left: afterwards all brokers are there, and answer at once.
-  void revive() const {
-    start();
-    slow({});
+  /// Whatever a test left: afterwards all brokers are there, and answer at once. Only if a test left anything: the mock
+  /// takes a second to hear of a second change that follows the first at once.
+  void revive() {
+    if (std::exchange(harmed_, false)) {
+      start();
+      slow({});
+    }
   }
   void start() const {
     for (int id = 1; id <= brokers_; ++id) rd_kafka_mock_broker_set_up(cluster_.get(), id);
   }
-  void kill(int id) const { rd_kafka_mock_broker_set_down(cluster_.get(), id); }
+  void kill(int id) {
+    harmed_ = true;
+    rd_kafka_mock_broker_set_down(cluster_.get(), id);
+  }
   void lead(const std::string& topic, int broker) const {
     rd_kafka_mock_partition_set_leader(cluster_.get(), topic.c_str(), 0, broker);
   }
 
   /// Every answer takes so long.
-  void slow(std::chrono::milliseconds time) const {
+  void slow(std::chrono::milliseconds time) {
+    harmed_ = harmed_ || time.count() != 0;
     for (int id = 1; id <= brokers_; ++id)
       rd_kafka_mock_broker_set_rtt(cluster_.get(), id, static_cast<int>(time.count()));
   }
@@ -80,6 +88,7 @@ class KafkaMock {
   };
 
   int brokers_;
+  bool harmed_ = false;
   std::unique_ptr<rd_kafka_t, DestroyHost> host_;
   std::unique_ptr<rd_kafka_mock_cluster_t, DestroyCluster> cluster_;
   std::unique_ptr<KafkaAdmin> admin_;
