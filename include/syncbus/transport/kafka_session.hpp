@@ -138,9 +138,7 @@ class KafkaSession {
     const bool first = !at.next;
     if (!first && (at.of_old_log || wanted > range.next || found < wanted)) {
       require_fresh_clients();
-      lose(
-          "is another log than the one that was read: the topic was deleted and made again, or a broker lost the end "
-          "of it");
+      lose("is another log than the one that was read: the topic was deleted and made again, or a broker lost its end");
       at = {range.next};
     } else if (wanted < range.oldest) {
       lose("has lost " + std::to_string(range.oldest - wanted) + " messages to its retention before they were read");
@@ -351,8 +349,7 @@ class KafkaSession {
   std::vector<KafkaEvents::Report> reports_;
   std::uint64_t number_ = 0;
   std::optional<std::uint64_t> confirmed_;  // the last frame that was, of those not told yet
-  bool more_ =
-      true;  // may be there, without a signal: at first, because a signal may have been taken before the session
+  bool more_ = true;  // may be there, without a signal: at first, because one may have been taken before the session
   bool full_ = false;  // the client's queue: something waits for room there
   TimePoint told_trouble_at_{};
   bool confirmed_any_ = false;
