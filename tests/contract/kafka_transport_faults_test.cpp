@@ -123,6 +123,7 @@ TEST_CASE("a topic that is deleted and made again is an interruption, and frames
   CHECK(eventually([&] { return was_told(a.recorder, "does not exist", Errc::not_connected); }));
   kafka.cluster().create_topic(kafka.topic());
   REQUIRE(comes_back(a));
+  b.transport.reopen(1);  // as the engine does that misses its own heartbeats: librdkafka 2.8 tells b nothing, ever
   REQUIRE(comes_back(b));
   CHECK(a.works());
   CHECK(b.recorder.will_hear("session " + std::to_string(a.recorder.session())));
