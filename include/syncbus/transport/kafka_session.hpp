@@ -123,9 +123,17 @@ class KafkaSession {
   [[nodiscard]] bool reopened() const noexcept { return reopened_; }
 
  private:
-  static constexpr std::size_t batch = 128;
+  using Messages = std::array<KafkaHandle<rd_kafka_message_t>, 128>;
 
   [[nodiscard]] static TimePoint now() noexcept { return std::chrono::steady_clock::now(); }
+
+  /// What has arrived, as far as it fits; how many.
+  [[nodiscard]] std::size_t take(Messages& messages) noexcept {
+    std::array<rd_kafka_message_t*, std::tuple_size_v<Messages>> room;
+    const std::size_t count = around_.clients.receive(room);
+    for (std::size_t i = 0; i != count; ++i) messages[i].reset(room[i]);
+    return count;
+  }
 
   // --- how it begins
 
@@ -192,10 +200,8 @@ class KafkaSession {
   /// What others publish meanwhile is the session's.
   template <class Look>
   void hold_received(const Look& look) {
-    std::array<rd_kafka_message_t*, batch> room;
-    const std::size_t count = around_.clients.receive(room);
-    std::array<KafkaHandle<rd_kafka_message_t>, batch> messages;
-    for (std::size_t i = 0; i != count; ++i) messages[i].reset(room[i]);
+    Messages messages;
+    const std::size_t count = take(messages);
     for (std::size_t i = 0; i != count; ++i) {
       const rd_kafka_resp_err_t error = messages[i]->err;
       if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
@@ -232,11 +238,9 @@ class KafkaSession {
   }
 
   void receive() {
-    std::array<rd_kafka_message_t*, batch> room;
-    const std::size_t count = around_.clients.receive(room);
-    more_ = count == room.size();
-    std::array<KafkaHandle<rd_kafka_message_t>, batch> messages;
-    for (std::size_t i = 0; i != count; ++i) messages[i].reset(room[i]);
+    Messages messages;
+    const std::size_t count = take(messages);
+    more_ = count == messages.size();
     for (std::size_t i = 0; i != count && !end_; ++i) deliver(*messages[i]);
   }
 
