@@ -19,6 +19,14 @@ class TcpProxy;
 
 namespace contract {
 
+class AnyTransport;
+
+/// Before a transport tries to come back to its broker. Short ones find a restarted broker at once.
+struct Pauses {
+  syncbus::Duration min = std::chrono::milliseconds{5};
+  syncbus::Duration max = std::chrono::milliseconds{50};
+};
+
 /// A node of the suite: its test holds it, and ends it when it will.
 using AnyNode = std::shared_ptr<AnyBus>;
 
@@ -58,6 +66,15 @@ class BrokerFixture : public Fixture {
 
   /// A message on the channel that no node sent.
   virtual void inject(std::span<const std::byte> bytes) = 0;
+
+  /// What a node has below it, not open yet.
+  [[nodiscard]] virtual std::unique_ptr<AnyTransport> transport(Pauses pauses = {}) = 0;
+
+  /// Whether a transport finds out by itself that a broker which owes it nothing has stopped.
+  [[nodiscard]] virtual bool notices_silence() const { return true; }
+
+  /// Whether a directed frame passes the other nodes too.
+  [[nodiscard]] virtual bool shares_directed_frames() const { return false; }
 
   /// Whether all nodes begin to hear at one and the same point of what is broadcast: then a stranger's first frame has
   /// nothing before it.

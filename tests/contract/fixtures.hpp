@@ -24,6 +24,11 @@ using support::eventually;
 using Servers = std::tuple<OnRedis, OnNats, OnKafka>;
 using Brokers = decltype(std::tuple_cat(std::declval<Servers>(), std::declval<std::tuple<OnKafkaMock>>()));
 
+/// The same for what is below the buses, with clients that a caller lends.
+using ServerTransports = decltype(std::tuple_cat(std::declval<Servers>(), std::declval<std::tuple<OnLentNats>>()));
+using Transports =
+    decltype(std::tuple_cat(std::declval<Brokers>(), std::declval<std::tuple<OnLentNats, OnLentKafkaMock>>()));
+
 using Clusters = decltype(std::tuple_cat(std::declval<std::tuple<OnHub>>(), std::declval<Brokers>()));
 using Everything = decltype(std::tuple_cat(std::declval<std::tuple<Alone>>(), std::declval<Clusters>()));
 

@@ -7,7 +7,9 @@
 
 #include <syncbus/kafka_bus.hpp>
 
+#include "contract/kafka_clients.hpp"
 #include "contract/kafka_tuning.hpp"
+#include "contract/transport_node.hpp"
 #include "support/kafka_mock.hpp"
 #include "support/kafka_server.hpp"
 #include "support/tcp_proxy.hpp"
@@ -17,6 +19,14 @@ namespace contract {
 namespace {
 
 using KafkaBusNode = BusOf<syncbus::KafkaBus>;
+
+template <class Cluster>
+syncbus::KafkaTuning with_pauses(Pauses pauses) {
+  auto tuning = quick_kafka<Cluster>();
+  tuning.min_backoff = pauses.min;
+  tuning.max_backoff = pauses.max;
+  return tuning;
+}
 
 std::string next_topic() {
   static std::atomic<int> number = 0;
@@ -44,6 +54,11 @@ AnyNode OnKafkaCluster<Cluster, Base>::node(syncbus::BusOptions options) {
 }
 
 template <class Cluster, class Base>
+std::unique_ptr<AnyTransport> OnKafkaCluster<Cluster, Base>::transport(Pauses pauses) {
+  return transport_of<syncbus::KafkaTransport>(brokers(), topic_, with_pauses<Cluster>(pauses));
+}
+
+template <class Cluster, class Base>
 void OnKafkaCluster<Cluster, Base>::kill_broker() {
   cluster().kill();
 }
@@ -66,6 +81,13 @@ void OnKafkaCluster<Cluster, Base>::inject(std::span<const std::byte> bytes) {
 
 template class OnKafkaCluster<support::KafkaServer, ServerFixture>;
 template class OnKafkaCluster<support::KafkaMock, BrokerFixture>;
+
+std::unique_ptr<AnyTransport> OnLentKafkaMock::transport(Pauses pauses) {
+  const auto program =
+      std::make_shared<KafkaProgram>(brokers(), KafkaProgram::careful_producer(), KafkaProgram::careful_consumer());
+  return std::make_unique<TransportOf<syncbus::KafkaTransport>>(program, program->handles(), topic(),
+                                                                with_pauses<support::KafkaMock>(pauses));
+}
 
 void OnKafka::stop_broker() { cluster().stop(); }
 void OnKafka::resume_broker() { cluster().resume(); }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <string>
 
@@ -23,6 +24,9 @@ class OnKafkaCluster : public Base {
   OnKafkaCluster();
 
   [[nodiscard]] AnyNode node(syncbus::BusOptions options = {}) override;
+  [[nodiscard]] std::unique_ptr<AnyTransport> transport(Pauses pauses = {}) override;
+  [[nodiscard]] bool notices_silence() const override { return false; }
+  [[nodiscard]] bool shares_directed_frames() const override { return true; }
   void kill_broker() override;
   void restart_broker() override;
   void inject(std::span<const std::byte> bytes) override;
@@ -41,6 +45,12 @@ extern template class OnKafkaCluster<support::KafkaMock, BrokerFixture>;
 /// A broker in the test's own process: it cannot be stopped, is where it says that it is, and drops messages above
 /// 5 MiB of them, read or not.
 class OnKafkaMock final : public OnKafkaCluster<support::KafkaMock, BrokerFixture> {};
+
+/// Each transport over clients of a caller's.
+class OnLentKafkaMock final : public OnKafkaCluster<support::KafkaMock, BrokerFixture> {
+ public:
+  [[nodiscard]] std::unique_ptr<AnyTransport> transport(Pauses pauses = {}) override;
+};
 
 class OnKafka final : public OnKafkaCluster<support::KafkaServer, ServerFixture> {
  public:

@@ -1,4 +1,4 @@
-// KafkaTransport alone while its broker dies, stops, comes back, forgets, or refuses.
+// What is particular to KafkaTransport while its broker forgets, refuses, elects or is slow.
 #include <librdkafka/rdkafka.h>
 
 #include <algorithm>
@@ -15,7 +15,6 @@
 #include "contract/kafka_clients.hpp"
 #include "contract/kafka_fixture.hpp"
 #include "contract/kafka_node.hpp"
-#include "contract/recorder.hpp"
 #include "contract/thrown_by.hpp"
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
@@ -30,15 +29,6 @@ using syncbus::BroadcastToken, syncbus::Errc, syncbus::KafkaTransport;
 namespace {
 
 auto now() { return std::chrono::steady_clock::now(); }
-
-bool will_be_interrupted(const KafkaNode& node, int times = 1) {
-  return eventually([&] { return node.recorder.interruptions() == times; });
-}
-
-/// In a session after the first; a broker that has just been started may end another one or two.
-bool comes_back(const KafkaNode& node) {
-  return eventually([&] { return node.recorder.ready() && node.recorder.session() >= 2; });
-}
 
 bool was_told(const Recorder& recorder, std::string_view words, syncbus::Errc code) {
   const auto problems = recorder.problems();
@@ -55,53 +45,35 @@ struct Mock {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("a killed and restarted broker means an interruption and then a new session that works", "[kafka]",
-                   OnKafka, OnKafkaMock) {
-  TestType kafka;
-  KafkaNode a{kafka.brokers(), kafka.topic(), 1}, b{kafka.brokers(), kafka.topic(), 2};
-  REQUIRE(a.works());
-  kafka.kill_broker();
-  REQUIRE(will_be_interrupted(a));
-  CHECK_FALSE(a.recorder.ready());
-  a.transport.broadcast(bytes_of("nobody is there"), {1, 1});
-  kafka.restart_broker();
-  REQUIRE(comes_back(a));
-  REQUIRE(eventually([&] { return a.recorder.ready() && a.works(); }));
-  CHECK(b.recorder.will_hear("session " + std::to_string(a.recorder.session())));
-  CHECK_FALSE(a.recorder.heard("nobody is there"));
-  CHECK(a.recorder.in_order());
-  CHECK_FALSE(a.recorder.problems().empty());
-}
-
 TEST_CASE("what was stored while a node was cut off is read by its next session", "[kafka]") {
   OnKafka kafka;
   KafkaNode a{kafka.brokers(), kafka.topic(), 1};
   REQUIRE(a.works());
   kafka.kill_broker();
-  REQUIRE(will_be_interrupted(a));
+  REQUIRE(a.will_be_interrupted());
   kafka.restart_broker();
   for (int i = 0; i != 20; ++i) kafka.inject(bytes_of("meanwhile " + std::to_string(i)));
-  REQUIRE(comes_back(a));
+  REQUIRE(a.comes_back());
   CHECK(a.recorder.will_hear("meanwhile 19"));
   CHECK(a.recorder.losses() == 0);
-  CHECK(a.recorder.frame_count() == 21);
+  CHECK(a.recorder.frame_count() == 22);
 }
 
 TEST_CASE("a broker that is stopped for seven seconds is noticed by whoever publishes, and loses nothing", "[kafka]") {
   OnKafka kafka;
-  auto settings = kafka_settings_of(1);
+  auto settings = settings_of(1);
   settings.peer_timeout = 2s;
-  KafkaNode a{kafka.brokers(), kafka.topic(), settings}, b{kafka.brokers(), kafka.topic(), kafka_settings_of(2)};
+  KafkaNode a{kafka.brokers(), kafka.topic(), settings}, b{kafka.brokers(), kafka.topic(), settings_of(2)};
   REQUIRE(a.works());
   kafka.cluster().stop();
   const auto begin = now();
   a.broadcast("unanswered", 1);
-  REQUIRE(will_be_interrupted(a));
+  REQUIRE(a.will_be_interrupted());
   CHECK(now() - begin >= 1s);
   CHECK(now() - begin < 2s + 5s);             // and what a busy machine adds
   std::this_thread::sleep_until(begin + 7s);  // the fault itself
   kafka.cluster().resume();
-  REQUIRE(comes_back(a));
+  REQUIRE(a.comes_back());
   CHECK(a.works());
   CHECK(b.recorder.will_hear("session " + std::to_string(a.recorder.session())));
   CHECK(a.recorder.in_order());
@@ -112,9 +84,9 @@ TEST_CASE("a topic that is deleted and made again is an interruption, and frames
   OnKafka kafka;
   kafka.kill_broker();
   kafka.restart_broker();  // so that the new log's leader has a smaller epoch than the old one's
-  auto settings = kafka_settings_of(1);
+  auto settings = settings_of(1);
   settings.peer_timeout = 2s;
-  KafkaNode a{kafka.brokers(), kafka.topic(), settings}, b{kafka.brokers(), kafka.topic(), kafka_settings_of(2)};
+  KafkaNode a{kafka.brokers(), kafka.topic(), settings}, b{kafka.brokers(), kafka.topic(), settings_of(2)};
   for (std::uint64_t i = 1; i <= 50; ++i) a.broadcast("of the old log", i);
   REQUIRE(a.recorder.will_confirm({1, 50}));
   kafka.cluster().admin().delete_topic(kafka.topic());
@@ -122,9 +94,9 @@ TEST_CASE("a topic that is deleted and made again is an interruption, and frames
   REQUIRE(eventually([&] { return a.recorder.interruptions() >= 1; }));
   CHECK(eventually([&] { return was_told(a.recorder, "does not exist", Errc::not_connected); }));
   kafka.cluster().create_topic(kafka.topic());
-  REQUIRE(comes_back(a));
-  b.transport.reopen(1);  // as the engine does that misses its own heartbeats: librdkafka 2.8 tells b nothing, ever
-  REQUIRE(comes_back(b));
+  REQUIRE(a.comes_back());
+  b.transport->reopen(1);  // as the engine does that misses its own heartbeats: librdkafka 2.8 tells b nothing, ever
+  REQUIRE(b.comes_back());
   CHECK(a.works());
   CHECK(b.recorder.will_hear("session " + std::to_string(a.recorder.session())));
   CHECK(was_told(a.recorder, "deleted and made again", Errc::transport_failure));
@@ -136,13 +108,13 @@ TEST_CASE("a topic that is deleted is made again by the nodes when they may", "[
   OnKafka kafka;
   auto tuning = quick_node();
   tuning.create_topic = true;
-  auto settings = kafka_settings_of(1);
+  auto settings = settings_of(1);
   settings.peer_timeout = 2s;
   KafkaNode a{kafka.brokers(), kafka.topic(), settings, tuning};
   REQUIRE(a.works());
   kafka.cluster().admin().delete_topic(kafka.topic());
   a.broadcast("into nothing", 2'000'000);
-  REQUIRE(comes_back(a));
+  REQUIRE(a.comes_back());
   CHECK(a.works());
 }
 
@@ -160,7 +132,7 @@ TEST_CASE("messages that were trimmed before they were read are an interruption 
   tuning.properties = {
       {"queued.min.messages", "1"}, {"queued.max.messages.kbytes", "1"}, {"fetch.message.max.bytes", "1000"}};
   KafkaTransport a{kafka.brokers(), kafka.topic(), tuning};
-  a.open(sink, kafka_settings_of(1));
+  a.open(sink, settings_of(1));
   sink.held = true;
   kafka.inject(bytes_of("hold"));
   REQUIRE(sink.will_hear("hold"));
@@ -186,7 +158,7 @@ TEST_CASE("a lent consumer that jumps to another offset in silence is an interru
   const KafkaProgram program{kafka.brokers(),
                              KafkaProgram::careful_producer(),
                              {{"group.id", "own"}, {"auto.offset.reset", reset}, {"enable.auto.commit", "false"}}};
-  auto settings = kafka_settings_of(1);
+  auto settings = settings_of(1);
   settings.peer_timeout = 2s;
   KafkaNode a{program.handles(), kafka.topic(), settings};
   for (std::uint64_t i = 1; i <= 5; ++i) a.broadcast("x", i);
@@ -209,7 +181,7 @@ TEST_CASE("marks of transactions between the messages are no loss, whatever a le
   const KafkaProgram program{kafka.brokers(),
                              KafkaProgram::careful_producer(),
                              {{"group.id", "own"}, {"auto.offset.reset", reset}, {"enable.auto.commit", "false"}}};
-  KafkaNode a{program.handles(), kafka.topic(), kafka_settings_of(1)};
+  KafkaNode a{program.handles(), kafka.topic(), settings_of(1)};
   const KafkaProgram stranger{kafka.brokers(), {{"transactional.id", "stranger " + reset}}};
   const auto require_done = [](rd_kafka_error_t* error) {
     if (error == nullptr) return;
@@ -258,7 +230,7 @@ TEST_CASE("a frame that the broker refuses is an interruption, and nothing behin
   KafkaNode a{mock.cluster.brokers(), "topic", 1};
   mock.cluster.refuse(KafkaRequest::produce, {RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED});
   a.broadcast("refused", 1);
-  REQUIRE(will_be_interrupted(a));
+  REQUIRE(a.will_be_interrupted());
   CHECK(was_told(a.recorder, "TOPIC_AUTHORIZATION_FAILED", Errc::permission_denied));
   CHECK(a.recorder.confirmed() == BroadcastToken{});
   REQUIRE(a.recorder.will_be_ready(2));
@@ -271,7 +243,7 @@ TEST_CASE("a refused directed frame is a problem and no interruption, over Kafka
   Mock mock;
   KafkaNode a{mock.cluster.brokers(), "topic", 1};
   mock.cluster.refuse(KafkaRequest::produce, {RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED});
-  a.transport.send({2}, bytes_of("refused"));
+  a.transport->send({2}, bytes_of("refused"));
   REQUIRE(eventually([&] { return was_told(a.recorder, "directed", Errc::permission_denied); }));
   CHECK(a.recorder.interruptions() == 0);
   CHECK(a.works());
@@ -324,7 +296,7 @@ TEST_CASE("a broker that leads nothing may die without an interruption", "[kafka
 
 TEST_CASE("a frame that is not answered ends the session within the peer timeout", "[kafka]") {
   Mock mock;
-  auto settings = kafka_settings_of(1);
+  auto settings = settings_of(1);
   settings.peer_timeout = 500ms;
   const bool lent = GENERATE(false, true);
   const KafkaProgram program{mock.cluster.brokers(), KafkaProgram::careful_producer(),
@@ -348,7 +320,7 @@ TEST_CASE("a cluster whose every answer takes long is waited for", "[kafka]") {
   Mock mock;
   mock.cluster.slow(400ms);
   KafkaNode a{mock.cluster.brokers(), "topic", 1};
-  a.transport.reopen(1);
+  a.transport->reopen(1);
   CHECK(eventually([&] { return a.recorder.ready() && a.recorder.session() >= 2; }));
 }
 
@@ -356,45 +328,17 @@ TEST_CASE("a cluster that answers nothing holds neither the constructor up nor c
   Mock mock;
   KafkaNode a{mock.cluster.brokers(), "topic", 1};
   mock.cluster.slow(1min);
-  auto settings = kafka_settings_of(2);
+  auto settings = settings_of(2);
   settings.connect_timeout = 500ms;
   auto begin = now();
   CHECK(thrown_by([&] { KafkaNode{mock.cluster.brokers(), "topic", settings}; }) == Errc::not_connected);
   CHECK(now() - begin < 6s);
   a.broadcast("unanswered", 1);
   if (GENERATE(false, true)) {
-    a.transport.reopen(1);
-    REQUIRE(will_be_interrupted(a));
+    a.transport->reopen(1);
+    REQUIRE(a.will_be_interrupted());
   }
   begin = now();
-  a.transport.close();
+  a.transport->close();
   CHECK(now() - begin < 6s);
-}
-
-TEST_CASE("problems that repeat are told once in a while only, over Kafka", "[kafka]") {
-  Mock mock;
-  auto tuning = quick_node();
-  tuning.attempt_timeout = 20ms;
-  KafkaNode a{mock.cluster.brokers(), "topic", kafka_settings_of(1), tuning};
-  const auto begin = now();
-  mock.cluster.kill();
-  REQUIRE(will_be_interrupted(a));
-  contract::let_pass(500ms);  // some ten attempts
-  CHECK(a.recorder.problems().size() >= 2);
-  CHECK(a.recorder.problems().size() <= 4 + static_cast<std::size_t>((now() - begin) / 1s));
-}
-
-TEST_CASE("close returns soon while the transport reconnects, over Kafka", "[kafka]") {
-  Mock mock;
-  const bool pausing = GENERATE(false, true);
-  auto tuning = quick_node();
-  if (pausing) tuning.min_backoff = tuning.max_backoff = 1min;
-  KafkaNode a{mock.cluster.brokers(), "topic", kafka_settings_of(1), tuning};
-  a.broadcast("unanswered", 1);
-  mock.cluster.kill();
-  REQUIRE(will_be_interrupted(a));
-  const auto begin = now();
-  a.transport.close();
-  CHECK(now() - begin < 5s);
-  CHECK(a.recorder.in_order());
 }

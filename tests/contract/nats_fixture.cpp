@@ -7,7 +7,9 @@
 
 #include <syncbus/nats_bus.hpp>
 
+#include "contract/nats_node.hpp"
 #include "contract/nats_tuning.hpp"
+#include "contract/transport_node.hpp"
 #include "support/nats_server.hpp"
 #include "support/tcp_proxy.hpp"
 
@@ -41,6 +43,17 @@ support::TcpProxy OnNats::proxy() const { return support::TcpProxy{server().port
 AnyNode OnNats::node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options) {
   return std::make_shared<NatsBusNode>(server().url_at(proxy.port()), subject_, with_patience(std::move(options)),
                                        quick_nats);
+}
+
+std::unique_ptr<AnyTransport> OnNats::transport(Pauses pauses) {
+  const syncbus::NatsTuning tuning{.min_backoff = pauses.min, .max_backoff = pauses.max};
+  return transport_of<syncbus::NatsTransport>(url(), subject_, tuning);
+}
+
+std::unique_ptr<AnyTransport> OnLentNats::transport(Pauses pauses) {
+  const std::shared_ptr<natsConnection> connection = lasting_connection(url());
+  const syncbus::NatsTuning tuning{.min_backoff = pauses.min, .max_backoff = pauses.max};
+  return std::make_unique<TransportOf<syncbus::NatsTransport>>(connection, connection.get(), subject(), tuning);
 }
 
 void OnNats::kill_broker() { server().kill(); }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <string>
 
@@ -9,7 +10,7 @@
 
 namespace contract {
 
-class OnNats final : public ServerFixture {
+class OnNats : public ServerFixture {
  public:
   /// A case that failed may have left the server killed.
   OnNats();
@@ -18,6 +19,7 @@ class OnNats final : public ServerFixture {
   [[nodiscard]] AnyNode node(syncbus::BusOptions options = {}) override;
   [[nodiscard]] support::TcpProxy proxy() const override;
   [[nodiscard]] AnyNode node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options = {}) override;
+  [[nodiscard]] std::unique_ptr<AnyTransport> transport(Pauses pauses = {}) override;
   void kill_broker() override;
   void restart_broker() override;
   void stop_broker() override;
@@ -31,6 +33,12 @@ class OnNats final : public ServerFixture {
 
  private:
   std::string subject_;
+};
+
+/// Each transport over a connection of a caller's, which reconnects at the caller's pace.
+class OnLentNats final : public OnNats {
+ public:
+  [[nodiscard]] std::unique_ptr<AnyTransport> transport(Pauses pauses = {}) override;
 };
 
 }  // namespace contract

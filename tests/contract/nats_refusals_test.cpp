@@ -13,7 +13,6 @@
 
 #include "contract/nats_grants.hpp"
 #include "contract/nats_node.hpp"
-#include "contract/recorder.hpp"
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
 #include "support/nats_server.hpp"
@@ -44,7 +43,7 @@ TEST_CASE("a publish_only node over a caller's connection that may not publish i
           "[nats]") {
   NatsServer server{with_grants(std::string{no_broadcasts})};
   const auto connection = lasting_connection(server.url("eve:p"));
-  auto settings = nats_settings_of(1);
+  auto settings = settings_of(1);
   settings.publish_only = true;
   for (int attempt = 0; attempt != 3; ++attempt) {
     std::error_code code;
@@ -58,7 +57,7 @@ TEST_CASE("a publish_only node over a caller's connection that may not publish i
 }
 
 TEST_CASE("what is refused behind a stranger's refusal on the same connection is not confirmed", "[nats]") {
-  auto settings = nats_settings_of(1);
+  auto settings = settings_of(1);
   settings.publish_only = GENERATE(false, true);
   NatsServer server{with_grants(std::string{all_grants})};
   const auto connection = lasting_connection(server.url("eve:p"));
@@ -102,12 +101,12 @@ TEST_CASE("a broadcast that is refused between two refused directed frames is no
   NatsServer server{with_grants(R"("subject", "subject.direct.0000000000000001")")};
   NatsNode witness{server.url("root:p"), 2};
   NatsNode node{server.url("eve:p"), 1};
-  node.transport.send({2}, bytes_of("refused"));
+  node.transport->send({2}, bytes_of("refused"));
   REQUIRE(eventually([&] { return !node.recorder.problems().empty(); }));
   grant_on(server, R"("subject.direct.0000000000000001")");
-  node.transport.send({2}, bytes_of("refused"));
+  node.transport->send({2}, bytes_of("refused"));
   node.broadcast("refused", 1);
-  node.transport.send({2}, bytes_of("refused"));
+  node.transport->send({2}, bytes_of("refused"));
   CHECK(eventually([&] { return node.recorder.interruptions() == 1; }));
   CHECK(node.recorder.confirmed() == BroadcastToken{});
   CHECK_FALSE(witness.recorder.heard("refused"));
@@ -157,7 +156,7 @@ TEST_CASE("a caller's connection that another thread has blocked is not waited f
     for (int i = 0; i != 64; ++i) natsConnection_Publish(connection.get(), "other", large.data(), 1'000'000);
     returned = true;
   }};
-  auto settings = nats_settings_of(1);
+  auto settings = settings_of(1);
   settings.connect_timeout = 200ms;
   const auto start = std::chrono::steady_clock::now();
   std::error_code code;

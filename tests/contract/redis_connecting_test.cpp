@@ -3,7 +3,6 @@
 #include <atomic>
 #include <chrono>
 #include <concepts>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -129,18 +128,6 @@ TEST_CASE("a connector makes the connections, and is asked again after an interr
   CHECK(eventually([&] { return bus.is_healthy() && other->is_healthy(); }));
   CHECK(calls > first);
   REQUIRE(caught_up(*other, bus));
-}
-
-TEST_CASE("a connector that fails is not_connected", "[contract]") {
-  CHECK(thrown_by([] {
-          RedisBus{RedisConnector{[]() -> redisContext* { return nullptr; }}, "c"};
-        }) == Errc::not_connected);
-  CHECK(thrown_by([] {
-          RedisBus{RedisConnector{[]() -> redisContext* { throw std::runtime_error{"no"}; }}, "c"};
-        }) == Errc::not_connected);
-  CHECK(thrown_by([] {
-          RedisBus{RedisConnector{[] { return redisConnect("127.0.0.1", 1); }}, "c"};
-        }) == Errc::not_connected);
 }
 
 TEST_CASE("channels do not mix, whatever bytes their names hold", "[contract]") {

@@ -8,6 +8,7 @@
 #include <syncbus/redis_bus.hpp>
 
 #include "contract/redis_tuning.hpp"
+#include "contract/transport_node.hpp"
 #include "support/redis_server.hpp"
 #include "support/tcp_proxy.hpp"
 
@@ -41,6 +42,11 @@ support::TcpProxy OnRedis::proxy() const { return support::TcpProxy{server().por
 AnyNode OnRedis::node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options) {
   return std::make_shared<RedisBusNode>(server().url_at(proxy.port()), channel_, with_patience(std::move(options)),
                                         quick);
+}
+
+std::unique_ptr<AnyTransport> OnRedis::transport(Pauses pauses) {
+  const syncbus::RedisTuning tuning{.min_backoff = pauses.min, .max_backoff = pauses.max};
+  return transport_of<syncbus::RedisTransport>(url(), channel_, tuning);
 }
 
 void OnRedis::kill_broker() { server().kill(); }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -19,6 +20,7 @@ class OnRedis final : public ServerFixture {
   [[nodiscard]] AnyNode node(syncbus::BusOptions options = {}) override;
   [[nodiscard]] support::TcpProxy proxy() const override;
   [[nodiscard]] AnyNode node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options = {}) override;
+  [[nodiscard]] std::unique_ptr<AnyTransport> transport(Pauses pauses = {}) override;
   void kill_broker() override;
   void restart_broker() override;
   void stop_broker() override;

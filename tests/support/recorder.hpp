@@ -15,9 +15,7 @@
 #include "support/eventually.hpp"
 #include "support/frames.hpp"
 
-namespace contract {
-
-using support::bytes_of;
+namespace support {
 
 class Recorder : public syncbus::TransportSink {
  public:
@@ -107,4 +105,4 @@ class Recorder : public syncbus::TransportSink {
   bool in_order_ = true;
 };
 
-}  // namespace contract
+}  // namespace support

@@ -1,0 +1,175 @@
+// What the rules of Transport say, of every transport, while its broker dies, stops and comes back.
+#include <csignal>
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <thread>
+
+#include <syncbus/detail/problem_reporter.hpp>
+
+#include "contract/fixtures.hpp"
+#include "contract/transport_node.hpp"
+#include "support/catch.hpp"
+
+using namespace contract;
+using namespace std::chrono_literals;
+using syncbus::BroadcastToken;
+
+namespace {
+
+auto now() { return std::chrono::steady_clock::now(); }
+
+}  // namespace
+
+CONTRACT_TEST_CASE("a killed and restarted broker means an interruption and then a new session that works",
+                   "[transport]", Transports) {
+  TransportNode a{fixture.transport(), 1}, b{fixture.transport(), 2};
+  REQUIRE(a.works());
+  for (int round = 1; round <= 2; ++round) {
+    const std::uint64_t session = a.recorder.session();
+    const int interruptions = a.recorder.interruptions();
+    fixture.kill_broker();
+    REQUIRE(a.will_be_interrupted(interruptions + 1));
+    a.broadcast("nobody is there", 2);
+    fixture.restart_broker();
+    REQUIRE(a.comes_back(session + 1));
+    a.transport->broadcast(bytes_of("of an old session"), {session, 3});
+    REQUIRE(a.works());
+    a.send(1, "directed " + std::to_string(round));
+    CHECK(a.recorder.will_hear("directed " + std::to_string(round)));
+    REQUIRE(b.comes_back());
+    REQUIRE(
+        eventually([&] { return a.works() && b.recorder.heard("session " + std::to_string(a.recorder.session())); }));
+  }
+  CHECK_FALSE(a.recorder.heard("nobody is there"));
+  CHECK_FALSE(a.recorder.heard("of an old session"));
+  CHECK(a.recorder.in_order());
+  CHECK_FALSE(a.recorder.problems().empty());
+}
+
+CONTRACT_TEST_CASE("what was not confirmed when the broker died is not sent again by the transport", "[transport]",
+                   ServerTransports) {
+  TransportNode a{fixture.transport(), 1};
+  fixture.stop_broker();
+  const std::string frame(300'000, 'x');
+  for (std::uint64_t i = 1; i <= 20; ++i) a.broadcast(frame, i);
+  fixture.kill_broker();
+  fixture.restart_broker();
+  REQUIRE(a.comes_back());
+  REQUIRE(a.works());
+  CHECK_FALSE(a.recorder.heard(frame));
+  CHECK(a.recorder.in_order());
+}
+
+CONTRACT_TEST_CASE("a stopped broker is noticed within the peer timeout", "[transport]", ServerTransports) {
+  auto settings = settings_of(1);
+  settings.peer_timeout = 1s;
+  settings.publish_only = GENERATE(false, true);
+  const bool busy = GENERATE(true, false);
+  if (!busy && !fixture.notices_silence()) return;  // the bus's own heartbeats make it busy
+  TransportNode a{fixture.transport(), settings};
+  const auto begin = now();
+  fixture.stop_broker();
+  if (busy) a.broadcast("unanswered", 1);
+  REQUIRE(a.will_be_interrupted());
+  CHECK(now() - begin >= 400ms);
+  CHECK(now() - begin < 1s + 5s);  // and what a busy machine adds
+  CHECK(a.recorder.confirmed() == BroadcastToken{});
+  fixture.resume_broker();
+  CHECK(a.comes_back());
+}
+
+CONTRACT_TEST_CASE("a broker that takes nothing blocks no publisher, and neither the end of the transport",
+                   "[transport]", ServerTransports) {
+  auto settings = settings_of(1);
+  settings.peer_timeout = 1s;
+  settings.publish_only = GENERATE(false, true);
+  TransportNode a{fixture.transport(), settings};
+  fixture.stop_broker();
+  const auto begin = now();
+  const std::string frame(900'000, 'x');
+  for (std::uint64_t i = 1; i <= 64; ++i) a.broadcast(frame, i);  // far more than the kernel takes
+  for (int i = 0; i != 100; ++i) a.send(2, frame);
+  CHECK(now() - begin < 5s);
+  CHECK(a.will_be_interrupted());
+  const auto closing = now();
+  a.transport->close();
+  CHECK(now() - closing < 5s);
+  fixture.resume_broker();
+}
+
+CONTRACT_TEST_CASE("problems that repeat are told once in a while only", "[transport]", Transports) {
+  TransportNode a{fixture.transport(), 1};
+  const auto begin = now();
+  fixture.kill_broker();
+  REQUIRE(a.will_be_interrupted());
+  let_pass(500ms);  // ten attempts and more
+  const auto told = static_cast<std::int64_t>(a.recorder.problems().size());
+  using Reporter = syncbus::detail::ProblemReporter;
+  CHECK(told >= 1);
+  CHECK(told <= static_cast<std::int64_t>(Reporter::most) * ((now() - begin) / Reporter::interval + 1));
+  fixture.restart_broker();
+}
+
+CONTRACT_TEST_CASE("close returns soon while the transport reconnects", "[transport]", Transports) {
+  const bool pausing = GENERATE(false, true);
+  TransportNode a{fixture.transport(pausing ? Pauses{.min = 1min, .max = 1min} : Pauses{}), 1};
+  a.broadcast("unanswered", 1);
+  fixture.kill_broker();
+  REQUIRE(a.will_be_interrupted());
+  const auto begin = now();
+  a.transport->close();
+  CHECK(now() - begin < 5s);
+  CHECK_FALSE(a.recorder.ready());
+  CHECK(a.recorder.in_order());
+  fixture.restart_broker();
+}
+
+CONTRACT_TEST_CASE("close returns soon while the transport reconnects to a broker that says nothing", "[transport]",
+                   ServerTransports) {
+  auto settings = settings_of(1);
+  settings.peer_timeout = 500ms;
+  TransportNode a{fixture.transport(), settings};
+  fixture.stop_broker();
+  a.broadcast("unanswered", 1);
+  REQUIRE(a.will_be_interrupted());
+  const auto begin = now();
+  a.transport->close();
+  CHECK(now() - begin < 5s);
+  CHECK(a.recorder.in_order());
+  fixture.resume_broker();
+}
+
+CONTRACT_TEST_CASE("a broker that dies under load raises no SIGPIPE, and confirms nothing that is lost", "[transport]",
+                   ServerTransports) {
+  struct sigaction action {};
+  ::sigaction(SIGPIPE, nullptr, &action);
+  REQUIRE(action.sa_handler == SIG_DFL);  // a SIGPIPE would end this program
+  TransportNode a{fixture.transport(), 1};
+  std::atomic<bool> stop = false;
+  const std::string frame(32'000, 'x');
+  std::thread publisher{[&] {
+    for (std::uint64_t i = 1; !stop; ++i) {
+      const BroadcastToken token = a.broadcast(frame, i);
+      a.send(1, "x");
+      while (!stop && a.recorder.ready() && a.recorder.session() == token.session && a.recorder.confirmed() < token) {
+        std::this_thread::yield();
+      }
+    }
+  }};
+  bool came_back = true;
+  for (int round = 0; round != 3; ++round) {
+    const std::uint64_t session = a.recorder.session();
+    came_back = came_back && eventually([&] { return a.recorder.confirmed().session >= session; });
+    fixture.kill_broker();
+    fixture.restart_broker();
+    came_back = came_back && a.comes_back(session + 1);
+  }
+  stop = true;
+  publisher.join();
+  CHECK(came_back);
+  CHECK(a.recorder.in_order());
+}

@@ -1,0 +1,74 @@
+// What a transport tells of its problems: each at once, but never so that a log fills with them.
+#include <chrono>
+#include <cstddef>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include <syncbus/detail/problem_reporter.hpp>
+#include <syncbus/error.hpp>
+
+#include "support/catch.hpp"
+#include "support/recorder.hpp"
+
+using namespace std::chrono_literals;
+using syncbus::Errc, syncbus::TimePoint;
+using syncbus::detail::ProblemReporter;
+
+namespace {
+
+struct Log {
+  void report(const std::string& sentence, std::chrono::milliseconds at) {
+    reporter.report(recorder, make_error_code(Errc::not_connected), sentence, TimePoint{} + 1h + at);
+  }
+  [[nodiscard]] std::vector<std::string> told() const {
+    std::vector<std::string> sentences;
+    for (const auto& problem : recorder.problems()) sentences.push_back(problem.sentence);
+    return sentences;
+  }
+
+  support::Recorder recorder;
+  ProblemReporter reporter;
+};
+
+}  // namespace
+
+TEST_CASE("a problem is told at once, with its code, on one line") {
+  Log log;
+  log.report("the broker\r\nsays no", 0ms);
+  CHECK(log.told() == std::vector<std::string>{"the broker says no"});
+  CHECK(log.recorder.problems().front().code == Errc::not_connected);
+}
+
+TEST_CASE("what goes on is told once in an interval") {
+  Log log;
+  for (int i = 0; i != 250; ++i) log.report("refused", i * 10ms);
+  CHECK(log.told() == std::vector<std::string>(3, "refused"));
+}
+
+TEST_CASE("problems that take turns are each told once in an interval") {
+  Log log;
+  for (int i = 0; i != 100; ++i) log.report(i % 2 == 0 ? "refused" : "timed out", i * 5ms);
+  CHECK(log.told() == std::vector<std::string>{"refused", "timed out"});
+}
+
+TEST_CASE("problems that are always others are bounded in any interval, and the next one says how many were left out") {
+  Log log;
+  for (int i = 0; i != 100; ++i) log.report("refused after " + std::to_string(i) + " ms", i * 5ms);
+  CHECK(log.told().size() == ProblemReporter::most);
+  log.report("no permission", 2s);
+  REQUIRE(log.told().size() == ProblemReporter::most + 1);
+  CHECK(log.told().back() == "no permission (before this, problems left out because they came too fast: 96)");
+  log.report("no permission", 4s);
+  CHECK(log.told().back() == "no permission");
+}
+
+TEST_CASE("what was told long ago makes room one by one") {
+  Log log;
+  for (const auto at : {0ms, 300ms, 600ms, 900ms}) log.report(std::to_string(at.count()), at);
+  log.report("too early", 999ms);
+  log.report("in time", 1'000ms);
+  log.report("too early again", 1'299ms);
+  log.report("in time again", 1'300ms);
+  CHECK(log.told().size() == 6);
+}
