@@ -79,7 +79,8 @@ class TransportSink {
 ///  4. Calls of broadcast() and send() come one at a time, from any thread, also from inside a sink call.
 ///  5. Frames of one session arrive at each receiver in the order of their broadcasts.
 ///  6. What was broadcast is confirmed, or the session is interrupted; nothing stays unanswered beyond peer_timeout.
-///     After an interruption nothing is sent again by the transport: the engine does that.
+///     After an interruption the transport sends nothing again: the engine does that. A client that still holds frames
+///     of the session may bring them late, once each, before those of the next session.
 ///  7. send() is for one node, best effort, never confirmed, and may be lost without an interruption.
 ///  8. reopen() ends a session that the engine believes to be deaf, as if its connection had broken: the sink is told
 ///     of the interruption, and a new session is made. It does not block, and does nothing when that session is not the

@@ -154,6 +154,32 @@ TEST_CASE("a refused directed frame is a problem and no interruption", "[redis]"
   CHECK(a.recorder.interruptions() == 0);
 }
 
+TEST_CASE("a server that dies under load raises no SIGPIPE in any thread", "[redis]") {
+  struct sigaction action {};
+  ::sigaction(SIGPIPE, nullptr, &action);
+  REQUIRE(action.sa_handler == SIG_DFL);  // a SIGPIPE would end this program
+  RedisServer server;
+  RedisNode a{server.url(), 1};
+  std::atomic<bool> stop = false;
+  const std::string frame(32'000, 'x');
+  std::thread publisher{[&] {
+    for (std::uint64_t i = 1; !stop; ++i) {
+      const BroadcastToken token = a.broadcast(frame, i);
+      const auto is_open = [&] { return a.recorder.ready() && a.recorder.session() == token.session; };
+      while (!stop && is_open() && a.recorder.confirmed() < token) std::this_thread::yield();
+    }
+  }};
+  bool came_back = true;
+  for (std::uint64_t session = 1; session <= 5; ++session) {
+    came_back = came_back && eventually([&] { return a.recorder.confirmed().session == session; });
+    server.restart();
+    came_back = came_back && a.recorder.will_be_ready(session + 1);
+  }
+  stop = true;
+  publisher.join();
+  CHECK(came_back);
+}
+
 TEST_CASE("the connector is called again for each session", "[redis]") {
   RedisServer server;
   std::atomic<int> calls = 0;

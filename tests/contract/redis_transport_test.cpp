@@ -3,6 +3,7 @@
 #include <hiredis/hiredis.h>
 
 #include <chrono>
+#include <cstdint>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -44,6 +45,18 @@ TEST_CASE("the rest of one frame beyond the socket's buffers follows by itself",
   a.broadcast(frame, 1);
   CHECK(a.recorder.will_confirm({1, 1}));
   CHECK(a.recorder.will_hear(frame));
+}
+
+TEST_CASE("an answer that the server writes after the message itself is heard soon", "[redis]") {
+  const RedisServer server;
+  auto settings = settings_of(1);
+  settings.peer_timeout = 10min;  // no ping wakes the I/O thread meanwhile
+  RedisNode a{server.url(), settings}, b{server.url(), 2};
+  for (std::uint64_t frame = 1; frame <= 200; ++frame) {
+    // Of two commands that it reads at once the server writes the answers together, behind the message of the second.
+    a.send(2, "directed");
+    REQUIRE(a.recorder.will_confirm(a.broadcast("x", frame)));
+  }
 }
 
 TEST_CASE("a message above the frame limit is counted as an empty frame, and the next one is heard", "[redis]") {

@@ -69,7 +69,8 @@ template <class T, class... Args>
           .peer_timeout = std::chrono::seconds{20}};
 }
 
-struct TransportNode {
+class TransportNode {
+ public:
   TransportNode(std::unique_ptr<AnyTransport> closed, const syncbus::TransportSettings& settings)
       : self{settings.self}, transport{std::move(closed)} {
     transport->open(recorder, settings);
@@ -98,7 +99,7 @@ struct TransportNode {
   [[nodiscard]] bool works() {
     return support::eventually([&] {
       const std::string text = "session " + std::to_string(recorder.session());
-      const syncbus::BroadcastToken token = broadcast(text, 1'000'000);
+      const syncbus::BroadcastToken token = broadcast(text, ++works_);
       send(self.value, "directed in " + text);
       const auto done = [&] {
         return recorder.confirmed() == token && recorder.heard(text) && recorder.heard("directed in " + text);
@@ -111,6 +112,9 @@ struct TransportNode {
   const syncbus::NodeId self;
   Recorder recorder;  // before it: the transport tells it things until it is closed
   std::unique_ptr<AnyTransport> transport;
+
+ private:
+  std::uint64_t works_ = 1'000'000;  // numbers its frames, behind those of the test
 };
 
 }  // namespace contract
