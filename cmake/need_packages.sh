@@ -4,6 +4,7 @@
 have() {
   case "$1" in
     catch2) compiles '#if !__has_include(<catch2/catch_all.hpp>)' '#include <catch2/catch.hpp>' '#endif' ;;
+    libclang-rt-dev) echo 'int main() {}' | clang++ -fsanitize=address,undefined -x c++ - -o /dev/null ;;
     libhiredis-dev) compiles '#include <hiredis/hiredis.h>' ;;
     librdkafka-dev) compiles '#include <librdkafka/rdkafka.h>' ;;
     libnats-dev) compiles '#include <nats/nats.h>' ;;

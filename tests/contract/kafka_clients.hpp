@@ -33,13 +33,14 @@ class KafkaProgram {
 
   /// What a careful program sets.
   [[nodiscard]] static KafkaProperties careful_producer() {
-    return {{"enable.idempotence", "true"}, {"linger.ms", "0"}};
+    return {{"enable.idempotence", "true"}, {"linger.ms", "0"}, {"reconnect.backoff.max.ms", "100"}};
   }
   [[nodiscard]] static KafkaProperties careful_consumer() {
     return {{"group.id", "own"},
             {"auto.offset.reset", "error"},
             {"enable.auto.commit", "false"},
-            {"fetch.wait.max.ms", "5"}};
+            {"fetch.wait.max.ms", "5"},
+            {"reconnect.backoff.max.ms", "100"}};
   }
 
  private:

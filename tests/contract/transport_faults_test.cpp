@@ -168,7 +168,7 @@ CONTRACT_TEST_CASE("a broker may die again and again under load", "[transport]",
     }
   }};
   bool came_back = true;
-  for (int round = 0; round != 3; ++round) {
+  for (int round = 0; round != 2; ++round) {
     const std::uint64_t session = a.recorder.session();
     came_back = came_back && eventually([&] { return a.recorder.confirmed().session >= session; });
     fixture.kill_broker();
