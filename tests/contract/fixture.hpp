@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <utility>
 
 #include <syncbus/options.hpp>
@@ -14,8 +15,10 @@
 #include "support/eventually.hpp"
 
 namespace support {
+class Broker;
 class TcpProxy;
-}
+class TestServer;
+}  // namespace support
 
 namespace contract {
 
@@ -58,11 +61,17 @@ class Fixture {
   [[nodiscard]] virtual bool in_time(const std::function<bool()>& condition) { return support::eventually(condition); }
 };
 
-/// Nodes over a real broker.
+/// Nodes over a real broker, which lasts as long as the test program, in a place of their own there.
 class BrokerFixture : public Fixture {
  public:
-  virtual void kill_broker() = 0;
-  virtual void restart_broker() = 0;
+  /// `prefix` begins the name of the place. A case that failed may have left the broker killed.
+  BrokerFixture(support::Broker& broker, const char* prefix);
+
+  void kill_broker();
+  void restart_broker();
+
+  /// The channel, subject or topic.
+  [[nodiscard]] const std::string& place() const noexcept { return place_; }
 
   /// A message on the channel that no node sent.
   virtual void inject(std::span<const std::byte> bytes) = 0;
@@ -88,18 +97,27 @@ class BrokerFixture : public Fixture {
     if (options.peer_timeout == unsaid.peer_timeout) options.peer_timeout = std::chrono::seconds{20};
     return options;
   }
+
+ private:
+  support::Broker& broker_;
+  const std::string place_;
 };
 
 /// Nodes over a broker that is a process of its own.
 class ServerFixture : public BrokerFixture {
  public:
+  ServerFixture(support::TestServer& server, const char* prefix);
+
   /// It is there and answers nothing.
-  virtual void stop_broker() = 0;
-  virtual void resume_broker() = 0;
+  void stop_broker();
+  void resume_broker();
 
   /// In front of the broker, and a node whose connections go through it.
   [[nodiscard]] virtual support::TcpProxy proxy() const = 0;
   [[nodiscard]] virtual AnyNode node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options = {}) = 0;
+
+ private:
+  support::TestServer& server_;
 };
 
 }  // namespace contract

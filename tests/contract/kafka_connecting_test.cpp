@@ -66,7 +66,7 @@ TEST_CASE("brokers are given with or without the scheme, one or many", "[contrac
   for (const std::string& brokers : {kafka.brokers(), "kafka://" + kafka.brokers(), "kafka://" + kafka.brokers() + "/",
                                      "127.0.0.1:1," + kafka.brokers(), kafka.brokers() + ",127.0.0.1:1"}) {
     INFO(brokers);
-    KafkaBus bus{brokers, kafka.topic(), {}, quick_node()};
+    KafkaBus bus{brokers, kafka.place(), {}, quick_node()};
     CHECK(bus.is_healthy());
     CHECK_FALSE(bus.publish("k"));
     CHECK_FALSE(bus.flush(10s));
@@ -88,7 +88,7 @@ TEST_CASE("a broker that accepts and says nothing is not_connected at the deadli
   OnKafka kafka;
   kafka.cluster().stop();
   const auto begin = std::chrono::steady_clock::now();
-  CHECK(refusal(kafka.brokers(), kafka.topic(), nullptr, quick_kafka<support::KafkaServer>(), 500ms) ==
+  CHECK(refusal(kafka.brokers(), kafka.place(), nullptr, quick_kafka<support::KafkaServer>(), 500ms) ==
         Errc::not_connected);
   CHECK(std::chrono::steady_clock::now() - begin >= 500ms);
   CHECK(std::chrono::steady_clock::now() - begin < 5s);
@@ -130,10 +130,10 @@ TEST_CASE("a partition that the topic does not have is an invalid argument", "[c
   auto tuning = quick_node();
   tuning.partition = 1;
   std::string sentence;
-  CHECK(refusal(kafka.brokers(), kafka.topic(), &sentence, tuning) == Errc::invalid_argument);
+  CHECK(refusal(kafka.brokers(), kafka.place(), &sentence, tuning) == Errc::invalid_argument);
   CHECK(has(sentence, "has 1 partitions"));
   tuning.partition = -1;
-  CHECK(refusal(kafka.brokers(), kafka.topic(), &sentence, tuning) == Errc::invalid_argument);
+  CHECK(refusal(kafka.brokers(), kafka.place(), &sentence, tuning) == Errc::invalid_argument);
 }
 
 TEST_CASE("what a user may not do is permission_denied, at construction", "[contract]") {
@@ -159,7 +159,7 @@ TEST_CASE("a property that librdkafka does not know is an invalid argument", "[c
   auto tuning = quick_node();
   tuning.properties = {{"no.such.property", "1"}};
   std::string sentence;
-  CHECK(refusal(kafka.brokers(), kafka.topic(), &sentence, tuning) == Errc::invalid_argument);
+  CHECK(refusal(kafka.brokers(), kafka.place(), &sentence, tuning) == Errc::invalid_argument);
   CHECK(has(sentence, "no.such.property"));
 }
 
@@ -167,7 +167,7 @@ TEST_CASE("handles that are none, or of the wrong kind, are an invalid argument"
   OnKafkaMock kafka;
   const KafkaProgram program{kafka.brokers(), {}, {{"group.id", "own"}}};
   const auto refused = [&](KafkaHandles handles) {
-    return thrown_by([&] { KafkaBus{handles, kafka.topic()}; }) == Errc::invalid_argument;
+    return thrown_by([&] { KafkaBus{handles, kafka.place()}; }) == Errc::invalid_argument;
   };
   CHECK(refused({}));
   CHECK(refused({.producer = program.producer()}));
@@ -180,16 +180,16 @@ TEST_CASE("a consumer that reads something already, or has no group.id, is an in
   OnKafkaMock kafka;
   const KafkaProgram reading{kafka.brokers(), {}, {{"group.id", "own"}}};
   rd_kafka_topic_partition_list_t* list = rd_kafka_topic_partition_list_new(1);
-  rd_kafka_topic_partition_list_add(list, kafka.topic().c_str(), 0)->offset = 0;
+  rd_kafka_topic_partition_list_add(list, kafka.place().c_str(), 0)->offset = 0;
   rd_kafka_assign(reading.consumer(), list);
   rd_kafka_topic_partition_list_destroy(list);
-  CHECK(thrown_by([&] { KafkaBus{reading.handles(), kafka.topic()}; }) == Errc::invalid_argument);
+  CHECK(thrown_by([&] { KafkaBus{reading.handles(), kafka.place()}; }) == Errc::invalid_argument);
   rd_kafka_assign(reading.consumer(), nullptr);
-  CHECK_FALSE(thrown_by([&] { KafkaBus{reading.handles(), kafka.topic()}; }));
+  CHECK_FALSE(thrown_by([&] { KafkaBus{reading.handles(), kafka.place()}; }));
 
   const KafkaProgram groupless{kafka.brokers()};
   std::string sentence;
-  CHECK(thrown_by([&] { KafkaBus{groupless.handles(), kafka.topic()}; }, &sentence) == Errc::invalid_argument);
+  CHECK(thrown_by([&] { KafkaBus{groupless.handles(), kafka.place()}; }, &sentence) == Errc::invalid_argument);
   CHECK(has(sentence, "group.id"));
 }
 
@@ -198,7 +198,7 @@ TEST_CASE("a producer that takes its reports as events is an invalid argument: p
   OnKafkaMock kafka;
   const KafkaProgram program{kafka.brokers(), {{"enabled_events", "1"}}, {{"group.id", "own"}}};
   std::string sentence;
-  CHECK(thrown_by([&] { KafkaBus{program.handles(), kafka.topic()}; }, &sentence) == Errc::invalid_argument);
+  CHECK(thrown_by([&] { KafkaBus{program.handles(), kafka.place()}; }, &sentence) == Errc::invalid_argument);
   CHECK(has(sentence, "as events"));
 }
 
@@ -209,7 +209,7 @@ TEST_CASE("what a lent producer may not write is told of when it does not come b
   std::string sentence;
   CHECK(thrown_by(
             [&] {
-              KafkaBus{program.handles(), kafka.topic(), {.connect_timeout = 1s}};
+              KafkaBus{program.handles(), kafka.place(), {.connect_timeout = 1s}};
             },
             &sentence) == Errc::not_connected);
   CHECK(has(sentence, "does not come back"));
@@ -225,7 +225,7 @@ TEST_CASE("statistics that properties ask for go to the log", "[contract]") {
   options.on_log = [&](std::string_view line) {
     if (line.find("\"txmsgs\"") != std::string_view::npos) told = true;
   };
-  KafkaBus bus{kafka.brokers(), kafka.topic(), options, tuning};
+  KafkaBus bus{kafka.brokers(), kafka.place(), options, tuning};
   CHECK(support::eventually([&] { return told.load(); }));
 }
 
@@ -244,7 +244,7 @@ TEST_CASE("what Kafka dropped while a node was away is a resync there, for who p
     CHECK_FALSE(passing->publish("lost"));
     CHECK_FALSE(passing->flush(20s));
   }
-  kafka.cluster().admin().trim(kafka.topic(), kafka.cluster().admin().end_of(kafka.topic()));
+  kafka.cluster().admin().trim(kafka.place(), kafka.cluster().admin().end_of(kafka.place()));
   proxy.set({});
   REQUIRE(support::eventually([&] { return node->is_healthy(); }));
   CHECK(support::eventually([&] { return heard.count("resync: interrupted") == 1; }));
@@ -257,7 +257,7 @@ TEMPLATE_TEST_CASE("buses over lent clients and their own hear each other, and l
   const KafkaProgram program{kafka.brokers(), KafkaProgram::careful_producer(), KafkaProgram::careful_consumer()};
   const auto other = kafka.node();
   for (int round = 0; round != 2; ++round) {
-    KafkaBus bus{program.handles(), kafka.topic(), {}, quick_node()};
+    KafkaBus bus{program.handles(), kafka.place(), {}, quick_node()};
     REQUIRE(caught_up(bus, *other));
     REQUIRE(caught_up(*other, bus));
     Heard heard;
@@ -272,7 +272,7 @@ TEST_CASE("a bus over clients with librdkafka's defaults works", "[contract]") {
   OnKafka kafka;
   const KafkaProgram program{kafka.brokers(), {}, {{"group.id", "own"}}};
   const auto other = kafka.node();
-  KafkaBus bus{program.handles(), kafka.topic()};
+  KafkaBus bus{program.handles(), kafka.place()};
   REQUIRE(caught_up(bus, *other));
   REQUIRE(caught_up(*other, bus));
   CHECK_FALSE(bus.flush(20s));

@@ -1,7 +1,6 @@
 // The nodes of kafka_fixture.hpp, and their brokers.
 #include "contract/kafka_fixture.hpp"
 
-#include <atomic>
 #include <memory>
 #include <utility>
 
@@ -28,11 +27,6 @@ syncbus::KafkaTuning with_pauses(Pauses pauses) {
   return tuning;
 }
 
-std::string next_topic() {
-  static std::atomic<int> number = 0;
-  return "contract-" + std::to_string(++number);
-}
-
 }  // namespace
 
 template <class Cluster, class Base>
@@ -42,30 +36,19 @@ Cluster& OnKafkaCluster<Cluster, Base>::cluster() {
 }
 
 template <class Cluster, class Base>
-OnKafkaCluster<Cluster, Base>::OnKafkaCluster() : topic_{next_topic()} {
-  cluster().revive();
-  cluster().create_topic(topic_);
+OnKafkaCluster<Cluster, Base>::OnKafkaCluster() : Base{cluster(), "contract-"} {
+  cluster().create_topic(this->place());
 }
 
 template <class Cluster, class Base>
 AnyNode OnKafkaCluster<Cluster, Base>::node(syncbus::BusOptions options) {
-  return std::make_shared<KafkaBusNode>(brokers(), topic_, Base::with_patience(std::move(options)),
+  return std::make_shared<KafkaBusNode>(brokers(), this->place(), Base::with_patience(std::move(options)),
                                         quick_kafka<Cluster>());
 }
 
 template <class Cluster, class Base>
 std::unique_ptr<AnyTransport> OnKafkaCluster<Cluster, Base>::transport(Pauses pauses) {
-  return transport_of<syncbus::KafkaTransport>(brokers(), topic_, with_pauses<Cluster>(pauses));
-}
-
-template <class Cluster, class Base>
-void OnKafkaCluster<Cluster, Base>::kill_broker() {
-  cluster().kill();
-}
-
-template <class Cluster, class Base>
-void OnKafkaCluster<Cluster, Base>::restart_broker() {
-  cluster().start();
+  return transport_of<syncbus::KafkaTransport>(brokers(), this->place(), with_pauses<Cluster>(pauses));
 }
 
 template <class Cluster, class Base>
@@ -76,7 +59,7 @@ std::string OnKafkaCluster<Cluster, Base>::brokers() const {
 template <class Cluster, class Base>
 void OnKafkaCluster<Cluster, Base>::inject(std::span<const std::byte> bytes) {
   constexpr std::byte none{};  // a message of no bytes is not one without a value
-  cluster().admin().produce(topic_, bytes.data() != nullptr ? bytes : std::span{&none, std::size_t{0}});
+  cluster().admin().produce(this->place(), bytes.data() != nullptr ? bytes : std::span{&none, std::size_t{0}});
 }
 
 template class OnKafkaCluster<support::KafkaServer, ServerFixture>;
@@ -85,16 +68,14 @@ template class OnKafkaCluster<support::KafkaMock, BrokerFixture>;
 std::unique_ptr<AnyTransport> OnLentKafkaMock::transport(Pauses pauses) {
   const auto program =
       std::make_shared<KafkaProgram>(brokers(), KafkaProgram::careful_producer(), KafkaProgram::careful_consumer());
-  return std::make_unique<TransportOf<syncbus::KafkaTransport>>(program, program->handles(), topic(),
+  return std::make_unique<TransportOf<syncbus::KafkaTransport>>(program, program->handles(), place(),
                                                                 with_pauses<support::KafkaMock>(pauses));
 }
 
-void OnKafka::stop_broker() { cluster().stop(); }
-void OnKafka::resume_broker() { cluster().resume(); }
 support::TcpProxy OnKafka::proxy() const { return cluster().proxy(); }
 
 AnyNode OnKafka::node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options) {
-  return std::make_shared<KafkaBusNode>("127.0.0.1:" + std::to_string(proxy.port()), topic(),
+  return std::make_shared<KafkaBusNode>("127.0.0.1:" + std::to_string(proxy.port()), place(),
                                         with_patience(std::move(options)), quick_kafka<support::KafkaServer>());
 }
 

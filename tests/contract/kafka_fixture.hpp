@@ -20,23 +20,16 @@ namespace contract {
 template <class Cluster, class Base>
 class OnKafkaCluster : public Base {
  public:
-  /// A case that failed may have left the broker killed.
   OnKafkaCluster();
 
   [[nodiscard]] AnyNode node(syncbus::BusOptions options = {}) override;
   [[nodiscard]] std::unique_ptr<AnyTransport> transport(Pauses pauses = {}) override;
   [[nodiscard]] bool notices_silence() const override { return false; }
   [[nodiscard]] bool shares_directed_frames() const override { return true; }
-  void kill_broker() override;
-  void restart_broker() override;
   void inject(std::span<const std::byte> bytes) override;
 
   [[nodiscard]] std::string brokers() const;
-  [[nodiscard]] const std::string& topic() const noexcept { return topic_; }
   [[nodiscard]] static Cluster& cluster();
-
- private:
-  std::string topic_;
 };
 
 extern template class OnKafkaCluster<support::KafkaServer, ServerFixture>;
@@ -54,8 +47,6 @@ class OnLentKafkaMock final : public OnKafkaCluster<support::KafkaMock, BrokerFi
 
 class OnKafka final : public OnKafkaCluster<support::KafkaServer, ServerFixture> {
  public:
-  void stop_broker() override;
-  void resume_broker() override;
   [[nodiscard]] support::TcpProxy proxy() const override;
   [[nodiscard]] AnyNode node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options = {}) override;
 };

@@ -47,7 +47,7 @@ struct Mock {
 
 TEST_CASE("what was stored while a node was cut off is read by its next session", "[kafka]") {
   OnKafka kafka;
-  KafkaNode a{kafka.brokers(), kafka.topic(), 1};
+  KafkaNode a{kafka.brokers(), kafka.place(), 1};
   REQUIRE(a.works());
   kafka.kill_broker();
   REQUIRE(a.will_be_interrupted());
@@ -63,7 +63,7 @@ TEST_CASE("a broker that is stopped for seven seconds is noticed by whoever publ
   OnKafka kafka;
   auto settings = settings_of(1);
   settings.peer_timeout = 2s;
-  KafkaNode a{kafka.brokers(), kafka.topic(), settings}, b{kafka.brokers(), kafka.topic(), settings_of(2)};
+  KafkaNode a{kafka.brokers(), kafka.place(), settings}, b{kafka.brokers(), kafka.place(), settings_of(2)};
   REQUIRE(a.works());
   kafka.cluster().stop();
   const auto begin = now();
@@ -86,14 +86,14 @@ TEST_CASE("a topic that is deleted and made again is an interruption, and frames
   kafka.restart_broker();  // so that the new log's leader has a smaller epoch than the old one's
   auto settings = settings_of(1);
   settings.peer_timeout = 2s;
-  KafkaNode a{kafka.brokers(), kafka.topic(), settings}, b{kafka.brokers(), kafka.topic(), settings_of(2)};
+  KafkaNode a{kafka.brokers(), kafka.place(), settings}, b{kafka.brokers(), kafka.place(), settings_of(2)};
   for (std::uint64_t i = 1; i <= 50; ++i) a.broadcast("of the old log", i);
   REQUIRE(a.recorder.will_confirm({1, 50}));
-  kafka.cluster().admin().delete_topic(kafka.topic());
+  kafka.cluster().admin().delete_topic(kafka.place());
   a.broadcast("into nothing", 51);  // who only reads is told when there is a log again
   REQUIRE(eventually([&] { return a.recorder.interruptions() >= 1; }));
   CHECK(eventually([&] { return was_told(a.recorder, "does not exist", Errc::not_connected); }));
-  kafka.cluster().create_topic(kafka.topic());
+  kafka.cluster().create_topic(kafka.place());
   REQUIRE(a.comes_back());
   b.transport->reopen(1);  // as the engine does that misses its own heartbeats: librdkafka 2.8 tells b nothing, ever
   REQUIRE(b.comes_back());
@@ -110,9 +110,9 @@ TEST_CASE("a topic that is deleted is made again by the nodes when they may", "[
   tuning.create_topic = true;
   auto settings = settings_of(1);
   settings.peer_timeout = 2s;
-  KafkaNode a{kafka.brokers(), kafka.topic(), settings, tuning};
+  KafkaNode a{kafka.brokers(), kafka.place(), settings, tuning};
   REQUIRE(a.works());
-  kafka.cluster().admin().delete_topic(kafka.topic());
+  kafka.cluster().admin().delete_topic(kafka.place());
   a.broadcast("into nothing", 2'000'000);
   REQUIRE(a.comes_back());
   CHECK(a.works());
@@ -131,14 +131,14 @@ TEST_CASE("messages that were trimmed before they were read are an interruption 
   auto tuning = quick_node();
   tuning.properties = {
       {"queued.min.messages", "1"}, {"queued.max.messages.kbytes", "1"}, {"fetch.message.max.bytes", "1000"}};
-  KafkaTransport a{kafka.brokers(), kafka.topic(), tuning};
+  KafkaTransport a{kafka.brokers(), kafka.place(), tuning};
   a.open(sink, settings_of(1));
   sink.held = true;
   kafka.inject(bytes_of("hold"));
   REQUIRE(sink.will_hear("hold"));
   const std::string text(900, 'x');
   for (int i = 0; i != 200; ++i) kafka.inject(bytes_of(text));
-  kafka.cluster().admin().trim(kafka.topic(), kafka.cluster().admin().end_of(kafka.topic()));
+  kafka.cluster().admin().trim(kafka.place(), kafka.cluster().admin().end_of(kafka.place()));
   sink.held = false;
   sink.held.notify_all();
   REQUIRE(eventually([&] { return sink.interruptions() >= 1; }));
@@ -160,11 +160,11 @@ TEST_CASE("a lent consumer that jumps to another offset in silence is an interru
                              {{"group.id", "own"}, {"auto.offset.reset", reset}, {"enable.auto.commit", "false"}}};
   auto settings = settings_of(1);
   settings.peer_timeout = 2s;
-  KafkaNode a{program.handles(), kafka.topic(), settings};
+  KafkaNode a{program.handles(), kafka.place(), settings};
   for (std::uint64_t i = 1; i <= 5; ++i) a.broadcast("x", i);
   REQUIRE(a.recorder.will_confirm({1, 5}));
-  kafka.cluster().admin().delete_topic(kafka.topic());
-  kafka.cluster().create_topic(kafka.topic());
+  kafka.cluster().admin().delete_topic(kafka.place());
+  kafka.cluster().create_topic(kafka.place());
   // Its client has no error to tell the bus; a frame that is published shows it.
   REQUIRE(eventually([&] {
     if (a.recorder.ready()) a.broadcast("y", 6);
@@ -181,7 +181,7 @@ TEST_CASE("marks of transactions between the messages are no loss, whatever a le
   const KafkaProgram program{kafka.brokers(),
                              KafkaProgram::careful_producer(),
                              {{"group.id", "own"}, {"auto.offset.reset", reset}, {"enable.auto.commit", "false"}}};
-  KafkaNode a{program.handles(), kafka.topic(), settings_of(1)};
+  KafkaNode a{program.handles(), kafka.place(), settings_of(1)};
   const KafkaProgram stranger{kafka.brokers(), {{"transactional.id", "stranger " + reset}}};
   const auto require_done = [](rd_kafka_error_t* error) {
     if (error == nullptr) return;
@@ -190,7 +190,7 @@ TEST_CASE("marks of transactions between the messages are no loss, whatever a le
     FAIL(said);
   };
   require_done(rd_kafka_init_transactions(stranger.producer(), 30'000));
-  rd_kafka_topic_t* const topic = rd_kafka_topic_new(stranger.producer(), kafka.topic().c_str(), nullptr);
+  rd_kafka_topic_t* const topic = rd_kafka_topic_new(stranger.producer(), kafka.place().c_str(), nullptr);
   for (int round = 1; round <= 3; ++round) {
     std::string text = "in a transaction " + std::to_string(round);
     require_done(rd_kafka_begin_transaction(stranger.producer()));

@@ -40,9 +40,9 @@ TEST_CASE("another partition than the first carries frames when all agree on it"
 
 TEST_CASE("a message of no bytes is told as it is, one without a value is nobody's", "[kafka]") {
   OnKafkaMock kafka;
-  KafkaNode a{kafka.brokers(), kafka.topic(), 1};
+  KafkaNode a{kafka.brokers(), kafka.place(), 1};
   kafka.inject(bytes_of(""));
-  kafka.cluster().admin().produce(kafka.topic(), std::span<const std::byte>{});
+  kafka.cluster().admin().produce(kafka.place(), std::span<const std::byte>{});
   a.broadcast("after", 1);
   CHECK(a.recorder.will_hear("after"));
   CHECK(a.recorder.frames() == std::vector<std::string>{"", "after"});
@@ -51,7 +51,7 @@ TEST_CASE("a message of no bytes is told as it is, one without a value is nobody
 TEMPLATE_TEST_CASE("nothing is missed by a node whose sessions follow each other while others publish", "[kafka]",
                    OnKafka, OnKafkaMock) {
   TestType kafka;
-  KafkaNode a{kafka.brokers(), kafka.topic(), 1}, b{kafka.brokers(), kafka.topic(), 2};
+  KafkaNode a{kafka.brokers(), kafka.place(), 1}, b{kafka.brokers(), kafka.place(), 2};
   std::vector<std::string> sent;
   for (std::uint64_t session = 1; session <= 10; ++session) {
     for (int i = 0; i != 100; ++i) {
@@ -69,7 +69,7 @@ TEST_CASE("lent clients carry and confirm, and stay the lender's", "[kafka]") {
   OnKafkaMock kafka;
   const KafkaProgram program{kafka.brokers(), KafkaProgram::careful_producer(), KafkaProgram::careful_consumer()};
   for (std::uint64_t round = 1; round <= 3; ++round) {
-    KafkaNode a{program.handles(), kafka.topic(), settings_of(round)}, b{kafka.brokers(), kafka.topic(), 100};
+    KafkaNode a{program.handles(), kafka.place(), settings_of(round)}, b{kafka.brokers(), kafka.place(), 100};
     a.broadcast("by lent clients", 1);
     a.broadcast("and again", 2);
     CHECK(b.recorder.will_hear("and again"));
@@ -94,7 +94,7 @@ TEST_CASE("a lent producer's own messages and reports go on beside the bus's", "
                              },
                              &reports};
   kafka.cluster().create_topic("program");
-  KafkaNode a{program.handles(), kafka.topic(), settings_of(1)};
+  KafkaNode a{program.handles(), kafka.place(), settings_of(1)};
   BroadcastToken last;
   rd_kafka_topic_t* own = rd_kafka_topic_new(program.producer(), "program", nullptr);
   for (int sent = 0; sent != 500;) {  // more than its queue holds: somebody has to poll it
@@ -111,10 +111,10 @@ TEST_CASE("a lent producer's own messages and reports go on beside the bus's", "
 
 TEST_CASE("an attempt that fails leaves no descriptor and no thread behind, over Kafka", "[kafka]") {
   OnKafkaMock kafka;
-  { KafkaNode warm{kafka.brokers(), kafka.topic(), 1}; }
+  { KafkaNode warm{kafka.brokers(), kafka.place(), 1}; }
   const support::ProcessLimits limits;
   for (int i = 0; i != 10; ++i) {
-    CHECK(thrown_by([&] { KafkaNode{"127.0.0.1:1", kafka.topic(), 1}; }) == Errc::not_connected);
+    CHECK(thrown_by([&] { KafkaNode{"127.0.0.1:1", kafka.place(), 1}; }) == Errc::not_connected);
   }
   CHECK(limits.hold());
 }

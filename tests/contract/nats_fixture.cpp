@@ -1,7 +1,6 @@
 // The nodes of nats_fixture.hpp, and their server.
 #include "contract/nats_fixture.hpp"
 
-#include <atomic>
 #include <memory>
 #include <utility>
 
@@ -24,45 +23,34 @@ support::NatsServer& server() {
   return shared;
 }
 
-std::string next_subject() {
-  static std::atomic<int> number = 0;
-  return "contract." + std::to_string(++number);
-}
-
 }  // namespace
 
-OnNats::OnNats() : subject_{next_subject()} { server().revive(); }
-OnNats::~OnNats() = default;
+OnNats::OnNats() : ServerFixture{server(), "contract."} {}
 
 AnyNode OnNats::node(syncbus::BusOptions options) {
-  return std::make_shared<NatsBusNode>(url(), subject_, with_patience(std::move(options)), quick_nats);
+  return std::make_shared<NatsBusNode>(url(), place(), with_patience(std::move(options)), quick_nats);
 }
 
 support::TcpProxy OnNats::proxy() const { return support::TcpProxy{server().port()}; }
 
 AnyNode OnNats::node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options) {
-  return std::make_shared<NatsBusNode>(server().url_at(proxy.port()), subject_, with_patience(std::move(options)),
+  return std::make_shared<NatsBusNode>(server().url_at(proxy.port()), place(), with_patience(std::move(options)),
                                        quick_nats);
 }
 
 std::unique_ptr<AnyTransport> OnNats::transport(Pauses pauses) {
   const syncbus::NatsTuning tuning{.min_backoff = pauses.min, .max_backoff = pauses.max};
-  return transport_of<syncbus::NatsTransport>(url(), subject_, tuning);
+  return transport_of<syncbus::NatsTransport>(url(), place(), tuning);
 }
 
 std::unique_ptr<AnyTransport> OnLentNats::transport(Pauses pauses) {
   const std::shared_ptr<natsConnection> connection = lasting_connection(url());
   const syncbus::NatsTuning tuning{.min_backoff = pauses.min, .max_backoff = pauses.max};
-  return std::make_unique<TransportOf<syncbus::NatsTransport>>(connection, connection.get(), subject(), tuning);
+  return std::make_unique<TransportOf<syncbus::NatsTransport>>(connection, connection.get(), place(), tuning);
 }
 
-void OnNats::kill_broker() { server().kill(); }
-void OnNats::restart_broker() { server().start(); }
-void OnNats::stop_broker() { server().stop(); }
-void OnNats::resume_broker() { server().resume(); }
-
 void OnNats::inject(std::span<const std::byte> bytes) {
-  server().publish(subject_, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  server().publish(place(), {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
 }
 
 int OnNats::port() const { return server().port(); }

@@ -12,27 +12,17 @@ namespace contract {
 
 class OnNats : public ServerFixture {
  public:
-  /// A case that failed may have left the server killed.
   OnNats();
-  ~OnNats() override;
 
   [[nodiscard]] AnyNode node(syncbus::BusOptions options = {}) override;
   [[nodiscard]] support::TcpProxy proxy() const override;
   [[nodiscard]] AnyNode node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options = {}) override;
   [[nodiscard]] std::unique_ptr<AnyTransport> transport(Pauses pauses = {}) override;
-  void kill_broker() override;
-  void restart_broker() override;
-  void stop_broker() override;
-  void resume_broker() override;
   void inject(std::span<const std::byte> bytes) override;
   [[nodiscard]] bool begins_at_one_point() const override { return false; }
 
   [[nodiscard]] int port() const;
   [[nodiscard]] std::string url() const;
-  [[nodiscard]] const std::string& subject() const noexcept { return subject_; }
-
- private:
-  std::string subject_;
 };
 
 /// Each transport over a connection of a caller's, which reconnects at the caller's pace.

@@ -118,7 +118,7 @@ TEST_CASE("a connector makes the connections, and is asked again after an interr
     ++calls;
     return redisConnect("127.0.0.1", redis.port());
   };
-  RedisBus bus{connector, redis.channel(), {}, quick};
+  RedisBus bus{connector, redis.place(), {}, quick};
   const auto other = redis.node();
   CHECK(calls >= 1);
   const int first = calls;

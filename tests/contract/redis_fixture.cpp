@@ -1,7 +1,6 @@
 // The nodes of redis_fixture.hpp, and their server.
 #include "contract/redis_fixture.hpp"
 
-#include <atomic>
 #include <memory>
 #include <utility>
 
@@ -23,39 +22,28 @@ support::RedisServer& server() {
   return shared;
 }
 
-std::string next_channel() {
-  static std::atomic<int> number = 0;
-  return "contract " + std::to_string(++number);
-}
-
 }  // namespace
 
-OnRedis::OnRedis() : channel_{next_channel()} { server().revive(); }
-OnRedis::~OnRedis() = default;
+OnRedis::OnRedis() : ServerFixture{server(), "contract "} {}
 
 AnyNode OnRedis::node(syncbus::BusOptions options) {
-  return std::make_shared<RedisBusNode>(url(), channel_, with_patience(std::move(options)), quick);
+  return std::make_shared<RedisBusNode>(url(), place(), with_patience(std::move(options)), quick);
 }
 
 support::TcpProxy OnRedis::proxy() const { return support::TcpProxy{server().port()}; }
 
 AnyNode OnRedis::node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options) {
-  return std::make_shared<RedisBusNode>(server().url_at(proxy.port()), channel_, with_patience(std::move(options)),
+  return std::make_shared<RedisBusNode>(server().url_at(proxy.port()), place(), with_patience(std::move(options)),
                                         quick);
 }
 
 std::unique_ptr<AnyTransport> OnRedis::transport(Pauses pauses) {
   const syncbus::RedisTuning tuning{.min_backoff = pauses.min, .max_backoff = pauses.max};
-  return transport_of<syncbus::RedisTransport>(url(), channel_, tuning);
+  return transport_of<syncbus::RedisTransport>(url(), place(), tuning);
 }
 
-void OnRedis::kill_broker() { server().kill(); }
-void OnRedis::restart_broker() { server().start(); }
-void OnRedis::stop_broker() { server().stop(); }
-void OnRedis::resume_broker() { server().resume(); }
-
 void OnRedis::inject(std::span<const std::byte> bytes) {
-  command({"PUBLISH", channel_, {reinterpret_cast<const char*>(bytes.data()), bytes.size()}});
+  command({"PUBLISH", place(), {reinterpret_cast<const char*>(bytes.data()), bytes.size()}});
 }
 
 int OnRedis::port() const { return server().port(); }

@@ -13,27 +13,17 @@ namespace contract {
 
 class OnRedis final : public ServerFixture {
  public:
-  /// A case that failed may have left the server killed.
   OnRedis();
-  ~OnRedis() override;
 
   [[nodiscard]] AnyNode node(syncbus::BusOptions options = {}) override;
   [[nodiscard]] support::TcpProxy proxy() const override;
   [[nodiscard]] AnyNode node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options = {}) override;
   [[nodiscard]] std::unique_ptr<AnyTransport> transport(Pauses pauses = {}) override;
-  void kill_broker() override;
-  void restart_broker() override;
-  void stop_broker() override;
-  void resume_broker() override;
   void inject(std::span<const std::byte> bytes) override;
 
   [[nodiscard]] int port() const;
   [[nodiscard]] std::string url() const;
-  [[nodiscard]] const std::string& channel() const noexcept { return channel_; }
   void command(const std::vector<std::string>& words) const;
-
- private:
-  std::string channel_;
 };
 
 }  // namespace contract

@@ -13,13 +13,14 @@
 #include <vector>
 
 #include "support/kafka_admin.hpp"
+#include "support/test_server.hpp"
 
 namespace support {
 
 /// Requests by their number in Kafka's protocol.
 enum class KafkaRequest : std::int16_t { produce = 0, fetch = 1, list_offsets = 2, metadata = 3 };
 
-class KafkaMock {
+class KafkaMock : public Broker {
  public:
   explicit KafkaMock(int brokers = 1) : brokers_{brokers} {
     rd_kafka_conf_t* conf = rd_kafka_conf_new();
@@ -44,18 +45,17 @@ class KafkaMock {
   static constexpr std::chrono::milliseconds fetch_wait{2};
 
   /// All brokers refuse connections, until start().
-  void kill() {
+  void kill() override {
     for (int id = 1; id <= brokers_; ++id) kill(id);
   }
-  /// Whatever a test left: afterwards all brokers are there, and answer at once. Only if a test left anything: the mock
-  /// takes a second to hear of a second change that follows the first at once.
-  void revive() {
+  /// Only if a test left anything: the mock takes a second to hear of a second change that follows the first at once.
+  void revive() override {
     if (std::exchange(harmed_, false)) {
       start();
       slow({});
     }
   }
-  void start() const {
+  void start() override {
     for (int id = 1; id <= brokers_; ++id) rd_kafka_mock_broker_set_up(cluster_.get(), id);
   }
   void kill(int id) {

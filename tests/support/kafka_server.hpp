@@ -13,37 +13,30 @@
 #include "support/kafka_admin.hpp"
 #include "support/server_process.hpp"
 #include "support/tcp_proxy.hpp"
+#include "support/test_server.hpp"
 
 namespace support {
 
 /// Keeps its log in a folder of its own, also over a restart; its destructor ends the process and removes the folder.
 /// It answers some 3 s after it was started, and takes 300 MB of memory.
-class KafkaServer {
+class KafkaServer : public TestServer {
  public:
   /// How long a fetch may wait: what is published ends it.
   static constexpr std::chrono::milliseconds fetch_wait{500};
 
   /// Throws a sentence when it cannot be started.
-  KafkaServer() {
-    ServerProcess::start_on_free_port(
-        [this](int port) {
-          port_ = port;
-          controller_port_ = ServerProcess::free_port();
-          proxied_port_ = ServerProcess::free_port();
-          proxy_port_ = ServerProcess::free_port();
-          return try_start();
-        },
-        program, remedy);
+  KafkaServer()
+      : TestServer{"Apache Kafka",
+                   "apt-get install maven (with Java 17 or newer), then tests/support/kafka/run --fetch"} {
+    start_on_free_port();
   }
-  KafkaServer(const KafkaServer&) = delete;
-  KafkaServer& operator=(const KafkaServer&) = delete;
-  ~KafkaServer() {
+  ~KafkaServer() override {
     kill();
     std::error_code ignored;
     std::filesystem::remove_all(folder_, ignored);
   }
 
-  [[nodiscard]] std::string brokers() const { return "127.0.0.1:" + std::to_string(port_); }
+  [[nodiscard]] std::string brokers() const { return "127.0.0.1:" + std::to_string(port()); }
   [[nodiscard]] std::string url() const { return "kafka://" + brokers(); }
 
   /// Made when it is first asked for: before that, and with one that ends, no thread of this object's runs.
@@ -57,34 +50,17 @@ class KafkaServer {
   /// proxy, it says the proxy's port.
   [[nodiscard]] TcpProxy proxy() const { return TcpProxy{proxied_port_, proxy_port_}; }
 
-  /// See ServerProcess.
-  void kill() noexcept { process_.kill(); }
-  void stop() const noexcept { process_.stop(); }
-  void resume() const noexcept { process_.resume(); }
-
-  /// On the same ports as before; returns when it answers.
-  void start() {
-    if (!try_start()) ServerProcess::throw_not_started(program, remedy);
-  }
-
-  /// Whatever a test left: running, stopped or killed, afterwards it runs.
-  void revive() { process_.started() ? resume() : start(); }
-
-  void restart() {
-    kill();
-    start();
-  }
-
  private:
-  static constexpr const char* program = "Apache Kafka";
-  static constexpr const char* remedy =
-      "apt-get install maven (with Java 17 or newer), then tests/support/kafka/run --fetch";
+  void choose_further_ports() override {
+    controller_port_ = ServerProcess::free_port();
+    proxied_port_ = ServerProcess::free_port();
+    proxy_port_ = ServerProcess::free_port();
+  }
 
-  /// False when it ends instead of answering.
-  bool try_start() {
+  bool try_start() override {
     const KafkaAdmin asking{brokers()};
-    return process_.start(
-        {SYNCBUS_TEST_SUPPORT "/kafka/run", folder_, std::to_string(port_), std::to_string(controller_port_),
+    return process().start(
+        {SYNCBUS_TEST_SUPPORT "/kafka/run", folder_, std::to_string(port()), std::to_string(controller_port_),
          std::to_string(proxied_port_), std::to_string(proxy_port_)},
         [&] { return asking.answers(); }, start_patience);
   }
@@ -99,12 +75,10 @@ class KafkaServer {
   }
 
   const std::string folder_ = make_folder();
-  int port_ = 0;
   int controller_port_ = 0;
   int proxied_port_ = 0;
   int proxy_port_ = 0;
   std::optional<KafkaAdmin> admin_;
-  ServerProcess process_;
 };
 
 }  // namespace support

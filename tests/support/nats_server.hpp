@@ -19,7 +19,7 @@
 #include <utility>
 #include <vector>
 
-#include "support/server_process.hpp"
+#include "support/test_server.hpp"
 
 namespace support {
 
@@ -50,49 +50,22 @@ inline void require_ok(natsStatus status) {
   return Nats<natsConnection>{connection};
 }
 
-/// Its destructor ends it.
-class NatsServer {
+class NatsServer final : public TestServer {
  public:
   /// `configuration` is the text of a configuration file. Throws a sentence when it cannot be started.
-  explicit NatsServer(std::string configuration = {}) {
+  explicit NatsServer(std::string configuration = {}) : TestServer{"nats-server"} {
     configure(std::move(configuration));
-    port_ = ServerProcess::start_on_free_port(
-        [this](int port) {
-          port_ = port;
-          return try_start();
-        },
-        program);
+    start_on_free_port();
   }
-  ~NatsServer() {
+  ~NatsServer() override {
     ::unlink(file_.c_str());
     ::unlink(log().c_str());
   }
-  NatsServer(const NatsServer&) = delete;
-  NatsServer& operator=(const NatsServer&) = delete;
 
-  [[nodiscard]] int port() const noexcept { return port_; }
-  [[nodiscard]] std::string url(const std::string& user = {}) const { return url_at(port_, user); }
+  [[nodiscard]] std::string url(const std::string& user = {}) const { return url_at(port(), user); }
   /// Through a proxy in front of it.
   [[nodiscard]] static std::string url_at(int port, const std::string& user = {}) {
     return "nats://" + (user.empty() ? "" : user + "@") + "127.0.0.1:" + std::to_string(port);
-  }
-
-  /// See ServerProcess.
-  void kill() noexcept { process_.kill(); }
-  void stop() const noexcept { process_.stop(); }
-  void resume() const noexcept { process_.resume(); }
-
-  /// On the same port as before; returns when it answers.
-  void start() {
-    if (!try_start()) ServerProcess::throw_not_started(program);
-  }
-
-  /// Whatever a test left: running, stopped or killed, afterwards it runs.
-  void revive() { process_.started() ? resume() : start(); }
-
-  void restart() {
-    kill();
-    start();
   }
 
   /// Takes effect with the next start, or a reload.
@@ -111,7 +84,7 @@ class NatsServer {
   void reload() const {
     static constexpr std::string_view reloaded = "Reloaded server configuration";
     const int before = logged(reloaded);
-    process_.signal(SIGHUP);
+    process().signal(SIGHUP);
     if (!eventually([&] { return logged(reloaded) > before; })) throw std::runtime_error{"nats-server does not reload"};
   }
   /// How many lines of its log have these words.
@@ -140,8 +113,6 @@ class NatsServer {
   }
 
  private:
-  static constexpr const char* program = "nats-server";
-
   /// Servers of a cluster must not have the same.
   [[nodiscard]] static std::string next_name() {
     static std::atomic<int> number = 0;
@@ -150,16 +121,15 @@ class NatsServer {
 
   [[nodiscard]] std::string log() const { return file_ + ".log"; }
 
-  /// False when it ends instead of answering.
-  bool try_start() {
-    return process_.start({program, "-a", "127.0.0.1", "-p", std::to_string(port_), "-c", file_},
-                          [this] { return answers(); });
+  bool try_start() override {
+    return process().start({"nats-server", "-a", "127.0.0.1", "-p", std::to_string(port()), "-c", file_},
+                           [this] { return answers(); });
   }
 
   /// Our server, and not another one on a port that ours did not get: it says its name, whoever asks.
   [[nodiscard]] bool answers() const {
     const int socket = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    const sockaddr_in address = loopback(port_);
+    const sockaddr_in address = loopback(port());
     std::array<char, 4'096> said{};
     ssize_t size = -1;
     if (::connect(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
@@ -170,10 +140,8 @@ class NatsServer {
                            std::string_view::npos;
   }
 
-  int port_ = 0;
   const std::string name_ = next_name();
   std::string file_;
-  ServerProcess process_;
 };
 
 }  // namespace support

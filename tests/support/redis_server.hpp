@@ -13,45 +13,22 @@
 #include <utility>
 #include <vector>
 
-#include "support/server_process.hpp"
+#include "support/test_server.hpp"
 
 namespace support {
 
-/// Keeps nothing on disk. Its destructor ends it.
-class RedisServer {
+/// Keeps nothing on disk.
+class RedisServer final : public TestServer {
  public:
   /// `arguments` go to redis-server behind its own. Throws a sentence when it cannot be started.
-  explicit RedisServer(std::vector<std::string> arguments = {}) : arguments_{std::move(arguments)} {
-    port_ = ServerProcess::start_on_free_port(
-        [this](int port) {
-          port_ = port;
-          return try_start();
-        },
-        program);
+  explicit RedisServer(std::vector<std::string> arguments = {})
+      : TestServer{"redis-server"}, arguments_{std::move(arguments)} {
+    start_on_free_port();
   }
 
-  [[nodiscard]] int port() const noexcept { return port_; }
-  [[nodiscard]] std::string url() const { return url_at(port_); }
+  [[nodiscard]] std::string url() const { return url_at(port()); }
   /// Through a proxy in front of it.
   [[nodiscard]] static std::string url_at(int port) { return "redis://127.0.0.1:" + std::to_string(port); }
-
-  /// See ServerProcess.
-  void kill() noexcept { process_.kill(); }
-  void stop() const noexcept { process_.stop(); }
-  void resume() const noexcept { process_.resume(); }
-
-  /// On the same port as before; returns when it answers.
-  void start() {
-    if (!try_start()) ServerProcess::throw_not_started(program);
-  }
-
-  /// Whatever a test left: running, stopped or killed, afterwards it runs.
-  void revive() { process_.started() ? resume() : start(); }
-
-  void restart() {
-    kill();
-    start();
-  }
 
   /// Runs one command on a connection of its own; an integer's value, 0 for other answers. Throws what the server
   /// refuses.
@@ -94,19 +71,17 @@ class RedisServer {
   using Context = std::unique_ptr<redisContext, FreeContext>;
   using Reply = std::unique_ptr<redisReply, FreeReply>;
 
-  static constexpr const char* program = "redis-server";
-
-  /// False when it ends instead of answering.
-  bool try_start() {
-    std::vector<std::string> words{program, "--port", std::to_string(port_), "--bind", "127.0.0.1", "--save", "",
-                                   "--dir", "/tmp",   "--appendonly",        "no"};
+  bool try_start() override {
+    std::vector<std::string> words{
+        "redis-server", "--port", std::to_string(port()), "--bind", "127.0.0.1", "--save", "",
+        "--dir",        "/tmp",   "--appendonly",         "no"};
     words.insert(words.end(), arguments_.begin(), arguments_.end());
-    return process_.start(words, [this] { return answers(); });
+    return process().start(words, [this] { return answers(); });
   }
 
   [[nodiscard]] Context connect() const {
     const timeval limit{2, 0};
-    return Context{redisConnectWithTimeout("127.0.0.1", port_, limit)};
+    return Context{redisConnectWithTimeout("127.0.0.1", port(), limit)};
   }
 
   [[nodiscard]] static Reply run(const Context& context, const std::vector<std::string>& words) {
@@ -131,13 +106,11 @@ class RedisServer {
     const Reply reply{static_cast<redisReply*>(redisCommand(context.get(), "INFO server"))};
     if (!reply) return false;
     if (reply->type == REDIS_REPLY_ERROR) return true;  // it wants a password
-    const std::string ours = "\r\nprocess_id:" + std::to_string(process_.id()) + "\r\n";
+    const std::string ours = "\r\nprocess_id:" + std::to_string(process().id()) + "\r\n";
     return std::string_view{reply->str, reply->len}.find(ours) != std::string_view::npos;
   }
 
   std::vector<std::string> arguments_;
-  int port_ = 0;
-  ServerProcess process_;
 };
 
 }  // namespace support
