@@ -10,6 +10,7 @@
 #include <syncbus/detail/no_sigpipe.hpp>
 #include <syncbus/detail/opening.hpp>
 #include <syncbus/detail/problem_reporter.hpp>
+#include <syncbus/detail/reconnect_tuning.hpp>
 #include <syncbus/detail/session_failure.hpp>
 #include <syncbus/detail/sessions.hpp>
 #include <syncbus/detail/wake_fd.hpp>
@@ -30,11 +31,11 @@ class SessionHost {
   /// `surroundings(base)` makes the session's Surroundings out of what is common to all. Throws std::system_error when
   /// the first session cannot be made.
   template <class MakeSurroundings>
-  void open(TransportSink& sink, const TransportSettings& settings, const SessionPace& pace,
+  void open(TransportSink& sink, const TransportSettings& settings, const ReconnectTuning& tuning,
             const MakeSurroundings& surroundings) {
     settings_ = settings;
     sessions_.emplace(surroundings(SessionSurroundings{settings_, sink, problems_, wake_, live_session_, closing_}),
-                      pace, [this](const SessionEnd* failure) { opening_.end(failure); });
+                      tuning, [this](const SessionEnd* failure) { opening_.end(failure); });
     if (!settings.lends_threads) {
       thread_ = std::thread{[this]() noexcept { static_cast<void>(serve(never_)); }};
     }

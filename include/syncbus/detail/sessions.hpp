@@ -17,6 +17,7 @@
 #include <syncbus/detail/deadline.hpp>
 #include <syncbus/detail/poll_timeout.hpp>
 #include <syncbus/detail/problem_reporter.hpp>
+#include <syncbus/detail/reconnect_tuning.hpp>
 #include <syncbus/detail/session_failure.hpp>
 #include <syncbus/detail/wake_fd.hpp>
 #include <syncbus/error.hpp>
@@ -33,13 +34,6 @@ struct SessionSurroundings {
   WakeFd& wake;
   std::atomic<std::uint64_t>& live_session;  ///< set to 0 by who wants it reopened
   const std::atomic<bool>& stop;
-};
-
-/// How sessions are made again after an interruption.
-struct SessionPace {
-  Duration min_backoff;      ///< longest pause before the first attempt
-  Duration max_backoff;      ///< the pause doubles up to this
-  Duration attempt_timeout;  ///< limit of one attempt, and never above connect_timeout
 };
 
 /// `Session` has
@@ -60,11 +54,11 @@ class Sessions {
   using Surroundings = typename Session::Surroundings;
 
   /// `opened` hears once how the first attempt went; when it failed, no further is made.
-  Sessions(const Surroundings& around, const SessionPace& pace, std::function<void(const SessionEnd*)> opened)
+  Sessions(const Surroundings& around, const ReconnectTuning& tuning, std::function<void(const SessionEnd*)> opened)
       : around_{around},
-        pace_{pace},
+        tuning_{tuning},
         opened_{std::move(opened)},
-        backoff_{pace.min_backoff, pace.max_backoff,
+        backoff_{tuning.min_backoff, tuning.max_backoff,
                  around.settings.self.value ^ static_cast<std::uint64_t>(now().time_since_epoch().count())} {}
 
   /// Attempts to make a session, or does what there is to do in it, or waits until there is something: at most until
@@ -96,7 +90,7 @@ class Sessions {
 
   void attempt() noexcept {
     const Duration limit = sessions_ == 0 ? around_.settings.connect_timeout
-                                          : (std::min)(around_.settings.connect_timeout, pace_.attempt_timeout);
+                                          : (std::min)(around_.settings.connect_timeout, tuning_.attempt_timeout);
     try {
       session_ = std::make_unique<Session>(around_, deadline_after(limit));
       session_->begin(sessions_ + 1);
@@ -133,7 +127,7 @@ class Sessions {
   }
 
   const Surroundings around_;
-  const SessionPace pace_;
+  const ReconnectTuning tuning_;
   const std::function<void(const SessionEnd*)> opened_;
   Backoff backoff_;
   std::uint64_t sessions_ = 0;

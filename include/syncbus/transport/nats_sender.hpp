@@ -19,6 +19,7 @@
 #include <syncbus/detail/deadline.hpp>
 #include <syncbus/detail/nats_url.hpp>
 #include <syncbus/detail/opening.hpp>
+#include <syncbus/detail/reconnect_tuning.hpp>
 #include <syncbus/detail/session_failure.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/event.hpp>
@@ -30,14 +31,9 @@
 
 namespace syncbus::inline v1 {
 
-/// How sessions are made again after an interruption. By URL each is a connection of its own; the caller's connection
+/// By URL each session is a connection of its own, and each server is given an attempt's time; the caller's connection
 /// reconnects by its own options, and attempts begin when it has.
-struct NatsTuning {
-  Duration min_backoff = std::chrono::milliseconds{50};  ///< longest pause before the first attempt
-  Duration max_backoff = std::chrono::seconds{2};        ///< the pause doubles up to this
-  /// Limit of one attempt at one server (and never above connect_timeout): so long close() may have to wait for it.
-  Duration attempt_timeout = std::chrono::seconds{1};
-};
+using NatsTuning = ReconnectTuning;
 
 namespace detail {
 

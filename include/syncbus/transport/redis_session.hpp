@@ -122,7 +122,7 @@ class RedisSession {
   /// still owed is looked for, and then wakes the thread by itself.
   static constexpr Duration answer_patience = std::chrono::milliseconds{1};
   enum class Answers : std::uint8_t { quiet, expected, late };
-  static constexpr int last_reads = 64;           // a connection that did not break could go on for ever
+  static constexpr int last_reads = 64;  // a connection that did not break could go on for ever
 
   [[nodiscard]] static TimePoint now() noexcept { return std::chrono::steady_clock::now(); }
 

@@ -2,13 +2,13 @@
 #pragma once
 
 #include <atomic>
-#include <chrono>
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <system_error>
 #include <utility>
 
+#include <syncbus/detail/reconnect_tuning.hpp>
 #include <syncbus/detail/redis_url.hpp>
 #include <syncbus/detail/resp.hpp>
 #include <syncbus/detail/session_host.hpp>
@@ -22,13 +22,8 @@
 
 namespace syncbus::inline v1 {
 
-/// How sessions are made again after an interruption.
-struct RedisTuning {
-  Duration min_backoff = std::chrono::milliseconds{50};  ///< longest pause before the first attempt
-  Duration max_backoff = std::chrono::seconds{2};        ///< the pause doubles up to this
-  /// Limit of one attempt by URL (and never above connect_timeout): so long close() may have to wait for it.
-  Duration attempt_timeout = std::chrono::seconds{1};
-};
+/// What a RedisConnector takes for an attempt is its own affair.
+using RedisTuning = ReconnectTuning;
 
 /// Broadcasts go to `channel`, directed frames to `channel`.direct.<16 hex digits of the node>; channel names may hold
 /// any bytes. Two connections, one to publish and one to subscribe; sink calls come from whichever thread does the I/O,
@@ -60,7 +55,7 @@ class RedisTransport {
   void open(TransportSink& sink, const TransportSettings& settings) {
     channels_.direct = direct_channel(settings.self);
     broadcast_prefix_ = detail::resp_publish_prefix(channels_.broadcast);
-    host_.open(sink, settings, {tuning_.min_backoff, tuning_.max_backoff, tuning_.attempt_timeout},
+    host_.open(sink, settings, tuning_,
                [this](const detail::SessionSurroundings& common) {
                  return detail::RedisSurroundings{common, endpoint_, channels_, publisher_};
                });
