@@ -79,8 +79,8 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
                                        const std::shared_ptr<AwaitCall>& call) {
     std::unique_lock lock{mutex_};
     if (const auto error = check(submission)) return error;
-    if (news_.awaits().size() >= options_.max_awaits)
-      return Errc::too_many_awaits;  // a slow dispatcher may owe completions
+    // A slow dispatcher may owe completions.
+    if (news_.awaits().size() >= options_.max_awaits) return Errc::too_many_awaits;
     const TimePoint start = port_->now();
     const auto ticket = protocol_.open_await({.quorum = quorum,
                                               .events = static_cast<std::uint32_t>(submission.keys.size()),
@@ -153,8 +153,8 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
     const auto error = flush_until(deadline, lock);
     protocol_.say_goodbye();
     run_actions(lock);
-    changed_.wait_until(lock, (TimePoint::max)(),
-                        [&] { return !running_; });  // soon: no port blocks, and no code of the user's runs in there
+    // Soon: no port blocks, and no code of the user's runs in there.
+    changed_.wait_until(lock, (TimePoint::max)(), [&] { return !running_; });
     sending_ = false;
     lock.unlock();
     port_->close();
@@ -220,7 +220,6 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
 
  private:
   friend class DispatchLoop<Engine>;
-  friend class PostedTask<Engine>;
   enum class State : std::uint8_t { open, closing, closed };
 
   // --- publishing
@@ -348,12 +347,11 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
   // --- dispatching
 
   void post() noexcept try {
-    options_.executor([task = std::make_shared<PostedTask<Engine>>(shared_from_this(), port_)] { task->run(); });
+    const std::shared_ptr<DispatchLoop<Engine>> dispatch{shared_from_this(), &dispatch_};
+    options_.executor([task = std::make_shared<PostedTask<DispatchLoop<Engine>>>(dispatch, port_)] { task->run(); });
   } catch (...) {
     subscribers_->report("the executor threw; unless it has taken its task, it is given another in a moment");
   }
-  void run_task() noexcept { dispatch_.run_task(); }
-  void drop_task() noexcept { dispatch_.drop_task(); }
 
   [[nodiscard]] bool serve(const std::atomic<bool>& leave) noexcept { return port_->serve(leave); }
 
