@@ -101,6 +101,28 @@ TEST_CASE("of two NATS servers one is killed: everything goes on at the other, a
   check_nothing_leaked(trial);
 }
 
+TEST_CASE("of two NATS servers one stops: its nodes notice, go to the other, and nothing is lost", "[fault]") {
+  Trial<OnNatsPair> trial{{.peer_timeout = 2s}};
+  Cluster<OnNatsPair>& cluster = *trial.cluster;
+  cluster.begin();
+  CHECK(cluster.goes_on());
+  trial.server[0].stop();
+  for (const std::size_t node : {0U, 2U}) {
+    CHECK(eventually([&] { return cluster.bus(node).metrics().reconnects != 0 && cluster.bus(node).is_healthy(); }));
+  }
+  CHECK(cluster.bus(1).metrics().reconnects == 0);
+  CHECK(cluster.goes_on());
+  trial.server[0].resume();
+  check_nothing_lost(cluster);
+  INFO(cluster.account());
+  for (std::size_t i = 0; i != three; ++i) {  // nodes at the other server may have given these up by then
+    const syncbus::Metrics metrics = cluster.bus(i).metrics();
+    CHECK(all_resyncs(metrics) == metrics.resyncs_by(syncbus::ResyncCause::peer_lost) +
+                                      metrics.resyncs_by(syncbus::ResyncCause::unrepairable));
+  }
+  check_nothing_leaked(trial);
+}
+
 TEST_CASE("a NATS permission that is revoked and granted again costs no resync, and is told of", "[fault]") {
   struct Change {
     std::string permissions, words;
