@@ -52,7 +52,7 @@ struct BusOptions {
   Duration connect_timeout = std::chrono::seconds{5};  ///< within it a constructor succeeds or throws
   Duration close_timeout = std::chrono::seconds{2};    ///< what the destructor gives to close
   Duration send_wait = std::chrono::milliseconds{100}; ///< longest wait of a publish for room; zero: none, it joins
-  Duration heartbeat = std::chrono::seconds{1};
+  Duration heartbeat = std::chrono::seconds{1};     ///< above zero, as peer_timeout; all times are cut to a year
   Duration peer_timeout = std::chrono::seconds{5};  ///< no answer for so long: the broker, or a peer, counts as dead
   Duration repair_timeout = std::chrono::seconds{1};
   std::size_t control_rate = 10'000;  ///< control messages that the whole cluster may cause, deliveries a second

@@ -112,6 +112,17 @@ CONTRACT_TEST_CASE("a name or a zone above 255 bytes is refused when the bus is 
   CHECK(thrown_by([&] { static_cast<void>(fixture.node({.zone = longer})); }) == Errc::invalid_argument);
 }
 
+CONTRACT_TEST_CASE("no time for peers to answer is refused, and all the time there is is taken", "[contract]",
+                   Clusters) {
+  CHECK(thrown_by([&] { fixture.node({.peer_timeout = 0s}); }) == Errc::invalid_argument);
+  CHECK(thrown_by([&] { fixture.node({.heartbeat = -1s}); }) == Errc::invalid_argument);
+  const auto forever = (syncbus::Duration::max)();
+  const auto a = fixture.node({.peer_timeout = forever}), b = fixture.node({.repair_timeout = forever});
+  const auto subscription = b->subscribe("k", [](const syncbus::Event&) {});
+  CHECK_FALSE(a->publish_and_await("k", 1, {.timeout = 20s}).error);
+  CHECK(a->metrics().reconnects == 0);
+}
+
 CONTRACT_TEST_CASE("a handler that throws harms nobody else and is reported", "[contract]", Everything) {
   Heard log;
   const auto publisher = fixture.node();

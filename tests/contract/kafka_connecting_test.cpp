@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 #include <syncbus/kafka_bus.hpp>
@@ -200,6 +201,46 @@ TEST_CASE("a producer that takes its reports as events is an invalid argument: p
   std::string sentence;
   CHECK(thrown_by([&] { KafkaBus{program.handles(), kafka.place()}; }, &sentence) == Errc::invalid_argument);
   CHECK(has(sentence, "as events"));
+}
+
+TEST_CASE("a transactional producer is an invalid argument", "[contract]") {
+  OnKafkaMock kafka;
+  const KafkaProgram program{kafka.brokers(), {{"transactional.id", "own"}}, {{"group.id", "own"}}};
+  std::string sentence;
+  CHECK(thrown_by([&] { KafkaBus{program.handles(), kafka.place()}; }, &sentence) == Errc::invalid_argument);
+  CHECK(has(sentence, "transactional"));
+}
+
+TEST_CASE("a lent producer whose queue is full at the moment is waited for", "[contract]") {
+  OnKafkaMock kafka;
+  const KafkaProgram program{kafka.brokers(),
+                             {{"queue.buffering.max.messages", "10"}, {"linger.ms", "300"}},
+                             KafkaProgram::careful_consumer()};
+  kafka.cluster().create_topic("program");
+  rd_kafka_topic_t* const own = rd_kafka_topic_new(program.producer(), "program", nullptr);
+  char byte = 'x';
+  while (rd_kafka_produce(own, 0, RD_KAFKA_MSG_F_COPY, &byte, 1, nullptr, 0, nullptr) == 0) continue;
+  CHECK_FALSE(thrown_by([&] { KafkaBus{program.handles(), kafka.place(), {.connect_timeout = 20s}}; }));
+  rd_kafka_topic_destroy(own);
+}
+
+TEST_CASE("a topic that is compacted is refused, in a sentence that says what to do", "[contract]") {
+  OnKafka kafka;
+  kafka.cluster().admin().create_topic("compacted", 1, {{"cleanup.policy", "compact"}});
+  std::string sentence;
+  CHECK(refusal(kafka.brokers(), "compacted", &sentence) == Errc::transport_failure);
+  CHECK(has(sentence, "cleanup.policy"));
+}
+
+TEST_CASE("a cluster that comes up a moment later is waited for: a client tries an address after the other",
+          "[contract]") {
+  OnKafkaMock kafka;
+  kafka.kill_broker();
+  std::jthread starting{[&] {
+    let_pass(300ms);
+    kafka.restart_broker();
+  }};
+  CHECK_FALSE(thrown_by([&] { KafkaBus{kafka.brokers(), kafka.place(), {.connect_timeout = 20s}}; }));
 }
 
 TEST_CASE("what a lent producer may not write is told of when it does not come back", "[contract]") {

@@ -120,14 +120,7 @@ TEST_CASE("a topic that is deleted is made again by the nodes when they may", "[
 
 TEST_CASE("messages that were trimmed before they were read are an interruption with its reason", "[kafka]") {
   OnKafka kafka;
-  struct Held : Recorder {
-    void on_frame(syncbus::Bytes bytes) noexcept override {
-      Recorder::on_frame(bytes);
-      held.wait(true);
-    }
-    std::atomic<bool> held = false;
-  };
-  Held sink;
+  HeldRecorder sink;
   auto tuning = quick_node();
   tuning.properties = {
       {"queued.min.messages", "1"}, {"queued.max.messages.kbytes", "1"}, {"fetch.message.max.bytes", "1000"}};
@@ -139,8 +132,7 @@ TEST_CASE("messages that were trimmed before they were read are an interruption 
   const std::string text(900, 'x');
   for (int i = 0; i != 200; ++i) kafka.inject(bytes_of(text));
   kafka.cluster().admin().trim(kafka.place(), kafka.cluster().admin().end_of(kafka.place()));
-  sink.held = false;
-  sink.held.notify_all();
+  sink.release();
   REQUIRE(eventually([&] { return sink.interruptions() >= 1; }));
   REQUIRE(eventually([&] { return sink.ready(); }));
   CHECK(was_told(sink, "OFFSET", Errc::transport_failure));
@@ -150,6 +142,51 @@ TEST_CASE("messages that were trimmed before they were read are an interruption 
   CHECK(sink.will_hear("after"));
   CHECK(sink.frame_count() < 202);
   a.close();
+}
+
+TEST_CASE("messages that a lent consumer jumps over in silence are a loss, in the first session, too", "[kafka]") {
+  OnKafka kafka;
+  const std::string reset = GENERATE(as<std::string>{}, "earliest", "latest");
+  const KafkaProgram program{kafka.brokers(),
+                             KafkaProgram::careful_producer(),
+                             {{"group.id", "own"},
+                              {"auto.offset.reset", reset},
+                              {"enable.auto.commit", "false"},
+                              {"queued.min.messages", "1"},
+                              {"queued.max.messages.kbytes", "1"},
+                              {"fetch.message.max.bytes", "1000"}}};
+  HeldRecorder sink;
+  KafkaTransport a{program.handles(), kafka.place(), quick_node()};
+  a.open(sink, settings_of(1));
+  sink.held = true;
+  kafka.inject(bytes_of("hold"));
+  REQUIRE(sink.will_hear("hold"));
+  const std::string text(900, 'x');
+  for (int i = 0; i != 200; ++i) kafka.inject(bytes_of(text));
+  kafka.cluster().admin().trim(kafka.place(), kafka.cluster().admin().end_of(kafka.place()));
+  sink.release();
+  REQUIRE(eventually([&] {  // the first message that is read behind the jump shows it
+    kafka.inject(bytes_of("more"));
+    let_pass(200ms);  // such a consumer reads slowly
+    return sink.losses() == 1 && sink.ready();
+  }));
+  kafka.inject(bytes_of("after"));
+  CHECK(sink.will_hear("after"));
+  CHECK(was_told(sink, "instead of", Errc::transport_failure));
+  CHECK(sink.in_order());
+  a.close();
+}
+
+TEST_CASE("an own producer that fails for good is made anew", "[kafka]") {
+  Mock mock;
+  auto tuning = quick_node();
+  tuning.properties = {{"enable.idempotence", "true"}};
+  KafkaNode a{mock.cluster.brokers(), "topic", settings_of(1), tuning};
+  mock.cluster.refuse(KafkaRequest::produce, {RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER});
+  a.broadcast("refused", 1);
+  REQUIRE(a.will_be_interrupted());
+  REQUIRE(a.comes_back());
+  CHECK(a.works());
 }
 
 TEST_CASE("a lent consumer that jumps to another offset in silence is an interruption", "[kafka]") {

@@ -21,6 +21,7 @@
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
 #include "support/nats_server.hpp"
+#include "support/tcp_proxy.hpp"
 
 using namespace contract;
 using namespace std::chrono_literals;
@@ -225,6 +226,17 @@ TEST_CASE("a caller's connection that is closed for good is told once, and close
   CHECK(a.recorder.problems().size() <= 2);
   CHECK_FALSE(a.recorder.ready());
   a.transport->close();
+}
+
+TEST_CASE("of two NATS servers one says nothing, and the other is far away: it is found again", "[nats]") {
+  NatsServer silent, far;
+  support::TcpProxy proxy{far.port()};
+  proxy.set({.delay = 10ms});
+  NatsNode a{NatsServer::url_at(proxy.port()) + "," + silent.url(), 1};
+  silent.stop();
+  proxy.cut();
+  REQUIRE(a.comes_back());
+  CHECK(a.works());
 }
 
 TEST_CASE("of several NATS servers another is found when one is gone", "[nats]") {

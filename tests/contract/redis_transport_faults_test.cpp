@@ -27,18 +27,6 @@ namespace {
 
 /// Its I/O thread can be held in a sink call, so that what happens meanwhile is found at once afterwards.
 struct HeldNode {
-  struct Sink : Recorder {
-    void on_frame(syncbus::Bytes bytes) noexcept override {
-      Recorder::on_frame(bytes);
-      held.wait(true);
-    }
-    void release() noexcept {
-      held = false;
-      held.notify_all();
-    }
-    std::atomic<bool> held = false;
-  };
-
   explicit HeldNode(const std::string& url) : transport{transport_of<RedisTransport>(url, "channel", quick)} {
     transport->open(sink, settings_of(1));
   }
@@ -50,7 +38,7 @@ struct HeldNode {
     REQUIRE(sink.will_hear("hold"));
   }
 
-  Sink sink;
+  HeldRecorder sink;
   std::unique_ptr<AnyTransport> transport;
 };
 

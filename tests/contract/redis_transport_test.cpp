@@ -18,6 +18,7 @@
 #include "support/eventually.hpp"
 #include "support/process_limits.hpp"
 #include "support/redis_server.hpp"
+#include "support/tcp_proxy.hpp"
 
 using namespace contract;
 using namespace std::chrono_literals;
@@ -57,6 +58,23 @@ TEST_CASE("an answer that the server writes after the message itself is heard so
     a.send(2, "directed");
     REQUIRE(a.recorder.will_confirm(a.broadcast("x", frame)));
   }
+}
+
+TEST_CASE("an answer is heard soon where the message itself does not come back", "[redis]") {
+  const RedisServer server;
+  support::TcpProxy proxy{server.port()};
+  int connections = 0;
+  auto settings = settings_of(1);
+  settings.peer_timeout = 10min;                   // no ping wakes the I/O thread meanwhile
+  const syncbus::RedisConnector connector = [&] {  // the second one subscribes
+    return redisConnect("127.0.0.1", ++connections % 2 == 1 ? server.port() : proxy.port());
+  };
+  TransportNode a{transport_of<syncbus::RedisTransport>(connector, "channel", quick), settings};
+  proxy.set({.stalled = true});
+  for (std::uint64_t frame = 1; frame <= 20; ++frame) REQUIRE(a.recorder.will_confirm(a.broadcast("x", frame)));
+  CHECK(a.recorder.frame_count() == 0);
+  proxy.set({});
+  CHECK(eventually([&] { return a.recorder.frame_count() == 20; }));
 }
 
 TEST_CASE("a message above the frame limit is counted as an empty frame, and the next one is heard", "[redis]") {

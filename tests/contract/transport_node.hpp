@@ -16,7 +16,7 @@
 
 namespace contract {
 
-using support::bytes_of, support::Recorder;
+using support::bytes_of, support::HeldRecorder, support::Recorder;
 
 /// Any transport behind one type, so that tests of all are compiled once.
 class AnyTransport {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
@@ -103,6 +104,23 @@ class Recorder : public syncbus::TransportSink {
   int losses_ = 0;
   bool ready_ = false;
   bool in_order_ = true;
+};
+
+/// The thread that delivers can be held in a call, so that what happens meanwhile is found at once afterwards.
+class HeldRecorder : public Recorder {
+ public:
+  ~HeldRecorder() { release(); }
+
+  void on_frame(syncbus::Bytes bytes) noexcept override {
+    Recorder::on_frame(bytes);
+    held.wait(true);
+  }
+  void release() noexcept {
+    held = false;
+    held.notify_all();
+  }
+
+  std::atomic<bool> held = false;
 };
 
 }  // namespace support

@@ -37,6 +37,19 @@ TEST_CASE("a NATS host alone means port 4222 and nobody in particular") {
   CHECK_FALSE(urls[0].password);
 }
 
+TEST_CASE("a NATS user or password that the client would write otherwise than it is, is refused and not shown") {
+  for (const std::string_view bad : {"a%00x", "a%22", "a%5c", "a%0a", "%7f"}) {
+    for (const std::string& url :
+         {"nats://" + std::string{bad} + ":s3cret@h", "nats://u:s3cret" + std::string{bad} + "@h"}) {
+      INFO(url);
+      const std::string sentence = refusal(url);
+      CHECK(sentence.find("pass a natsConnection") != std::string::npos);
+      CHECK(sentence.find("s3cret") == std::string::npos);
+    }
+  }
+  CHECK(refusal("nats://u%20v:p%20w%C3%BC@h").empty());
+}
+
 TEST_CASE("every part of several NATS URLs is read") {
   const auto urls =
       parse_nats_urls("nats://alice:s%40cret@10.0.0.7:7001,nats://t0ken@[2001:db8::7]:6000/,nats://[::1]");
@@ -68,8 +81,7 @@ TEST_CASE("a subject is tokens between dots, without wildcards or blanks") {
     INFO(good);
     CHECK(fault_of_nats_subject(good) == nullptr);
   }
-  for (const std::string_view bad :
-       {"", ".", "a.", ".a", "a..b", "a b", "a\n", "a*", "*", "a.>", ">", "$JS.x"}) {
+  for (const std::string_view bad : {"", ".", "a.", ".a", "a..b", "a b", "a\n", "a*", "*", "a.>", ">", "$JS.x"}) {
     INFO(bad);
     CHECK(fault_of_nats_subject(bad) != nullptr);
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 
 #include <syncbus/detail/split_mix64.hpp>
@@ -12,7 +13,10 @@ namespace syncbus::inline v1::detail {
 class Backoff {
  public:
   Backoff(Duration least, Duration most, std::uint64_t seed) noexcept
-      : least_{(std::max)(least, Duration{1})}, most_{(std::max)(most, least_)}, delay_{least_}, random_{seed} {}
+      : least_{std::clamp(least, Duration{1}, longest)},
+        most_{std::clamp(most, least_, longest)},
+        delay_{least_},
+        random_{seed} {}
 
   /// The next delay: between half and all of a value that begins at `least` and doubles up to `most`.
   [[nodiscard]] Duration next() noexcept {
@@ -27,6 +31,8 @@ class Backoff {
   void reset() noexcept { delay_ = least_; }
 
  private:
+  static constexpr Duration longest = std::chrono::hours{24 * 365};
+
   Duration least_;
   Duration most_;
   Duration delay_;

@@ -25,7 +25,7 @@ class EngineLink {
       : port_{std::make_shared<PortOf<T>>(std::in_place, std::forward<Args>(transport)...)},
         engine_{std::make_shared<Engine>(local.id(), local.options(), T::lossless_sessions, inline_dispatch,
                                          local.subscribers(), port_)} {
-    local.require_history();
+    local.require_protocol_options();
     const BusOptions& options = local.options();
     try {
       engine_->start();  // in here: one thread may have been made when there is none for the next

@@ -1,7 +1,9 @@
 // What every bus has on its own node, without a broker: an identity, options, subscribers, and the checks of a publish.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -31,7 +33,7 @@ class LocalBus {
   /// Throws std::system_error (invalid_argument) for options that no bus can have.
   explicit LocalBus(BusOptions options, NodeId id = random_node_id())
       : id_{id},
-        options_{std::move(options)},
+        options_{with_finite_times(std::move(options))},
         subscribers_{std::make_shared<LocalDispatch>(options_.on_log)} {
     if (options_.name.size() > max_label_bytes || options_.zone.size() > max_label_bytes) {
       throw std::system_error{Errc::invalid_argument, "BusOptions: name and zone are at most 255 bytes each"};
@@ -42,9 +44,11 @@ class LocalBus {
   [[nodiscard]] const BusOptions& options() const noexcept { return options_; }
   [[nodiscard]] const std::shared_ptr<LocalDispatch>& subscribers() const noexcept { return subscribers_; }
 
-  /// Throws std::system_error (invalid_argument) when no frame has room in the history, which a bus over a broker
-  /// needs.
-  void require_history() const {
+  /// Throws std::system_error (invalid_argument) for options that no bus over a broker can have.
+  void require_protocol_options() const {
+    if (options_.heartbeat <= Duration::zero() || options_.peer_timeout <= Duration::zero()) {
+      throw std::system_error{Errc::invalid_argument, "BusOptions: heartbeat and peer_timeout must be above zero"};
+    }
     if (options_.history_bytes < least_history_bytes) {
       throw std::system_error{Errc::invalid_argument,
                               "BusOptions: history_bytes is too small for one frame; it is at least 1,024 bytes, and "
@@ -118,6 +122,15 @@ class LocalBus {
   [[nodiscard]] bool closed() const noexcept { return closed_.load(std::memory_order_acquire); }
 
  private:
+  /// A year is for ever: sums of times do not overflow then.
+  [[nodiscard]] static BusOptions with_finite_times(BusOptions options) {
+    for (Duration* const time : {&options.connect_timeout, &options.close_timeout, &options.send_wait,
+                                 &options.heartbeat, &options.peer_timeout, &options.repair_timeout}) {
+      *time = std::clamp<Duration>(*time, Duration::zero(), std::chrono::hours{24 * 365});
+    }
+    return options;
+  }
+
   void deliver_resync(bool heard) noexcept {
     subscribers_->count_published(1);
     if (heard) subscribers_->publish_resync({ResyncCause::requested, id_});

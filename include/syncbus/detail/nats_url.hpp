@@ -1,6 +1,7 @@
 // The URLs of NATS servers: nats://[user:password@]host[:port], several separated by commas. Pure.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -46,6 +47,13 @@ inline void parse_nats_credentials(std::string_view text, NatsUrl& url) {
   }
   if (!user) refuse_nats_url("'%' in a user or password must be followed by two hex digits");
   if (user->empty()) refuse_nats_url("a password comes with a user");
+  // The client takes C strings, and writes them into JSON as they are.
+  const auto is_odd = [](char c) { return is_blank_or_control(c) && c != ' '; };
+  for (const std::string_view word : {std::string_view{*user}, std::string_view{url.password ? *url.password : ""}}) {
+    if (std::any_of(word.begin(), word.end(), is_odd) || word.find_first_of("\"\\") != std::string_view::npos) {
+      refuse_nats_url("a user or password with quotes, backslashes or control characters: pass a natsConnection");
+    }
+  }
   url.user = std::move(*user);
 }
 

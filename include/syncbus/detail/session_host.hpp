@@ -71,6 +71,7 @@ class SessionHost {
     opening_.begin();
     if (thread_.joinable()) thread_.join();
     const std::lock_guard serving{serving_mutex_};
+    const NoSigpipe no_sigpipe;  // over TLS what is left is written by the client
     return sessions_ && sessions_->close();
   }
 

@@ -94,6 +94,7 @@ class KafkaClients {
     }
     topic_ = open_topic();
     if (consumer_ == nullptr) return;
+    jumps_silently_ = kafka_property(consumer_, "auto.offset.reset") != "error";
     rd_kafka_poll_set_consumer(consumer_);
     messages_.reset(rd_kafka_queue_get_consumer(consumer_));
     if (!messages_) throw SessionFailure{Errc::invalid_argument, "the Kafka consumer has no group.id: give it any"};
@@ -146,18 +147,22 @@ class KafkaClients {
   [[nodiscard]] rd_kafka_t* asking() const noexcept { return owned() ? producer_ : consumer_; }
   [[nodiscard]] rd_kafka_topic_t* asked_topic() const noexcept { return owned() ? topic_.get() : listing_.get(); }
 
-  /// Runs the producer's callbacks; a lent one's are the program's.
+  /// Runs the producer's callbacks.
   void poll_producer() noexcept {
-    std::optional<HandlerScope> of_the_program;
-    if (!owned()) of_the_program.emplace(ThreadMark::mine());
+    const OfProgram of_program{*this};
     rd_kafka_poll(producer_, 0);
   }
 
   /// Runs the consumer's callbacks, and takes what has arrived; how many. Does not wait.
   [[nodiscard]] std::size_t receive(std::span<rd_kafka_message_t*> room) noexcept {
-    if (!messages_) return 0;
-    const auto count = rd_kafka_consume_batch_queue(messages_.get(), 0, room.data(), room.size());
-    return count < 0 ? 0 : static_cast<std::size_t>(count);
+    const OfProgram of_program{*this};
+    return take(messages_, room);
+  }
+
+  /// Runs the callbacks of both while nothing is assigned. A lent consumer may need one to be let in (OAUTHBEARER).
+  void poll_idle() noexcept {
+    poll_producer();
+    if (!owned()) drain(messages_);
   }
 
   /// Forgets what the clients have to say so far. While nothing is assigned.
@@ -193,8 +198,12 @@ class KafkaClients {
   }
 
   /// Whether the consumer goes on elsewhere, without an error, when the offset to be read is gone.
-  [[nodiscard]] bool jumps_silently() const {
-    return consumer_ != nullptr && kafka_property(consumer_, "auto.offset.reset") != "error";
+  [[nodiscard]] bool jumps_silently() const noexcept { return jumps_silently_; }
+
+  /// Why the producer takes nothing any more, ever; empty: it does.
+  [[nodiscard]] std::string fatal_error() const {
+    char why[512] = "";
+    return rd_kafka_fatal_error(producer_, why, sizeof why) == RD_KAFKA_RESP_ERR_NO_ERROR ? "" : why;
   }
 
   /// Sends what was accepted as far as `limit` allows, then lets go of everything. Own clients end; librdkafka may take
@@ -220,17 +229,33 @@ class KafkaClients {
   }
 
  private:
+  /// While it lives, callbacks run: those of lent clients are the program's, and like handlers.
+  class OfProgram {
+   public:
+    explicit OfProgram(const KafkaClients& clients) noexcept {
+      if (!clients.owned()) scope_.emplace(ThreadMark::mine());
+    }
+
+   private:
+    std::optional<HandlerScope> scope_;
+  };
+
   static void signal(rd_kafka_queue_t* queue, WakeFd& wake) noexcept {
     const std::uint64_t one = 1;
     rd_kafka_queue_io_event_enable(queue, wake.fd(), &one, sizeof one);
   }
 
-  static void drain(const KafkaHandle<rd_kafka_queue_t>& queue) noexcept {
+  static std::size_t take(const KafkaHandle<rd_kafka_queue_t>& queue, std::span<rd_kafka_message_t*> room) noexcept {
+    if (!queue) return 0;
+    const auto count = rd_kafka_consume_batch_queue(queue.get(), 0, room.data(), room.size());
+    return count < 0 ? 0 : static_cast<std::size_t>(count);
+  }
+
+  void drain(const KafkaHandle<rd_kafka_queue_t>& queue) noexcept {
+    const OfProgram of_program{*this};
     std::array<rd_kafka_message_t*, 64> room;
-    while (queue) {
-      const auto count = rd_kafka_consume_batch_queue(queue.get(), 0, room.data(), room.size());
-      for (decltype(count + 0) i = 0; i < count; ++i) rd_kafka_message_destroy(room[static_cast<std::size_t>(i)]);
-      if (count <= 0) return;
+    while (const std::size_t count = take(queue, room)) {
+      for (rd_kafka_message_t* const message : std::span{room}.first(count)) rd_kafka_message_destroy(message);
     }
   }
 
@@ -313,6 +338,7 @@ class KafkaClients {
   Duration question_time_ = std::chrono::milliseconds{250};
   bool retired_ = false;
   bool fresh_ = true;
+  bool jumps_silently_ = false;
   KafkaEvents events_;  // the clients' opaque
   KafkaHandle<rd_kafka_t> own_producer_;
   KafkaHandle<rd_kafka_t> own_consumer_;

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -65,7 +66,10 @@ class KafkaDialogue {
       KafkaRange range;
       const rd_kafka_resp_err_t error = rd_kafka_query_watermark_offsets(
           clients_.consumer(), place_.topic.c_str(), place_.tuning.partition, &range.oldest, &range.next, slice());
-      if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return range;
+      if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        note_answer();
+        return range;
+      }
       note(error, "tell where its log ends");
       pause();
     }
@@ -73,15 +77,15 @@ class KafkaDialogue {
 
   /// Looks after the clients for a moment, and gives up when they, or time, say so.
   void pause() {
-    clients_.poll_producer();
+    awaits_return_ ? clients_.poll_producer() : clients_.poll_idle();
     check();
     pollfd waited{around_.wake.fd(), POLLIN, 0};
     const TimePoint soon = now() + std::chrono::milliseconds{20};
     if (::poll(&waited, 1, poll_timeout((std::min)(deadline_, soon))) > 0) around_.wake.drain();
   }
 
-  /// From now on what is late is a message that a lent producer tells nothing of.
-  void await_return() noexcept { awaits_return_ = !clients_.owned(); }
+  /// From now on the partition is read, and what is late is a message on its way through the cluster.
+  void await_return() noexcept { awaits_return_ = true; }
 
   /// Refuses what the clients' errors, the deadline, or a stop refuse.
   void check() {
@@ -89,10 +93,11 @@ class KafkaDialogue {
     if (const auto refusal = clients_.events().take_refusal()) {
       fail(Errc::permission_denied, "the Kafka cluster refused the user: " + refusal->reason);
     }
-    if (const auto outage = clients_.events().take_outage()) unreachable(outage->reason);
+    if (const auto outage = clients_.events().take_outage()) note_outage(outage->reason);
+    if (outage_ && now() >= outage_->until) unreachable(outage_->reason);
     if (now() < deadline_) return;
     const std::string& reason = clients_.events().last_reason();
-    if (awaits_return_) {
+    if (awaits_return_ && !clients_.owned()) {
       fail(Errc::not_connected, "what the given producer sends to topic '" + place_.topic +
                                     "' does not come back to the given consumer: check that the producer's user may "
                                     "write to it, and that both are clients of one cluster");
@@ -103,7 +108,13 @@ class KafkaDialogue {
   [[noreturn]] static void fail(Errc code, const std::string& sentence) { throw SessionFailure{code, sentence}; }
 
  private:
+  struct Outage {
+    TimePoint until;  // it is believed when no broker has answered by then
+    std::string reason;
+  };
+
   static constexpr Duration new_topic_time = std::chrono::seconds{1};
+  static constexpr Duration reconnect_time = std::chrono::seconds{1};
 
   [[nodiscard]] static TimePoint now() noexcept { return std::chrono::steady_clock::now(); }
   [[nodiscard]] int slice() const noexcept {
@@ -118,6 +129,14 @@ class KafkaDialogue {
     fail(Errc::not_connected,
          "no Kafka broker could be used " + where + " (check the addresses and that the cluster runs): " + why);
   }
+
+  /// All brokers are unreachable, the client says; but of a name with several addresses it has tried one, and tries
+  /// the next one when it reconnects.
+  void note_outage(const std::string& reason) {
+    if (!outage_) outage_ = {now() + (std::min)(reconnect_time, (deadline_ - now()) / 2), {}};
+    outage_->reason = reason;
+  }
+  void note_answer() noexcept { outage_.reset(); }
 
   /// An answer that may be better next time is remembered; one that will not be ends the dialogue.
   void note(rd_kafka_resp_err_t error, std::string_view verb) {
@@ -134,7 +153,7 @@ class KafkaDialogue {
     const rd_kafka_metadata_t* metadata = nullptr;
     const rd_kafka_resp_err_t error =
         rd_kafka_metadata(clients_.asking(), 0, clients_.asked_topic(), &metadata, slice());
-    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) note(error, "tell who leads the partitions");
+    error == RD_KAFKA_RESP_ERR_NO_ERROR ? note_answer() : note(error, "tell who leads the partitions");
     return KafkaHandle<const rd_kafka_metadata_t>{metadata};
   }
 
@@ -164,6 +183,7 @@ class KafkaDialogue {
                               tuning.topic_replication, why, sizeof why)};
     if (!topic) fail(Errc::invalid_argument, std::string{"librdkafka does not make such a topic: "} + why);
     const auto retention = kafka_ms(tuning.topic_retention, 1, (std::numeric_limits<std::int64_t>::max)());
+    rd_kafka_NewTopic_set_config(topic.get(), "cleanup.policy", "delete");  // frames have no keys to be compacted by
     rd_kafka_NewTopic_set_config(topic.get(), "retention.ms", std::to_string(retention).c_str());
 
     const KafkaHandle<rd_kafka_queue_t> answers{rd_kafka_queue_new(clients_.producer())};
@@ -191,8 +211,10 @@ class KafkaDialogue {
         if (const char* text = rd_kafka_topic_result_error_string(topics[0])) said = text;
       }
     }
-    of_old_log = of_old_log || error == RD_KAFKA_RESP_ERR_NO_ERROR;
-    if (error == RD_KAFKA_RESP_ERR_NO_ERROR || error == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) return true;
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR || error == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) {
+      of_old_log = true;  // there was none: whoever has made it since
+      return true;
+    }
     if (error == RD_KAFKA_RESP_ERR_INVALID_REPLICATION_FACTOR && may_wait) return false;
     fail(kafka_errc(error),
          "the Kafka topic '" + place_.topic + "' could not be made: " + said + " (" + rd_kafka_err2name(error) + ")");
@@ -202,6 +224,7 @@ class KafkaDialogue {
   const KafkaPlace& place_;
   const SessionSurroundings& around_;
   TimePoint deadline_;
+  std::optional<Outage> outage_;
   bool awaits_return_ = false;
   std::string last_;  // why the last question had no answer
 };

@@ -20,6 +20,7 @@ class KafkaEvents {
   struct Report {
     std::uintptr_t serial;
     rd_kafka_resp_err_t error;
+    std::int64_t offset;
   };
   /// An error of a whole client.
   struct Error {
@@ -67,7 +68,7 @@ class KafkaEvents {
   /// Memory that ran out for a report leaves its broadcast unanswered, which the session notices by itself.
   static void on_report(rd_kafka_t*, const rd_kafka_message_t* message, void* self) noexcept try {
     static_cast<KafkaEvents*>(self)->reports_.push_back(
-        {reinterpret_cast<std::uintptr_t>(message->_private), message->err});
+        {reinterpret_cast<std::uintptr_t>(message->_private), message->err, message->offset});
   } catch (const std::exception&) {
   }
 

@@ -18,11 +18,13 @@ namespace syncbus::inline v1 {
 /// `producer` may be shared with others. Its settings decide what becomes of frames: with enable.idempotence or
 /// max.in.flight=1 they keep their order through retries; linger.ms delays them; batch.size must not exceed what the
 /// topic takes. The bus polls it, so that its callbacks also run on a thread of the bus, like handlers; that of
-/// delivery reports sees the bus's messages, too, whose _private is null. It must not take its reports as events.
+/// delivery reports sees the bus's messages, too, whose _private is null. It must not take its reports as events, nor
+/// be transactional.
 ///
 /// `consumer` is the bus's alone as long as the bus lives: no subscription, no assignment, polled by nobody else. It
 /// needs a group.id (any: no group is joined), and should have auto.offset.reset=error and enable.auto.commit=false.
-/// The bus leaves it without an assignment, and as rd_kafka_poll_set_consumer does.
+/// Its callbacks run like the producer's. The bus leaves it without an assignment, and as rd_kafka_poll_set_consumer
+/// does.
 struct KafkaHandles {
   rd_kafka_t* producer = nullptr;
   rd_kafka_t* consumer = nullptr;
@@ -80,7 +82,9 @@ using KafkaHandle = std::unique_ptr<Handle, KafkaDeleter>;
 
 /// An error for people, and as a code.
 [[nodiscard]] inline std::string kafka_words(rd_kafka_resp_err_t error) {
-  return std::string{rd_kafka_err2str(error)} + " (" + rd_kafka_err2name(error) + ")";
+  const bool compacted = error == RD_KAFKA_RESP_ERR_INVALID_RECORD;  // frames have no keys
+  return std::string{rd_kafka_err2str(error)} + " (" + rd_kafka_err2name(error) + ")" +
+         (compacted ? "; a topic that is compacted takes no frames: set its cleanup.policy to delete" : "");
 }
 /// Of the group whose name librdkafka asks for. We join none, but it looks for one's coordinator all the same.
 [[nodiscard]] inline bool is_of_a_group(rd_kafka_resp_err_t error) noexcept {

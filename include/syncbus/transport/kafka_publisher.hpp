@@ -89,12 +89,14 @@ class KafkaPublisher {
     if (session_ != 0) static_cast<void>(produce(bytes.data(), bytes.size(), nullptr, 0, nullptr));
   }
 
-  /// Produces a message without a value, which is nobody's frame; its number. Outside of sessions, on the I/O thread.
+  /// Produces a message without a value, which is nobody's frame, with the key that a frame would have; its number.
+  /// Outside of sessions, on the I/O thread.
   [[nodiscard]] std::uint64_t probe(NodeId self, rd_kafka_resp_err_t& error) {
     const std::lock_guard lock{mutex_};
     const std::uint64_t serial = ++last_serial_;
     const auto key = KafkaSignature{self.value, serial}.encoded();
-    error = produce(nullptr, 0, key.data(), key.size(), clients_.owned() ? opaque(serial) : nullptr);
+    error = clients_.owned() ? produce(nullptr, 0, nullptr, 0, opaque(serial))
+                             : produce(nullptr, 0, key.data(), key.size(), nullptr);
     return serial;
   }
 

@@ -63,6 +63,7 @@ class KafkaSession {
     } else {
       around.clients.hear_out();
     }
+    refuse_failed_producer();
     KafkaDialogue dialogue{around.clients, around.place, around, deadline};
     dialogue.find_leader(around.position.of_old_log);
     if (!first && around.position.of_old_log) require_fresh_clients();
@@ -91,7 +92,9 @@ class KafkaSession {
   /// ended.
   void serve() noexcept {
     try {
-      for (const KafkaHandle<rd_kafka_message_t>& message : std::exchange(held_, {})) deliver(*message);
+      for (const KafkaHandle<rd_kafka_message_t>& message : std::exchange(held_, {})) {
+        if (!end_) deliver(*message);
+      }
       if (!more_) wait();
       if (around_.live_session.load() != number_) return reopen();
       around_.clients.poll_producer();
@@ -111,6 +114,7 @@ class KafkaSession {
     around_.live_session.store(0);
     around_.publisher.stop();
     around_.clients.unassign();
+    if (!around_.clients.fatal_error().empty()) around_.clients.retire();
   }
 
   /// Why it ended, once it has by itself.
@@ -124,6 +128,7 @@ class KafkaSession {
 
  private:
   using Messages = std::array<KafkaHandle<rd_kafka_message_t>, 128>;
+  static constexpr std::size_t most_held = std::size_t{16} << 20U;
 
   [[nodiscard]] static TimePoint now() noexcept { return std::chrono::steady_clock::now(); }
 
@@ -174,30 +179,56 @@ class KafkaSession {
                             now());
   }
 
+  /// Own clients are made anew, next time.
+  void refuse_failed_producer() const {
+    const std::string why = around_.clients.fatal_error();
+    if (why.empty()) return;
+    around_.clients.retire();
+    throw SessionFailure{Errc::transport_failure,
+                         "the Kafka producer takes nothing any more (" + why + ")" +
+                             (around_.clients.owned() ? "" : ": make a new one, and a new bus over it")};
+  }
+
   /// Writes a message without a value and waits for it: that the user may not read, or not write, is known nowhere else
   /// before the first frame.
   void probe(KafkaDialogue& dialogue) {
-    rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
-    const std::uint64_t serial = around_.publisher.probe(around_.settings.self, error);
-    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) refuse("write to", error);
     dialogue.await_return();
-    bool stored = !around_.clients.owned();
+    const std::uint64_t serial = produce_probe(dialogue);
+    const bool owned = around_.clients.owned();
+    std::optional<std::int64_t> stored_at;
+    std::int64_t read_to = -1;
     bool back = around_.clients.consumer() == nullptr;
     while (true) {
       around_.clients.poll_producer();
-      hold_received([&](const rd_kafka_message_t& message) { back = back || is_probe(message, serial); });
+      hold_received([&](const rd_kafka_message_t& message) {
+        read_to = message.offset;
+        back = back || is_probe(message, serial);
+      });
       around_.clients.events().take_reports(reports_);
       for (const KafkaEvents::Report& report : reports_) {
         if (report.serial != serial) continue;
         if (report.error != RD_KAFKA_RESP_ERR_NO_ERROR) refuse("write to", report.error);
-        stored = true;
+        stored_at = report.offset;
       }
-      if (stored && back) return;
+      if (owned ? stored_at && (back || read_to >= *stored_at) : back) break;
       dialogue.pause();
+    }
+    if (held_bytes_ <= most_held) return;
+    held_.clear();
+    around_.clients.assign(*around_.position.next);  // they are read again
+  }
+
+  [[nodiscard]] std::uint64_t produce_probe(KafkaDialogue& dialogue) {
+    while (true) {
+      rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
+      const std::uint64_t serial = around_.publisher.probe(around_.settings.self, error);
+      if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return serial;
+      if (error != RD_KAFKA_RESP_ERR__QUEUE_FULL) refuse("write to", error);
+      dialogue.pause();  // a lent producer has much to do
     }
   }
 
-  /// What others publish meanwhile is the session's.
+  /// What others publish meanwhile is the session's: it is kept, as long as it is not too much.
   template <class Look>
   void hold_received(const Look& look) {
     Messages messages;
@@ -206,21 +237,25 @@ class KafkaSession {
       const rd_kafka_resp_err_t error = messages[i]->err;
       if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
         look(*messages[i]);
-        held_.push_back(std::move(messages[i]));
+        held_bytes_ += messages[i]->len;
+        if (held_bytes_ <= most_held) held_.push_back(std::move(messages[i]));
       } else if (!is_harmless(error)) {
         refuse("read", error);
       }
     }
   }
 
+  /// Of a lent producer's.
   [[nodiscard]] bool is_probe(const rd_kafka_message_t& message, std::uint64_t serial) const noexcept {
     const auto signature = KafkaSignature::of(message);
     return signature && signature->node == around_.settings.self.value && signature->serial == serial;
   }
 
   [[noreturn]] void refuse(const char* verb, rd_kafka_resp_err_t error) const {
-    throw SessionFailure{kafka_errc(error), std::string{"the Kafka cluster does not let this user "} + verb +
-                                                " topic '" + around_.place.topic + "': " + kafka_words(error)};
+    const Errc code = kafka_errc(error);
+    const char* const who =
+        code == Errc::permission_denied ? "the Kafka cluster does not let this user " : "the Kafka clients cannot ";
+    throw SessionFailure{code, who + std::string{verb} + " topic '" + around_.place.topic + "': " + kafka_words(error)};
   }
 
   // --- what goes on
@@ -247,7 +282,7 @@ class KafkaSession {
   void deliver(const rd_kafka_message_t& message) {
     if (message.err != RD_KAFKA_RESP_ERR_NO_ERROR) return take_error(message);
     std::int64_t& next = *around_.position.next;
-    if (message.offset != next && jumps_are_silent_) {
+    if (message.offset != next && around_.clients.jumps_silently()) {
       around_.position.jumped_to = message.offset;
       return fail(Errc::transport_failure, "the consumer went on at offset " + std::to_string(message.offset) +
                                                " instead of " + std::to_string(next));
@@ -347,13 +382,12 @@ class KafkaSession {
   }
 
   const KafkaSurroundings& around_;
-  /// A caller's consumer may be set to jump to another offset when its own is gone.
-  const bool jumps_are_silent_ = around_.clients.jumps_silently();
   std::vector<KafkaHandle<rd_kafka_message_t>> held_;  // came before the session had begun
+  std::size_t held_bytes_ = 0;                         // and what had no room there
   std::vector<KafkaEvents::Report> reports_;
   std::uint64_t number_ = 0;
   std::optional<std::uint64_t> confirmed_;  // the last frame that was, of those not told yet
-  bool more_ = true;  // may be there, without a signal: at first, because one may have been taken before the session
+  bool more_ = true;   // may be there, without a signal: at first, because one may have been taken before the session
   bool full_ = false;  // the client's queue: something waits for room there
   TimePoint told_trouble_at_{};
   bool confirmed_any_ = false;

@@ -117,6 +117,9 @@ class KafkaTransport {
           "KafkaHandles::producer takes its delivery reports as events (rd_kafka_conf_set_events), which polling it, "
           "as the bus does, would throw away: use a delivery report callback, or a producer for the bus alone");
     }
+    if (!detail::kafka_property(handles.producer, "transactional.id").empty()) {
+      refuse("KafkaHandles::producer is transactional, and the bus begins no transaction: use another producer");
+    }
     if (detail::has_assignment(handles.consumer)) {
       refuse("KafkaHandles::consumer has a subscription or an assignment: the bus needs a consumer of its own");
     }

@@ -120,7 +120,8 @@ class NatsSender {
 
   [[nodiscard]] std::shared_ptr<NatsSession> next_session() {
     const Duration limit = (std::min)(around_.settings.connect_timeout, tuning_.attempt_timeout);
-    return make_session(connect(limit), deadline_after(limit));
+    NatsConnection connection = connect(limit);  // which may take as long, at a server that says nothing
+    return make_session(std::move(connection), deadline_after(limit));
   }
 
   [[nodiscard]] std::shared_ptr<NatsSession> make_session(NatsConnection connection, TimePoint deadline) {

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <charconv>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -11,9 +12,11 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include <syncbus/detail/fifo.hpp>
 #include <syncbus/detail/resp.hpp>
+#include <syncbus/detail/timer_fd.hpp>
 #include <syncbus/transport.hpp>
 #include <syncbus/transport/redis_connection.hpp>
 
@@ -34,6 +37,8 @@ class RedisPublisher {
  public:
   /// Directed frames are dropped when so many bytes are waiting for the kernel: nobody promised them.
   static constexpr std::size_t max_backlog = std::size_t{4} << 20U;
+  /// An answer usually comes sooner, with the message itself.
+  static constexpr std::chrono::milliseconds answer_time{1};
 
   /// From here on broadcasts of that session are written to the connection. I/O thread.
   void start(RedisConnection& connection, std::uint64_t session) {
@@ -80,6 +85,20 @@ class RedisPublisher {
     return connection_->flush();
   }
 
+  /// Readable when it is time for an answer: then the I/O thread asks is_late().
+  [[nodiscard]] int timer_fd() const noexcept { return timer_.fd(); }
+
+  /// Whether what the timer was set for is still unanswered. Otherwise it is set for what is unanswered now, if anything
+  /// is. I/O thread.
+  [[nodiscard]] bool is_late() {
+    timer_.drain();
+    const std::lock_guard queueing{queue_mutex_};
+    const bool late = !queue_.empty() && timed_for_ == answered_;
+    timed_ = !queue_.empty() && !late;
+    if (timed_) time_oldest();
+    return late;
+  }
+
   /// Whether the server owes an answer. I/O thread.
   [[nodiscard]] bool waits_for_answer() {
     const std::lock_guard queueing{queue_mutex_};
@@ -92,6 +111,7 @@ class RedisPublisher {
     if (queue_.empty()) return std::nullopt;
     const RedisCommand command = queue_.front();
     queue_.pop();
+    ++answered_;
     return command;
   }
 
@@ -99,6 +119,12 @@ class RedisPublisher {
   void enqueue(RedisCommand command) {
     const std::lock_guard queueing{queue_mutex_};
     queue_.push(command);
+    if (!std::exchange(timed_, true)) time_oldest();
+  }
+
+  void time_oldest() noexcept {
+    timed_for_ = answered_;
+    timer_.set(answer_time);
   }
 
   [[nodiscard]] bool publish(std::string_view prefix, Bytes message, RedisCommand command) {
@@ -119,6 +145,10 @@ class RedisPublisher {
   std::uint64_t session_ = 0;
   std::mutex queue_mutex_;
   Fifo<RedisCommand> queue_;
+  std::uint64_t answered_ = 0;   // commands, ever: the number of the oldest that is not
+  TimerFd timer_;
+  bool timed_ = false;           // the timer is set, and was not looked after yet
+  std::uint64_t timed_for_ = 0;  // the number of a command
 };
 
 }  // namespace syncbus::inline v1::detail

@@ -118,10 +118,8 @@ class RedisSession {
   /// The answer to a broadcast is read together with the broadcast itself, which comes back right behind it: waking the
   /// thread for either would keep a processor from who waits for the event. Refusals are longer, and wake at once.
   static constexpr int longer_than_consent = 16;  // bytes of ":<receivers>\r\n", and more
-  /// But the connections are two, and the server may write the message first: so long after messages an answer that is
-  /// still owed is looked for, and then wakes the thread by itself.
-  static constexpr Duration answer_patience = std::chrono::milliseconds{1};
-  enum class Answers : std::uint8_t { quiet, expected, late };
+  /// But the connections are two, and the message may come first, or not at all: an answer that is still owed a while
+  /// after its command was written wakes the thread by itself.
   static constexpr int last_reads = 64;  // a connection that did not break could go on for ever
 
   [[nodiscard]] static TimePoint now() noexcept { return std::chrono::steady_clock::now(); }
@@ -154,41 +152,28 @@ class RedisSession {
     const auto events = [](const RedisConnection& c) {
       return static_cast<short>(c.wants_flush() ? POLLIN | POLLOUT : POLLIN);
     };
-    std::array<pollfd, 3> polled{
+    std::array<pollfd, 4> polled{
         {{around_.wake.fd(), POLLIN, 0},
          {publish_->fd(), events(*publish_), 0},
-         {subscribe_ ? subscribe_->fd() : -1, subscribe_ ? events(*subscribe_) : short{0}, 0}}};
+         {subscribe_ ? subscribe_->fd() : -1, subscribe_ ? events(*subscribe_) : short{0}, 0},
+         {subscribe_ ? around_.publisher.timer_fd() : -1, POLLIN, 0}}};
     const bool more = publish_->may_hold_more() || (subscribe_ && subscribe_->may_hold_more());
-    const int ready = ::poll(polled.data(), polled.size(), more ? 0 : poll_timeout(next_look()));
+    const TimePoint due = subscribe_ ? (std::min)(publish_watch_.due(), subscribe_watch_.due()) : publish_watch_.due();
+    ::poll(polled.data(), polled.size(), more ? 0 : poll_timeout(due));
     if (polled[0].revents != 0) around_.wake.drain();
     if (around_.live_session.load() != number_) return reopen();
-    const bool came = subscribe_ && (polled[2].revents != 0 || subscribe_->may_hold_more()) && receive_messages();
+    if (subscribe_ && (polled[2].revents != 0 || subscribe_->may_hold_more())) receive_messages();
     if (polled[1].revents != 0 || publish_->may_hold_more() || around_.publisher.waits_for_answer()) receive_answers();
-    if (subscribe_) expect_answers(came, ready == 0);
+    expect_answers(polled[3].revents != 0);
     if ((polled[1].revents & POLLOUT) != 0 && !around_.publisher.flush()) fail("the publish connection broke");
     if ((polled[2].revents & POLLOUT) != 0 && !subscribe_->flush()) fail("the subscribe connection broke");
     watch();
   }
 
-  [[nodiscard]] TimePoint next_look() const noexcept {
-    if (!subscribe_) return publish_watch_.due();
-    const TimePoint due = (std::min)(publish_watch_.due(), subscribe_watch_.due());
-    return answers_ == Answers::expected ? (std::min)(due, now() + answer_patience) : due;
-  }
-
-  /// `came`: messages were read; `in_vain`: nothing was there, for as long as next_look() says.
-  void expect_answers(bool came, bool in_vain) {
-    const Answers before = answers_;
-    if (!around_.publisher.waits_for_answer()) {
-      answers_ = Answers::quiet;
-    } else if (before == Answers::expected && in_vain) {
-      answers_ = Answers::late;
-    } else if (before == Answers::quiet && came) {
-      answers_ = Answers::expected;
-    }
-    if ((answers_ == Answers::late) != (before == Answers::late)) {
-      publish_->tell_from(answers_ == Answers::late ? 1 : longer_than_consent);
-    }
+  /// `due`: it is time for an answer.
+  void expect_answers(bool due) {
+    const bool late = (due && around_.publisher.is_late()) || (late_ && around_.publisher.waits_for_answer());
+    if (std::exchange(late_, late) != late) publish_->tell_from(late ? 1 : longer_than_consent);
   }
 
   void reopen() {
@@ -292,7 +277,7 @@ class RedisSession {
   IdleWatch subscribe_watch_{around_.settings.peer_timeout, now()};
   std::uint64_t number_ = 0;
   std::optional<std::uint64_t> confirmed_;  // the last frame that was, of those not told yet
-  Answers answers_ = Answers::quiet;
+  bool late_ = false;  // an answer is owed, and wakes the thread
   bool first_ = true;
   bool confirmed_any_ = false;
   bool refused_ = false;
