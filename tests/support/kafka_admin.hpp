@@ -56,9 +56,12 @@ class KafkaAdmin {
     for (const auto& [property, value] : properties)
       rd_kafka_NewTopic_set_config(topic.get(), property.c_str(), value.c_str());
     rd_kafka_NewTopic_t* one = topic.get();
-    run([&](rd_kafka_queue_t* answers) { rd_kafka_CreateTopics(client_.get(), &one, 1, nullptr, answers); });
-    if (!eventually([&] { return leaders(name) == partitions; }))
-      throw std::runtime_error{"topic " + name + " has no leader"};
+    // A broker that was stopped for a while is let in again a while later: until then no topic can be made.
+    const bool made = eventually([&] {
+      run([&](rd_kafka_queue_t* answers) { rd_kafka_CreateTopics(client_.get(), &one, 1, nullptr, answers); });
+      return eventually([&] { return leaders(name) == partitions; }, std::chrono::seconds{1});
+    });
+    if (!made) throw std::runtime_error{"topic " + name + " has no leader"};
   }
 
   /// Returns when it is gone.

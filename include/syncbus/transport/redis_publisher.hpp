@@ -88,8 +88,8 @@ class RedisPublisher {
   /// Readable when it is time for an answer: then the I/O thread asks is_late().
   [[nodiscard]] int timer_fd() const noexcept { return timer_.fd(); }
 
-  /// Whether what the timer was set for is still unanswered. Otherwise it is set for what is unanswered now, if anything
-  /// is. I/O thread.
+  /// Whether what the timer was set for is still unanswered. Otherwise it is set for the oldest command that is now, if
+  /// there is one. I/O thread.
   [[nodiscard]] bool is_late() {
     timer_.drain();
     const std::lock_guard queueing{queue_mutex_};
