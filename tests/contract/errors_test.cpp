@@ -114,8 +114,8 @@ CONTRACT_TEST_CASE("a name or a zone above 255 bytes is refused when the bus is 
 
 CONTRACT_TEST_CASE("no time for peers to answer is refused, and all the time there is is taken", "[contract]",
                    Clusters) {
-  CHECK(thrown_by([&] { fixture.node({.peer_timeout = 0s}); }) == Errc::invalid_argument);
-  CHECK(thrown_by([&] { fixture.node({.heartbeat = -1s}); }) == Errc::invalid_argument);
+  CHECK(thrown_by([&] { static_cast<void>(fixture.node({.peer_timeout = 0s})); }) == Errc::invalid_argument);
+  CHECK(thrown_by([&] { static_cast<void>(fixture.node({.heartbeat = -1s})); }) == Errc::invalid_argument);
   const auto forever = (syncbus::Duration::max)();
   const auto a = fixture.node({.peer_timeout = forever}), b = fixture.node({.repair_timeout = forever});
   const auto subscription = b->subscribe("k", [](const syncbus::Event&) {});

@@ -49,10 +49,11 @@ inline void parse_nats_credentials(std::string_view text, NatsUrl& url) {
   if (user->empty()) refuse_nats_url("a password comes with a user");
   // The client takes C strings, and writes them into JSON as they are.
   const auto is_odd = [](char c) { return is_blank_or_control(c) && c != ' '; };
-  for (const std::string_view word : {std::string_view{*user}, std::string_view{url.password ? *url.password : ""}}) {
-    if (std::any_of(word.begin(), word.end(), is_odd) || word.find_first_of("\"\\") != std::string_view::npos) {
-      refuse_nats_url("a user or password with quotes, backslashes or control characters: pass a natsConnection");
-    }
+  const auto would_be_garbled = [&](std::string_view word) {
+    return std::any_of(word.begin(), word.end(), is_odd) || word.find_first_of("\"\\") != std::string_view::npos;
+  };
+  if (would_be_garbled(*user) || (url.password && would_be_garbled(*url.password))) {
+    refuse_nats_url("a user or password with quotes, backslashes or control characters: pass a natsConnection");
   }
   url.user = std::move(*user);
 }

@@ -200,10 +200,9 @@ class KafkaClients {
   /// Whether the consumer goes on elsewhere, without an error, when the offset to be read is gone.
   [[nodiscard]] bool jumps_silently() const noexcept { return jumps_silently_; }
 
-  /// Why the producer takes nothing any more, ever; empty: it does.
-  [[nodiscard]] std::string fatal_error() const {
-    char why[512] = "";
-    return rd_kafka_fatal_error(producer_, why, sizeof why) == RD_KAFKA_RESP_ERR_NO_ERROR ? "" : why;
+  /// Whether the producer takes nothing any more, ever, and in which words of the client's.
+  [[nodiscard]] bool failed(std::span<char> why = {}) const noexcept {
+    return rd_kafka_fatal_error(producer_, why.data(), why.size()) != RD_KAFKA_RESP_ERR_NO_ERROR;
   }
 
   /// Sends what was accepted as far as `limit` allows, then lets go of everything. Own clients end; librdkafka may take

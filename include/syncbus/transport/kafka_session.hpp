@@ -114,7 +114,7 @@ class KafkaSession {
     around_.live_session.store(0);
     around_.publisher.stop();
     around_.clients.unassign();
-    if (!around_.clients.fatal_error().empty()) around_.clients.retire();
+    if (around_.clients.failed()) around_.clients.retire();
   }
 
   /// Why it ended, once it has by itself.
@@ -181,11 +181,11 @@ class KafkaSession {
 
   /// Own clients are made anew, next time.
   void refuse_failed_producer() const {
-    const std::string why = around_.clients.fatal_error();
-    if (why.empty()) return;
+    char why[512] = "";
+    if (!around_.clients.failed(why)) return;
     around_.clients.retire();
     throw SessionFailure{Errc::transport_failure,
-                         "the Kafka producer takes nothing any more (" + why + ")" +
+                         std::string{"the Kafka producer takes nothing any more ("} + why + ")" +
                              (around_.clients.owned() ? "" : ": make a new one, and a new bus over it")};
   }
 
