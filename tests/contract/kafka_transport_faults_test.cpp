@@ -268,7 +268,7 @@ TEST_CASE("a frame that the broker refuses is an interruption, and nothing behin
   mock.cluster.refuse(KafkaRequest::produce, {RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED});
   a.broadcast("refused", 1);
   REQUIRE(a.will_be_interrupted());
-  CHECK(was_told(a.recorder, "TOPIC_AUTHORIZATION_FAILED", Errc::permission_denied));
+  CHECK(eventually([&] { return was_told(a.recorder, "TOPIC_AUTHORIZATION_FAILED", Errc::permission_denied); }));
   CHECK(a.recorder.confirmed() == BroadcastToken{});
   REQUIRE(a.recorder.will_be_ready(2));
   CHECK(a.works());

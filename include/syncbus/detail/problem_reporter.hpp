@@ -21,7 +21,7 @@ class ProblemReporter {
   /// A sentence equal to one told within this time is left out, and all beyond `most`: what goes wrong in turns, or
   /// with other figures each time, would else fill a log.
   static constexpr Duration interval = std::chrono::seconds{1};
-  static constexpr std::size_t most = 4;
+  static constexpr std::size_t most = 8;
 
   void report(TransportSink& sink, std::error_code code, std::string sentence, TimePoint now) {
     std::replace(sentence.begin(), sentence.end(), '\n', ' ');
