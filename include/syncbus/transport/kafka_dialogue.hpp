@@ -70,6 +70,8 @@ class KafkaDialogue {
         note_answer();
         return range;
       }
+      // The producer has just heard who leads it: the consumer keeps what it heard of a broker that was not up yet.
+      if (error == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION) clients_.retire();
       note(error, "tell where its log ends");
       pause();
     }
