@@ -2,9 +2,9 @@
 #pragma once
 
 #include <algorithm>
-#include <chrono>
 #include <cstdint>
 
+#include <syncbus/detail/deadline.hpp>
 #include <syncbus/detail/split_mix64.hpp>
 #include <syncbus/options.hpp>
 
@@ -13,8 +13,8 @@ namespace syncbus::inline v1::detail {
 class Backoff {
  public:
   Backoff(Duration least, Duration most, std::uint64_t seed) noexcept
-      : least_{std::clamp(least, Duration{1}, longest)},
-        most_{std::clamp(most, least_, longest)},
+      : least_{std::clamp(least, Duration{1}, longest_time)},
+        most_{std::clamp(most, least_, longest_time)},
         delay_{least_},
         random_{seed} {}
 
@@ -31,8 +31,6 @@ class Backoff {
   void reset() noexcept { delay_ = least_; }
 
  private:
-  static constexpr Duration longest = std::chrono::hours{24 * 365};
-
   Duration least_;
   Duration most_;
   Duration delay_;

@@ -7,6 +7,9 @@
 
 namespace syncbus::inline v1::detail {
 
+/// For ever, for a time that somebody waits: longer ones are cut to it where sums of times must not overflow.
+inline constexpr Duration longest_time = std::chrono::hours{24 * 365};
+
 /// The time `timeout` after `start`; a negative timeout is none, a huge one saturates.
 [[nodiscard]] constexpr TimePoint deadline_after(TimePoint start, Duration timeout) noexcept {
   if (timeout <= Duration::zero()) return start;

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -13,6 +12,7 @@
 #include <utility>
 
 #include <syncbus/bus.hpp>
+#include <syncbus/detail/deadline.hpp>
 #include <syncbus/detail/deliver.hpp>
 #include <syncbus/detail/local_dispatch.hpp>
 #include <syncbus/detail/random_node_id.hpp>
@@ -122,11 +122,11 @@ class LocalBus {
   [[nodiscard]] bool closed() const noexcept { return closed_.load(std::memory_order_acquire); }
 
  private:
-  /// A year is for ever: sums of times do not overflow then.
+  /// See longest_time.
   [[nodiscard]] static BusOptions with_finite_times(BusOptions options) {
     for (Duration* const time : {&options.connect_timeout, &options.close_timeout, &options.send_wait,
                                  &options.heartbeat, &options.peer_timeout, &options.repair_timeout}) {
-      *time = std::clamp<Duration>(*time, Duration::zero(), std::chrono::hours{24 * 365});
+      *time = std::clamp(*time, Duration::zero(), longest_time);
     }
     return options;
   }

@@ -23,16 +23,18 @@ class TimerFd {
   /// Readable from the time that was set until drain().
   [[nodiscard]] int fd() const noexcept { return fd_; }
 
-  /// `delay`, above zero and below a second, from now; a later call replaces an earlier one. From any thread.
-  void set(std::chrono::nanoseconds delay) noexcept {
-    itimerspec once{};
-    once.it_value.tv_nsec = static_cast<decltype(once.it_value.tv_nsec)>(delay.count());
-    ::timerfd_settime(fd_, 0, &once, nullptr);
+  /// `delay`, above zero and below a second, from now; a later call replaces an earlier one. False if the kernel does
+  /// not take it. From any thread.
+  [[nodiscard]] bool set(std::chrono::nanoseconds delay) noexcept {
+    itimerspec at{};
+    at.it_value.tv_nsec = static_cast<long>(delay.count());
+    return ::timerfd_settime(fd_, 0, &at, nullptr) == 0;
   }
 
-  void drain() noexcept {
-    std::uint64_t count = 0;
-    [[maybe_unused]] const auto got = ::read(fd_, &count, sizeof count);
+  /// Whether the time had come.
+  bool drain() noexcept {
+    std::uint64_t expirations = 0;
+    return ::read(fd_, &expirations, sizeof expirations) > 0;
   }
 
  private:

@@ -387,7 +387,7 @@ class KafkaSession {
   std::vector<KafkaEvents::Report> reports_;
   std::uint64_t number_ = 0;
   std::optional<std::uint64_t> confirmed_;  // the last frame that was, of those not told yet
-  bool more_ = true;   // may be there, without a signal: at first, because one may have been taken before the session
+  bool more_ = true;  // may be there, without a signal: at first, because one may have been taken before the session
   bool full_ = false;  // the client's queue: something waits for room there
   TimePoint told_trouble_at_{};
   bool confirmed_any_ = false;

@@ -12,7 +12,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 
 #include <syncbus/detail/fifo.hpp>
 #include <syncbus/detail/resp.hpp>
@@ -94,8 +93,8 @@ class RedisPublisher {
     timer_.drain();
     const std::lock_guard queueing{queue_mutex_};
     const bool late = !queue_.empty() && timed_for_ == answered_;
-    timed_ = !queue_.empty() && !late;
-    if (timed_) time_oldest();
+    timed_ = false;
+    if (!queue_.empty() && !late) time_oldest();
     return late;
   }
 
@@ -119,12 +118,12 @@ class RedisPublisher {
   void enqueue(RedisCommand command) {
     const std::lock_guard queueing{queue_mutex_};
     queue_.push(command);
-    if (!std::exchange(timed_, true)) time_oldest();
+    if (!timed_) time_oldest();
   }
 
   void time_oldest() noexcept {
     timed_for_ = answered_;
-    timer_.set(answer_time);
+    timed_ = timer_.set(answer_time);
   }
 
   [[nodiscard]] bool publish(std::string_view prefix, Bytes message, RedisCommand command) {
@@ -145,9 +144,9 @@ class RedisPublisher {
   std::uint64_t session_ = 0;
   std::mutex queue_mutex_;
   Fifo<RedisCommand> queue_;
-  std::uint64_t answered_ = 0;   // commands, ever: the number of the oldest that is not
+  std::uint64_t answered_ = 0;  // commands, ever: the number of the oldest that is not
   TimerFd timer_;
-  bool timed_ = false;           // the timer is set, and was not looked after yet
+  bool timed_ = false;  // the timer is set, and was not looked after yet
   std::uint64_t timed_for_ = 0;  // the number of a command
 };
 

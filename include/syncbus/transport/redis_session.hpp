@@ -118,9 +118,7 @@ class RedisSession {
   /// The answer to a broadcast is read together with the broadcast itself, which comes back right behind it: waking the
   /// thread for either would keep a processor from who waits for the event. Refusals are longer, and wake at once.
   static constexpr int longer_than_consent = 16;  // bytes of ":<receivers>\r\n", and more
-  /// But the connections are two, and the message may come first, or not at all: an answer that is still owed a while
-  /// after its command was written wakes the thread by itself.
-  static constexpr int last_reads = 64;  // a connection that did not break could go on for ever
+  static constexpr int last_reads = 64;           // a connection that did not break could go on for ever
 
   [[nodiscard]] static TimePoint now() noexcept { return std::chrono::steady_clock::now(); }
 
@@ -170,7 +168,8 @@ class RedisSession {
     watch();
   }
 
-  /// `due`: it is time for an answer.
+  /// The connections are two, and the message may come before the answer, or not at all: an answer that is still owed a
+  /// while after its command was written wakes the thread by itself. `due`: it is time for one.
   void expect_answers(bool due) {
     const bool late = (due && around_.publisher.is_late()) || (late_ && around_.publisher.waits_for_answer());
     if (std::exchange(late_, late) != late) publish_->tell_from(late ? 1 : longer_than_consent);
@@ -277,7 +276,7 @@ class RedisSession {
   IdleWatch subscribe_watch_{around_.settings.peer_timeout, now()};
   std::uint64_t number_ = 0;
   std::optional<std::uint64_t> confirmed_;  // the last frame that was, of those not told yet
-  bool late_ = false;  // an answer is owed, and wakes the thread
+  bool late_ = false;                       // an answer is owed, and wakes the thread
   bool first_ = true;
   bool confirmed_any_ = false;
   bool refused_ = false;

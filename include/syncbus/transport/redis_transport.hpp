@@ -55,10 +55,9 @@ class RedisTransport {
   void open(TransportSink& sink, const TransportSettings& settings) {
     channels_.direct = direct_channel(settings.self);
     broadcast_prefix_ = detail::resp_publish_prefix(channels_.broadcast);
-    host_.open(sink, settings, tuning_,
-               [this](const detail::SessionSurroundings& common) {
-                 return detail::RedisSurroundings{common, endpoint_, channels_, publisher_};
-               });
+    host_.open(sink, settings, tuning_, [this](const detail::SessionSurroundings& common) {
+      return detail::RedisSurroundings{common, endpoint_, channels_, publisher_};
+    });
   }
 
   /// See LendableTransport.
