@@ -12,6 +12,7 @@
 #include <syncbus/options.hpp>
 
 #include "contract/any_bus.hpp"
+#include "contract/quick.hpp"
 #include "support/eventually.hpp"
 
 namespace support {
@@ -23,12 +24,6 @@ class TestServer;
 namespace contract {
 
 class AnyTransport;
-
-/// Before a transport tries to come back to its broker. Short ones find a restarted broker at once.
-struct Pauses {
-  syncbus::Duration min = std::chrono::milliseconds{5};
-  syncbus::Duration max = std::chrono::milliseconds{50};
-};
 
 /// A node of the suite: its test holds it, and ends it when it will.
 using AnyNode = std::shared_ptr<AnyBus>;
@@ -77,10 +72,16 @@ class BrokerFixture : public Fixture {
   virtual void inject(std::span<const std::byte> bytes) = 0;
 
   /// What a node has below it, not open yet.
-  [[nodiscard]] virtual std::unique_ptr<AnyTransport> transport(Pauses pauses = {}) = 0;
+  [[nodiscard]] virtual std::unique_ptr<AnyTransport> transport(const syncbus::ReconnectTuning& tuning = quick) = 0;
 
   /// Whether a transport finds out by itself that a broker which owes it nothing has stopped.
   [[nodiscard]] virtual bool notices_silence() const { return true; }
+
+  /// Whether a transport tries to reconnect, and has each failure to tell of; else its caller's client does.
+  [[nodiscard]] virtual bool reconnects_itself() const { return true; }
+
+  /// Whether frames of a session that has ended may still come, of a client that holds them.
+  [[nodiscard]] virtual bool brings_late_frames() const { return false; }
 
   /// Whether a directed frame passes the other nodes too.
   [[nodiscard]] virtual bool shares_directed_frames() const { return false; }

@@ -19,14 +19,6 @@ namespace {
 
 using KafkaBusNode = BusOf<syncbus::KafkaBus>;
 
-template <class Cluster>
-syncbus::KafkaTuning with_pauses(Pauses pauses) {
-  auto tuning = quick_kafka<Cluster>();
-  tuning.min_backoff = pauses.min;
-  tuning.max_backoff = pauses.max;
-  return tuning;
-}
-
 }  // namespace
 
 template <class Cluster, class Base>
@@ -47,8 +39,8 @@ AnyNode OnKafkaCluster<Cluster, Base>::node(syncbus::BusOptions options) {
 }
 
 template <class Cluster, class Base>
-std::unique_ptr<AnyTransport> OnKafkaCluster<Cluster, Base>::transport(Pauses pauses) {
-  return transport_of<syncbus::KafkaTransport>(brokers(), this->place(), with_pauses<Cluster>(pauses));
+std::unique_ptr<AnyTransport> OnKafkaCluster<Cluster, Base>::transport(const syncbus::ReconnectTuning& tuning) {
+  return transport_of<syncbus::KafkaTransport>(brokers(), this->place(), quick_kafka<Cluster>(tuning));
 }
 
 template <class Cluster, class Base>
@@ -65,11 +57,11 @@ void OnKafkaCluster<Cluster, Base>::inject(std::span<const std::byte> bytes) {
 template class OnKafkaCluster<support::KafkaServer, ServerFixture>;
 template class OnKafkaCluster<support::KafkaMock, BrokerFixture>;
 
-std::unique_ptr<AnyTransport> OnLentKafkaMock::transport(Pauses pauses) {
+std::unique_ptr<AnyTransport> OnLentKafkaMock::transport(const syncbus::ReconnectTuning& tuning) {
   const auto program =
       std::make_shared<KafkaProgram>(brokers(), KafkaProgram::careful_producer(), KafkaProgram::careful_consumer());
   return std::make_unique<TransportOf<syncbus::KafkaTransport>>(program, program->handles(), place(),
-                                                                with_pauses<support::KafkaMock>(pauses));
+                                                                quick_kafka<support::KafkaMock>(tuning));
 }
 
 support::TcpProxy OnKafka::proxy() const { return cluster().proxy(); }

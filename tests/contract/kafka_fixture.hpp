@@ -23,8 +23,9 @@ class OnKafkaCluster : public Base {
   OnKafkaCluster();
 
   [[nodiscard]] AnyNode node(syncbus::BusOptions options = {}) override;
-  [[nodiscard]] std::unique_ptr<AnyTransport> transport(Pauses pauses = {}) override;
+  [[nodiscard]] std::unique_ptr<AnyTransport> transport(const syncbus::ReconnectTuning& tuning = quick) override;
   [[nodiscard]] bool notices_silence() const override { return false; }
+  [[nodiscard]] bool brings_late_frames() const override { return true; }
   [[nodiscard]] bool shares_directed_frames() const override { return true; }
   void inject(std::span<const std::byte> bytes) override;
 
@@ -42,7 +43,7 @@ class OnKafkaMock final : public OnKafkaCluster<support::KafkaMock, BrokerFixtur
 /// Each transport over clients of a caller's.
 class OnLentKafkaMock final : public OnKafkaCluster<support::KafkaMock, BrokerFixture> {
  public:
-  [[nodiscard]] std::unique_ptr<AnyTransport> transport(Pauses pauses = {}) override;
+  [[nodiscard]] std::unique_ptr<AnyTransport> transport(const syncbus::ReconnectTuning& tuning = quick) override;
 };
 
 class OnKafka final : public OnKafkaCluster<support::KafkaServer, ServerFixture> {

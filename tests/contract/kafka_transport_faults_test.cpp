@@ -43,6 +43,21 @@ struct Mock {
   KafkaMock cluster;
 };
 
+/// Clients that fetch little at once, and nothing while they hold something: what is trimmed then was not read.
+const KafkaProperties small_fetches{
+    {"queued.min.messages", "1"}, {"queued.max.messages.kbytes", "1"}, {"fetch.message.max.bytes", "1000"}};
+
+/// While the sink's thread is held, 200 messages come and are trimmed.
+void trim_what_is_unread(OnKafka& kafka, HeldRecorder& sink) {
+  sink.held = true;
+  kafka.inject(bytes_of("hold"));
+  REQUIRE(sink.will_hear("hold"));
+  const std::string text(900, 'x');
+  for (int i = 0; i != 200; ++i) kafka.inject(bytes_of(text));
+  kafka.cluster().admin().trim(kafka.place(), kafka.cluster().admin().end_of(kafka.place()));
+  sink.release();
+}
+
 }  // namespace
 
 TEST_CASE("what was stored while a node was cut off is read by its next session", "[kafka]") {
@@ -122,17 +137,10 @@ TEST_CASE("messages that were trimmed before they were read are an interruption 
   OnKafka kafka;
   HeldRecorder sink;
   auto tuning = quick_node();
-  tuning.properties = {
-      {"queued.min.messages", "1"}, {"queued.max.messages.kbytes", "1"}, {"fetch.message.max.bytes", "1000"}};
+  tuning.properties = small_fetches;
   KafkaTransport a{kafka.brokers(), kafka.place(), tuning};
   a.open(sink, settings_of(1));
-  sink.held = true;
-  kafka.inject(bytes_of("hold"));
-  REQUIRE(sink.will_hear("hold"));
-  const std::string text(900, 'x');
-  for (int i = 0; i != 200; ++i) kafka.inject(bytes_of(text));
-  kafka.cluster().admin().trim(kafka.place(), kafka.cluster().admin().end_of(kafka.place()));
-  sink.release();
+  trim_what_is_unread(kafka, sink);
   REQUIRE(eventually([&] { return sink.interruptions() >= 1; }));
   REQUIRE(eventually([&] { return sink.ready(); }));
   CHECK(was_told(sink, "OFFSET", Errc::transport_failure));
@@ -147,24 +155,14 @@ TEST_CASE("messages that were trimmed before they were read are an interruption 
 TEST_CASE("messages that a lent consumer jumps over in silence are a loss, in the first session, too", "[kafka]") {
   OnKafka kafka;
   const std::string reset = GENERATE(as<std::string>{}, "earliest", "latest");
-  const KafkaProgram program{kafka.brokers(),
-                             KafkaProgram::careful_producer(),
-                             {{"group.id", "own"},
-                              {"auto.offset.reset", reset},
-                              {"enable.auto.commit", "false"},
-                              {"queued.min.messages", "1"},
-                              {"queued.max.messages.kbytes", "1"},
-                              {"fetch.message.max.bytes", "1000"}}};
+  KafkaProperties of_consumer = small_fetches;
+  of_consumer.insert(of_consumer.end(),
+                     {{"group.id", "own"}, {"auto.offset.reset", reset}, {"enable.auto.commit", "false"}});
+  const KafkaProgram program{kafka.brokers(), KafkaProgram::careful_producer(), of_consumer};
   HeldRecorder sink;
   KafkaTransport a{program.handles(), kafka.place(), quick_node()};
   a.open(sink, settings_of(1));
-  sink.held = true;
-  kafka.inject(bytes_of("hold"));
-  REQUIRE(sink.will_hear("hold"));
-  const std::string text(900, 'x');
-  for (int i = 0; i != 200; ++i) kafka.inject(bytes_of(text));
-  kafka.cluster().admin().trim(kafka.place(), kafka.cluster().admin().end_of(kafka.place()));
-  sink.release();
+  trim_what_is_unread(kafka, sink);
   REQUIRE(eventually([&] {  // the first message that is read behind the jump shows it
     kafka.inject(bytes_of("more"));
     let_pass(200ms);  // such a consumer reads slowly

@@ -12,7 +12,7 @@
 #include "contract/fixtures.hpp"
 #include "contract/heard.hpp"
 #include "contract/nats_node.hpp"
-#include "contract/nats_tuning.hpp"
+#include "contract/quick.hpp"
 #include "contract/thrown_by.hpp"
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
@@ -115,7 +115,7 @@ TEST_CASE("a bus over the caller's connection leaves it to the caller, and survi
   NatsServer server;
   const auto connection = lasting_connection(server.url());
   {
-    NatsBus bus{connection.get(), "events", {}, quick_nats}, other{server.url(), "events", {}, quick_nats};
+    NatsBus bus{connection.get(), "events", {}, quick}, other{server.url(), "events", {}, quick};
     Heard heard;
     const auto subscription = bus.subscribe_all(heard.on_event(), heard.on_resync());
     CHECK_FALSE(other.publish("before"));

@@ -7,7 +7,7 @@
 #include <syncbus/nats_bus.hpp>
 
 #include "contract/nats_node.hpp"
-#include "contract/nats_tuning.hpp"
+#include "contract/quick.hpp"
 #include "contract/transport_node.hpp"
 #include "support/nats_server.hpp"
 #include "support/tcp_proxy.hpp"
@@ -28,24 +28,22 @@ support::NatsServer& server() {
 OnNats::OnNats() : ServerFixture{server(), "contract."} {}
 
 AnyNode OnNats::node(syncbus::BusOptions options) {
-  return std::make_shared<NatsBusNode>(url(), place(), with_patience(std::move(options)), quick_nats);
+  return std::make_shared<NatsBusNode>(url(), place(), with_patience(std::move(options)), quick);
 }
 
 support::TcpProxy OnNats::proxy() const { return support::TcpProxy{server().port()}; }
 
 AnyNode OnNats::node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options) {
   return std::make_shared<NatsBusNode>(server().url_at(proxy.port()), place(), with_patience(std::move(options)),
-                                       quick_nats);
+                                       quick);
 }
 
-std::unique_ptr<AnyTransport> OnNats::transport(Pauses pauses) {
-  const syncbus::NatsTuning tuning{.min_backoff = pauses.min, .max_backoff = pauses.max};
+std::unique_ptr<AnyTransport> OnNats::transport(const syncbus::ReconnectTuning& tuning) {
   return transport_of<syncbus::NatsTransport>(url(), place(), tuning);
 }
 
-std::unique_ptr<AnyTransport> OnLentNats::transport(Pauses pauses) {
+std::unique_ptr<AnyTransport> OnLentNats::transport(const syncbus::ReconnectTuning& tuning) {
   const std::shared_ptr<natsConnection> connection = lasting_connection(url());
-  const syncbus::NatsTuning tuning{.min_backoff = pauses.min, .max_backoff = pauses.max};
   return std::make_unique<TransportOf<syncbus::NatsTransport>>(connection, connection.get(), place(), tuning);
 }
 

@@ -17,7 +17,7 @@ class OnNats : public ServerFixture {
   [[nodiscard]] AnyNode node(syncbus::BusOptions options = {}) override;
   [[nodiscard]] support::TcpProxy proxy() const override;
   [[nodiscard]] AnyNode node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options = {}) override;
-  [[nodiscard]] std::unique_ptr<AnyTransport> transport(Pauses pauses = {}) override;
+  [[nodiscard]] std::unique_ptr<AnyTransport> transport(const syncbus::ReconnectTuning& tuning = quick) override;
   void inject(std::span<const std::byte> bytes) override;
   [[nodiscard]] bool begins_at_one_point() const override { return false; }
 
@@ -28,7 +28,8 @@ class OnNats : public ServerFixture {
 /// Each transport over a connection of a caller's, which reconnects at the caller's pace.
 class OnLentNats final : public OnNats {
  public:
-  [[nodiscard]] std::unique_ptr<AnyTransport> transport(Pauses pauses = {}) override;
+  [[nodiscard]] bool reconnects_itself() const override { return false; }
+  [[nodiscard]] std::unique_ptr<AnyTransport> transport(const syncbus::ReconnectTuning& tuning = quick) override;
 };
 
 }  // namespace contract

@@ -6,7 +6,7 @@
 
 #include <syncbus/transport/nats_transport.hpp>
 
-#include "contract/nats_tuning.hpp"
+#include "contract/quick.hpp"
 #include "contract/transport_node.hpp"
 #include "support/nats_server.hpp"
 
@@ -23,10 +23,10 @@ namespace contract {
 
 struct NatsNode : TransportNode {
   NatsNode(const std::string& url, const syncbus::TransportSettings& settings, const std::string& subject = "subject")
-      : TransportNode{transport_of<syncbus::NatsTransport>(url, subject, quick_nats), settings} {}
+      : TransportNode{transport_of<syncbus::NatsTransport>(url, subject, quick), settings} {}
   NatsNode(const std::string& url, std::uint64_t id) : NatsNode{url, settings_of(id)} {}
   NatsNode(natsConnection* connection, const syncbus::TransportSettings& settings)
-      : TransportNode{transport_of<syncbus::NatsTransport>(connection, "subject", quick_nats), settings} {}
+      : TransportNode{transport_of<syncbus::NatsTransport>(connection, "subject", quick), settings} {}
   NatsNode(natsConnection* connection, std::uint64_t id) : NatsNode{connection, settings_of(id)} {}
 };
 

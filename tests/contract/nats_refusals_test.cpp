@@ -132,7 +132,7 @@ TEST_CASE("a stranger's message that bears a node's mark confirms nothing", "[na
 TEST_CASE("a message limit that has become smaller costs a resync, and the bus goes on", "[contract]") {
   NatsServer server{"max_payload: 100000"};
   const syncbus::BusOptions options{.max_key_bytes = 60'000, .peer_timeout = 20s};
-  syncbus::NatsBus bus{server.url(), "subject", options, quick_nats};
+  syncbus::NatsBus bus{server.url(), "subject", options, quick};
   server.stop();
   CHECK_FALSE(bus.publish(std::string(30'000, 'k')));
   server.kill();

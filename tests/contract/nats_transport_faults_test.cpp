@@ -70,7 +70,7 @@ TEST_CASE("messages that the NATS client had to drop are an interruption", "[nat
   const NatsServer server;
   const auto connection = lasting_connection(server.url()), flooding = lasting_connection(server.url());
   Held sink;
-  NatsTransport transport{connection.get(), "subject", quick_nats};
+  NatsTransport transport{connection.get(), "subject", quick};
   transport.open(sink, settings_of(1));
   const std::string large(1'000'000, 'x');
   bool flooded = true;

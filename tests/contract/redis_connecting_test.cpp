@@ -14,7 +14,7 @@
 
 #include "contract/fixtures.hpp"
 #include "contract/heard.hpp"
-#include "contract/redis_tuning.hpp"
+#include "contract/quick.hpp"
 #include "contract/thrown_by.hpp"
 #include "support/catch.hpp"
 #include "support/eventually.hpp"

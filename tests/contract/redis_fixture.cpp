@@ -6,7 +6,7 @@
 
 #include <syncbus/redis_bus.hpp>
 
-#include "contract/redis_tuning.hpp"
+#include "contract/quick.hpp"
 #include "contract/transport_node.hpp"
 #include "support/redis_server.hpp"
 #include "support/tcp_proxy.hpp"
@@ -37,8 +37,7 @@ AnyNode OnRedis::node_behind(const support::TcpProxy& proxy, syncbus::BusOptions
                                         quick);
 }
 
-std::unique_ptr<AnyTransport> OnRedis::transport(Pauses pauses) {
-  const syncbus::RedisTuning tuning{.min_backoff = pauses.min, .max_backoff = pauses.max};
+std::unique_ptr<AnyTransport> OnRedis::transport(const syncbus::ReconnectTuning& tuning) {
   return transport_of<syncbus::RedisTransport>(url(), place(), tuning);
 }
 

@@ -18,7 +18,7 @@ class OnRedis final : public ServerFixture {
   [[nodiscard]] AnyNode node(syncbus::BusOptions options = {}) override;
   [[nodiscard]] support::TcpProxy proxy() const override;
   [[nodiscard]] AnyNode node_behind(const support::TcpProxy& proxy, syncbus::BusOptions options = {}) override;
-  [[nodiscard]] std::unique_ptr<AnyTransport> transport(Pauses pauses = {}) override;
+  [[nodiscard]] std::unique_ptr<AnyTransport> transport(const syncbus::ReconnectTuning& tuning = quick) override;
   void inject(std::span<const std::byte> bytes) override;
 
   [[nodiscard]] int port() const;

@@ -7,7 +7,7 @@
 
 #include <syncbus/transport/redis_transport.hpp>
 
-#include "contract/redis_tuning.hpp"
+#include "contract/quick.hpp"
 #include "contract/transport_node.hpp"
 
 namespace contract {

@@ -241,7 +241,7 @@ CONTRACT_TEST_CASE("a session that is not the current one is not reopened", "[tr
 
 CONTRACT_TEST_CASE("sessions that are reopened again and again follow each other without growing pauses", "[transport]",
                    Transports) {
-  TransportNode a{fixture.transport({.min = 5ms, .max = 1h}), 1};
+  TransportNode a{fixture.transport({.min_backoff = 5ms, .max_backoff = 1h}), 1};
   for (std::uint64_t session = 1; session <= 16; ++session) {  // doubled as often, 5 ms are minutes
     a.transport->reopen(session);
     REQUIRE(a.recorder.will_be_ready(session + 1));
