@@ -71,7 +71,8 @@ class TransportSink {
 ///  1. open() makes the first session, or throws std::system_error with an Errc and a sentence that says what to do,
 ///     within connect_timeout. It is called once. Later sessions the transport makes by itself, for ever, until
 ///     close().
-///  2. A session begins only when the broker has confirmed the subscriptions (unless publish_only).
+///  2. A session begins only when the broker has confirmed the subscriptions (unless publish_only), and when no
+///     broadcast() of an earlier one reads its bytes any longer.
 ///  3. broadcast() reaches every node on the channel, the sender included (a memory transport may leave the sender out:
 ///     the engine ignores own events). It never blocks and never fails: it writes, or enqueues, or drops when the
 ///     session of the token is not the current one. The bytes stay valid and unchanged until the frame is confirmed,

@@ -233,6 +233,32 @@ TEST_CASE("a full ring has no room until a confirmation makes some") {
   CHECK(node.submit({.key = key_of_size(1'000, 1'000)}, false) == Submitted::accepted);
 }
 
+TEST_CASE("a frame that is confirmed while it is still being read stays as it is until the next action") {
+  auto options = roomy();
+  options.history_bytes = 64 * kib;
+  Node node{options};
+  node.join();
+  const auto fill = [&] {
+    int accepted = 0;
+    while (node.machine.submit({.key = key_of_size(500, accepted)}, false) == Submitted::accepted) ++accepted;
+    return accepted;
+  };
+  const std::string large = key_of_size(20 * kib, 0);
+  REQUIRE(node.machine.submit({.key = large}, false) == Submitted::accepted);
+  const auto action = node.machine.next_action(node.now);
+  REQUIRE(action.sequence == 1);
+  node.machine.on_confirmed(1);
+  CHECK(fill() > 0);
+  CHECK(node.machine.confirmed() == 0);
+  CHECK((lines_of(action.bytes) == Lines{"invalidate " + large}));
+
+  using Kind = core::Action::Kind;
+  std::vector<Kind> kinds;
+  while (kinds.empty() || kinds.back() != Kind::none) kinds.push_back(node.machine.next_action(node.now).kind);
+  CHECK(std::ranges::count(kinds, Kind::room) == 1);
+  CHECK(node.machine.confirmed() == 1);
+}
+
 TEST_CASE("who may join is never refused, and what joined goes before what is newer") {
   auto options = roomy();
   options.history_bytes = 64 * kib;

@@ -35,8 +35,8 @@ struct ProtocolOptions {
 struct Action {
   enum class Kind : std::uint8_t {
     none,       ///< nothing more
-    broadcast,  ///< `bytes` to all, under (`session`, `sequence`). An events frame stays unchanged until that is
-                ///< confirmed; others, until the next action, and their sequence is that of the last events frame
+    broadcast,  ///< `bytes` to all, under (`session`, `sequence`). They stay unchanged until the next action, and those
+                ///< of an events frame until it is confirmed; the sequence of others is that of the last events frame
                 ///< before them
     send,      ///< `bytes` to `destination`; unchanged until the next action
     dispatch,  ///< something waits for the dispatcher: have it call take()

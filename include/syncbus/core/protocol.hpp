@@ -166,6 +166,7 @@ class Protocol {
   // --- what to do, what can be seen
 
   [[nodiscard]] Action next_action(TimePoint now) noexcept {
+    publishing_.was_read(connected_);
     if (connected_) {
       if (!gone_ && hearing_.membership().hello_due(now)) return heartbeat({}, now);
       if (const auto frame = publishing_.next()) return broadcast_events(*frame, now);

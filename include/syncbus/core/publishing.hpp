@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <limits>
 #include <optional>
+#include <utility>
 
 #include <syncbus/core/actions.hpp>
 #include <syncbus/core/await_table.hpp>
@@ -72,9 +73,19 @@ class Publishing {
     refill();
   }
 
+  /// Whoever has the frame that next() took last may still read it, and its bytes must not change: that one is confirmed
+  /// at was_read().
   void confirmed(std::uint64_t sequence, bool connected) noexcept {
-    ring_.confirm(sequence);
+    const bool early = taken_ != 0 && sequence >= taken_;
+    taken_is_confirmed_ |= early;
+    ring_.confirm(early ? taken_ - 1 : sequence);
     if (connected) refill();
+  }
+
+  /// What next() took last is read no longer.
+  void was_read(bool connected) noexcept {
+    const std::uint64_t taken = std::exchange(taken_, 0);
+    if (std::exchange(taken_is_confirmed_, false)) confirmed(taken, connected);
   }
 
   /// Whether an events frame may go out now.
@@ -84,11 +95,12 @@ class Publishing {
     return ring_.has_sealed() || (SendWindow::takes_partial(unconfirmed) && ring_.has_open_events());
   }
 
-  /// Takes it.
+  /// Takes it; to be followed by was_read().
   [[nodiscard]] std::optional<FrameRing::Outgoing> next() noexcept {
     if (!has_next()) return std::nullopt;
     const auto frame = ring_.next(SendWindow::takes_partial(ring_.unconfirmed_frames()));
     if (!frame) return std::nullopt;
+    taken_ = frame->sequence;
     ++metrics_.frames_sent;
     metrics_.bytes_sent += frame->bytes.size();
     return frame;
@@ -182,6 +194,8 @@ class Publishing {
   PendingEvents outbox_;
   RepairAnswers answers_;
   std::size_t frame_limit_ = 0;  // of the session, in bytes
+  std::uint64_t taken_ = 0;      // the sequence that next() took last, until was_read(); 0: none
+  bool taken_is_confirmed_ = false;
 };
 
 }  // namespace syncbus::inline v1::core
