@@ -47,16 +47,30 @@ struct Mock {
 const KafkaProperties small_fetches{
     {"queued.min.messages", "1"}, {"queued.max.messages.kbytes", "1"}, {"fetch.message.max.bytes", "1000"}};
 
-/// While the sink's thread is held, 200 messages come and are trimmed.
-void trim_what_is_unread(OnKafka& kafka, HeldRecorder& sink) {
+/// While the sink's thread is held, 200 messages come and are trimmed, up to the last few, `left`.
+void trim_what_is_unread(OnKafka& kafka, HeldRecorder& sink, std::int64_t left = 0) {
   sink.held = true;
   kafka.inject(bytes_of("hold"));
   REQUIRE(sink.will_hear("hold"));
   const std::string text(900, 'x');
   for (int i = 0; i != 200; ++i) kafka.inject(bytes_of(text));
-  kafka.cluster().admin().trim(kafka.place(), kafka.cluster().admin().end_of(kafka.place()));
+  kafka.cluster().admin().trim(kafka.place(), kafka.cluster().admin().end_of(kafka.place()) - left);
   sink.release();
 }
+
+/// One more message is trimmed whenever it hears of a loss.
+struct TrimmingRecorder : HeldRecorder {
+  TrimmingRecorder(OnKafka& of, std::int64_t left) : kafka{of}, left_now{left} {}
+
+  void on_lost() noexcept override {
+    HeldRecorder::on_lost();
+    if (left_now != 0)
+      kafka.cluster().admin().trim(kafka.place(), kafka.cluster().admin().end_of(kafka.place()) - --left_now);
+  }
+
+  OnKafka& kafka;
+  std::int64_t left_now;
+};
 
 }  // namespace
 
@@ -149,6 +163,23 @@ TEST_CASE("messages that were trimmed before they were read are an interruption 
   kafka.inject(bytes_of("after"));
   CHECK(sink.will_hear("after"));
   CHECK(sink.frame_count() < 202);
+  a.close();
+}
+
+TEST_CASE("a log that is trimmed on and on is one loss, and read on at its end", "[kafka]") {
+  OnKafka kafka;
+  constexpr std::int64_t left = 20;
+  TrimmingRecorder sink{kafka, left};
+  auto tuning = quick_node();
+  tuning.properties = small_fetches;
+  KafkaTransport a{kafka.brokers(), kafka.place(), tuning};
+  a.open(sink, settings_of(1));
+  trim_what_is_unread(kafka, sink, left);
+  REQUIRE(eventually([&] { return sink.losses() != 0 && sink.ready(); }));
+  kafka.inject(bytes_of("after"));
+  CHECK(sink.will_hear("after"));
+  CHECK(sink.losses() == 1);
+  CHECK(sink.in_order());
   a.close();
 }
 

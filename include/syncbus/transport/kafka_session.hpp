@@ -143,7 +143,8 @@ class KafkaSession {
   // --- how it begins
 
   /// Where the last session stopped, so that nothing that Kafka kept is missed. That it did not keep something is told:
-  /// of those who published it nobody may be left.
+  /// of those who published it nobody may be left. Then reading goes on at the end, for that loss covers what is left,
+  /// whose beginning may be lost, too, before it is read.
   void read_on(KafkaRange range) {
     KafkaPosition& at = around_.position;
     const std::int64_t wanted = at.next.value_or(range.next);
@@ -155,7 +156,7 @@ class KafkaSession {
       at = {range.next};
     } else if (wanted < range.oldest) {
       lose("has lost " + std::to_string(range.oldest - wanted) + " messages to its retention before they were read");
-      at = {range.oldest};
+      at = {range.next};
     } else {
       at = {(std::min)(found, range.next)};  // in between is nothing: marks of transactions, say, or keys made compact
     }
