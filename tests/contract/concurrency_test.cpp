@@ -135,9 +135,6 @@ CONTRACT_TEST_CASE("after unsubscribe returned, the handler never runs again, wh
   CHECK(late == 0);
 }
 
-// A broker that drops what somebody has not read yet makes a resync of it.
-using ThatKeepWhatIsUnread = decltype(std::tuple_cat(std::declval<std::tuple<OnHub>>(), std::declval<Servers>()));
-
 CONTRACT_TEST_CASE("nodes come and go while others publish", "[contract][threads]", ThatKeepWhatIsUnread) {
   const auto publisher = fixture.node();
   const auto steady = fixture.node();

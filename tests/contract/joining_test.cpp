@@ -101,7 +101,7 @@ CONTRACT_TEST_CASE("a late node hears no resync for what it cannot have cached",
 }
 
 CONTRACT_TEST_CASE("a node that joins a stream hears all of it from its subscription on", "[contract][threads]",
-                   ClustersOfAnyTime) {
+                   ThatKeepWhatIsUnread) {
   const auto publisher = fixture.node();
   std::atomic<bool> done = false;
   std::atomic<std::uint64_t> published = 0;
