@@ -29,8 +29,6 @@ class OnNats : public ServerFixture {
 class OnLentNats final : public OnNats {
  public:
   [[nodiscard]] bool reconnects_itself() const override { return false; }
-  /// What the caller's client took while it reconnected it sends when it has a server again.
-  [[nodiscard]] bool brings_late_frames() const override { return true; }
   [[nodiscard]] std::unique_ptr<AnyTransport> transport(const syncbus::ReconnectTuning& tuning = quick) override;
 };
 
