@@ -83,10 +83,10 @@ class NatsSession final : public NatsWriter {
   /// Publishes all.
   void send(const NatsOutbox::Batch& batch) noexcept {
     Busy busy{busy_since_};
-    // Else the client would send them when it has found a server again.
-    if (!connection_->is_own() && !same_connection()) return end_broken("the client lost it");
     for (const NatsOutbox::Frame& frame : batch.frames()) {
       if (ended()) return;
+      // Else the client would send it when it has found a server again.
+      if (!connection_->is_own() && !same_connection()) return end_broken("the client lost it");
       const bool broadcast = frame.subject_bytes == 0;
       const bool written = broadcast ? write_broadcast(batch.bytes(frame), frame.serial)
                                      : write_direct(batch.subject(frame), batch.bytes(frame));
