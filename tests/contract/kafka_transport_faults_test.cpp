@@ -47,6 +47,12 @@ struct Mock {
 const KafkaProperties small_fetches{
     {"queued.min.messages", "1"}, {"queued.max.messages.kbytes", "1"}, {"fetch.message.max.bytes", "1000"}};
 
+/// Trims the topic of the fixture up to the last few messages.
+void trim(OnKafka& kafka, std::int64_t left) {
+  const auto& admin = kafka.cluster().admin();
+  admin.trim(kafka.place(), admin.end_of(kafka.place()) - left);
+}
+
 /// While the sink's thread is held, 200 messages come and are trimmed, up to the last few, `left`.
 void trim_what_is_unread(OnKafka& kafka, HeldRecorder& sink, std::int64_t left = 0) {
   sink.held = true;
@@ -54,7 +60,7 @@ void trim_what_is_unread(OnKafka& kafka, HeldRecorder& sink, std::int64_t left =
   REQUIRE(sink.will_hear("hold"));
   const std::string text(900, 'x');
   for (int i = 0; i != 200; ++i) kafka.inject(bytes_of(text));
-  kafka.cluster().admin().trim(kafka.place(), kafka.cluster().admin().end_of(kafka.place()) - left);
+  trim(kafka, left);
   sink.release();
 }
 
@@ -64,8 +70,7 @@ struct TrimmingRecorder : HeldRecorder {
 
   void on_lost() noexcept override {
     HeldRecorder::on_lost();
-    if (left_now != 0)
-      kafka.cluster().admin().trim(kafka.place(), kafka.cluster().admin().end_of(kafka.place()) - --left_now);
+    if (left_now != 0) trim(kafka, --left_now);
   }
 
   OnKafka& kafka;

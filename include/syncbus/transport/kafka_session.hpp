@@ -143,8 +143,7 @@ class KafkaSession {
   // --- how it begins
 
   /// Where the last session stopped, so that nothing that Kafka kept is missed. That it did not keep something is told:
-  /// of those who published it nobody may be left. Then reading goes on at the end, for that loss covers what is left,
-  /// whose beginning may be lost, too, before it is read.
+  /// of those who published it nobody may be left.
   void read_on(KafkaRange range) {
     KafkaPosition& at = around_.position;
     const std::int64_t wanted = at.next.value_or(range.next);
@@ -152,11 +151,11 @@ class KafkaSession {
     const bool first = !at.next;
     if (!first && (at.of_old_log || wanted > range.next || found < wanted)) {
       require_fresh_clients();
-      lose("is another log than the one that was read: the topic was deleted and made again, or a broker lost its end");
-      at = {range.next};
+      lose(range,
+           "is another log than the one that was read: the topic was deleted and made again, or a broker lost its end");
     } else if (wanted < range.oldest) {
-      lose("has lost " + std::to_string(range.oldest - wanted) + " messages to its retention before they were read");
-      at = {range.next};
+      lose(range,
+           "has lost " + std::to_string(range.oldest - wanted) + " messages to its retention before they were read");
     } else {
       at = {(std::min)(found, range.next)};  // in between is nothing: marks of transactions, say, or keys made compact
     }
@@ -170,9 +169,11 @@ class KafkaSession {
     throw SessionFailure{Errc::not_connected, partition_name() + " is another log now: it will be read by new clients"};
   }
 
-  void lose(const std::string& what) {
+  /// Reading goes on at the end: the loss covers what is left, whose beginning may be lost, too, before it is read.
+  void lose(KafkaRange range, const std::string& what) {
     tell(what);
     around_.sink.on_lost();
+    around_.position = {range.next};
   }
 
   void tell(const std::string& what) {
