@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <syncbus/detail/nats_url.hpp>
 #include <syncbus/detail/session_failure.hpp>
@@ -70,6 +71,7 @@ class NatsSubscription {
     natsSubscription* made = nullptr;
     require_nats(natsConnection_SubscribeSync(&made, connection, subject.c_str()), "the NATS client cannot subscribe");
     subscription_.reset(made);
+    spent_.reserve(max_spent);
     require_nats(natsSubscription_SetPendingLimits(made, max_messages, max_bytes), "the NATS client refuses a limit");
   }
 
@@ -92,10 +94,20 @@ class NatsSubscription {
     switch (status) {
       case NATS_OK: return has_dropped() ? Next::dropped : Next::message;
       case NATS_TIMEOUT:
-      case NATS_NO_RESPONDERS: return Next::nothing;  // the latter: a stranger's status message, no frame of ours
+        spent_.clear();
+        return Next::nothing;
+      case NATS_NO_RESPONDERS: return Next::nothing;  // a stranger's status message, no frame of ours
       case NATS_SLOW_CONSUMER: return Next::dropped;
       default: return Next::ended;
     }
+  }
+
+  /// Takes a message back. The client frees messages on a thread of its own, which each that is destroyed alone would
+  /// wake: they are destroyed several at a time, or when nothing comes for a while.
+  void take_back(NatsHandle<natsMsg> message) noexcept {
+    if (static_cast<std::size_t>(natsMsg_GetDataLength(message.get())) > max_spent_bytes) return;
+    if (spent_.size() == max_spent) spent_.clear();
+    spent_.push_back(std::move(message));
   }
 
   /// Messages that wait to be read.
@@ -121,8 +133,13 @@ class NatsSubscription {
 
   static constexpr std::int64_t reader_patience = 200;  // milliseconds
 
+  // Together at most 1 MiB is kept.
+  static constexpr std::size_t max_spent = 16;
+  static constexpr std::size_t max_spent_bytes = std::size_t{64} << 10U;
+
   natsConnection* const connection_;  // lives as long as its subscriptions
   NatsHandle<natsSubscription> subscription_;
+  std::vector<NatsHandle<natsMsg>> spent_;
 };
 
 /// How the bus's own connections are made.

@@ -291,7 +291,9 @@ class NatsSession final : public NatsWriter {
   void receive(NatsSubscription& subscription) noexcept {
     NatsHandle<natsMsg> message;
     switch (subscription.next(message, look_around)) {
-      case NatsSubscription::Next::message: return deliver(*message);
+      case NatsSubscription::Next::message:
+        deliver(*message);
+        return subscription.take_back(std::move(message));
       case NatsSubscription::Next::nothing: return;
       case NatsSubscription::Next::dropped:
         return end({Errc::not_connected, "this node was too slow to read: the NATS client had to drop messages"});
