@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <thread>
 #include <vector>
@@ -116,11 +117,10 @@ CONTRACT_TEST_CASE("after unsubscribe returned, the handler never runs again, wh
                    Everything) {
   const auto publisher = fixture.node();
   const auto listener = fixture.peer_of(publisher);
-  std::atomic<bool> done = false;
   std::atomic<int> late = 0;
   {
-    const std::jthread publishing{[&] {
-      while (!done) static_cast<void>(publisher->publish("k"));
+    const std::jthread publishing{[&](const std::stop_token& stop) {
+      while (!stop.stop_requested()) static_cast<void>(publisher->publish("k"));
     }};
     for (int round = 0; round != 200; ++round) {
       auto alive = std::make_unique<std::atomic<bool>>(true);  // freed at once: a late call is a use after free
@@ -130,7 +130,6 @@ CONTRACT_TEST_CASE("after unsubscribe returned, the handler never runs again, wh
       subscription.unsubscribe();
       *alive = false;
     }
-    done = true;
   }
   CHECK(late == 0);
 }
@@ -140,11 +139,10 @@ CONTRACT_TEST_CASE("nodes come and go while others publish", "[contract][threads
   const auto steady = fixture.node();
   InOrder heard;
   const auto subscription = steady->subscribe_prefix("stream-", heard.on_event(), heard.on_resync());
-  std::atomic<bool> done = false;
   std::atomic<std::uint64_t> published = 0;
   {
-    const std::jthread publishing{[&] {
-      while (!done) {
+    const std::jthread publishing{[&](const std::stop_token& stop) {
+      while (!stop.stop_requested()) {
         if (publisher->publish(key_of(0), {.version = published + 1})) return;
         ++published;
       }
@@ -156,7 +154,6 @@ CONTRACT_TEST_CASE("nodes come and go while others publish", "[contract][threads
       CHECK_FALSE(guest->publish("guest"));
       CHECK(eventually([&] { return guest_heard.count() > 1; }));  // its own, and others'
     }
-    done = true;
   }
   CHECK(eventually([&] { return heard.heard >= published; }));
   CHECK_FALSE(heard.disorder);

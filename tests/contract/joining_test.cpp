@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <thread>
 #include <vector>
@@ -103,12 +104,11 @@ CONTRACT_TEST_CASE("a late node hears no resync for what it cannot have cached",
 CONTRACT_TEST_CASE("a node that joins a stream hears all of it from its subscription on", "[contract][threads]",
                    ThatKeepWhatIsUnread) {
   const auto publisher = fixture.node();
-  std::atomic<bool> done = false;
   std::atomic<std::uint64_t> published = 0;
   std::atomic<int> holes = 0;
   {
-    const std::jthread publishing{[&] {
-      while (!done) {
+    const std::jthread publishing{[&](const std::stop_token& stop) {
+      while (!stop.stop_requested()) {
         if (publisher->publish("k", {.version = published + 1})) return;
         ++published;
       }
@@ -127,7 +127,6 @@ CONTRACT_TEST_CASE("a node that joins a stream hears all of it from its subscrip
       CHECK(eventually([&] { return last > before + 20; }));
       CHECK(resyncs == 0);
     }
-    done = true;
   }
   CHECK(holes == 0);
 }

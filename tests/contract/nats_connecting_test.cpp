@@ -2,6 +2,7 @@
 // sentence.
 #include <chrono>
 #include <concepts>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -137,10 +138,9 @@ TEST_CASE("a bus over the caller's connection may end while frames arrive", "[co
   const NatsServer server;
   const auto connection = lasting_connection(server.url());
   NatsBus publisher{server.url(), "events"};
-  std::atomic<bool> done = false;
   {
-    const std::jthread publishing{[&] {
-      for (int i = 0; !done; ++i) static_cast<void>(publisher.publish(std::to_string(i)));
+    const std::jthread publishing{[&](const std::stop_token& stop) {
+      for (int i = 0; !stop.stop_requested(); ++i) static_cast<void>(publisher.publish(std::to_string(i)));
     }};
     for (int round = 0; round != 20; ++round) {
       std::atomic<int> count = 0;
@@ -149,7 +149,6 @@ TEST_CASE("a bus over the caller's connection may end while frames arrive", "[co
           bus.subscribe_all([&](const syncbus::Event&) { ++count; }, [](const syncbus::Resync&) {});
       CHECK(eventually([&] { return count > 0; }));
     }
-    done = true;
   }
   CHECK(natsConnection_FlushTimeout(connection.get(), 10'000) == NATS_OK);
 }

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -63,16 +64,15 @@ TEST_CASE("what is refused behind a stranger's refusal on the same connection is
   const auto connection = lasting_connection(server.url("eve:p"));
   NatsNode witness{server.url("root:p"), 2};
   NatsNode node{connection.get(), settings};
-  std::atomic<bool> stop = false;
-  std::thread stranger{[&] {
-    while (!stop) {
+  std::jthread stranger{[&](const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
       natsConnection_PublishString(connection.get(), "forbidden", "x");
       std::this_thread::yield();
     }
   }};
   grant_on(server, std::string{no_broadcasts});
   CHECK(false_confirmations(node, witness) == 0);
-  stop = true;
+  stranger.request_stop();
   stranger.join();
 }
 

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -142,10 +143,9 @@ TEST_CASE("a NATS user can be refused again and again while messages arrive", "[
   const NatsServer server{with_grants("\"other\"")};
   const bool borrowed = GENERATE(false, true);
   const auto callers = lasting_connection(server.url("eve:p"));
-  std::atomic<bool> stop = false;
-  std::thread flood{[&] {
+  std::jthread flood{[&](const std::stop_token& stop) {
     const auto connection = lasting_connection(server.url("root:p"));
-    while (!stop) {
+    while (!stop.stop_requested()) {
       for (int i = 0; i != 100; ++i) natsConnection_PublishString(connection.get(), "subject", "message");
       natsConnection_FlushTimeout(connection.get(), 10'000);
     }
@@ -158,7 +158,7 @@ TEST_CASE("a NATS user can be refused again and again while messages arrive", "[
       ++refused;
     }
   }
-  stop = true;
+  flood.request_stop();
   flood.join();
   CHECK(refused == 500);
 }

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <mutex>
+#include <stop_token>
 #include <string>
 #include <thread>
 #include <utility>
@@ -133,11 +134,10 @@ CONTRACT_TEST_CASE("whenever the broker dies, every accepted publish is heard or
   const auto publisher = fixture.node(), listener = fixture.node();
   Cache cache;
   const auto subscription = cache.attach(*listener);
-  std::atomic<bool> done = false;
   std::atomic<int> failures = 0, published = 0;
   {
-    const std::jthread publishing{[&] {
-      for (int i = 0; !done; ++i) {
+    const std::jthread publishing{[&](const std::stop_token& stop) {
+      for (int i = 0; !stop.stop_requested(); ++i) {
         const std::string key = std::to_string(i);
         cache.put(key);
         if (publisher->publish(key)) ++failures;
@@ -156,7 +156,6 @@ CONTRACT_TEST_CASE("whenever the broker dies, every accepted publish is heard or
       CHECK(all_healthy(publisher, listener));
       CHECK(caught_up(*publisher, *listener));
     }
-    done = true;
   }
   CHECK(failures == 0);
   CHECK_FALSE(publisher->flush(30s));

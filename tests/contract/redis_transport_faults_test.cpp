@@ -7,6 +7,7 @@
 #include <csignal>
 #include <cstdint>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <thread>
 
@@ -145,13 +146,12 @@ TEST_CASE("a server that dies under load raises no SIGPIPE in any thread", "[red
   const auto before = std::signal(SIGPIPE, SIG_DFL);  // one would end this program; cnats has it ignored, or who ran us
   RedisServer server;
   RedisNode a{server.url(), 1};
-  std::atomic<bool> stop = false;
   const std::string frame(32'000, 'x');
-  std::thread publisher{[&] {
-    for (std::uint64_t i = 1; !stop; ++i) {
+  std::jthread publisher{[&](const std::stop_token& stop) {
+    for (std::uint64_t i = 1; !stop.stop_requested(); ++i) {
       const BroadcastToken token = a.broadcast(frame, i);
       const auto is_open = [&] { return a.recorder.ready() && a.recorder.session() == token.session; };
-      while (!stop && is_open() && a.recorder.confirmed() < token) std::this_thread::yield();
+      while (!stop.stop_requested() && is_open() && a.recorder.confirmed() < token) std::this_thread::yield();
     }
   }};
   bool came_back = true;
@@ -160,7 +160,7 @@ TEST_CASE("a server that dies under load raises no SIGPIPE in any thread", "[red
     server.restart();
     came_back = came_back && a.recorder.will_be_ready(session + 1);
   }
-  stop = true;
+  publisher.request_stop();
   publisher.join();
   std::signal(SIGPIPE, before);
   CHECK(came_back);

@@ -1,9 +1,9 @@
 // What the rules of Transport say, of every transport, while its broker dies, stops and comes back.
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <stop_token>
 #include <string>
 #include <thread>
 
@@ -161,14 +161,13 @@ CONTRACT_TEST_CASE("close returns soon while the transport reconnects to a broke
 
 CONTRACT_TEST_CASE("a broker may die again and again under load", "[transport]", ServerTransports) {
   TransportNode a{fixture.transport(), 1};
-  std::atomic<bool> stop = false;
   const std::string frame(32'000, 'x');
-  std::thread publisher{[&] {
-    for (std::uint64_t i = 1; !stop; ++i) {
+  std::jthread publisher{[&](const std::stop_token& stop) {
+    for (std::uint64_t i = 1; !stop.stop_requested(); ++i) {
       const BroadcastToken token = a.broadcast(frame, i);
       a.send(1, "x");
       const auto is_open = [&] { return a.recorder.ready() && a.recorder.session() == token.session; };
-      while (!stop && is_open() && a.recorder.confirmed() < token) std::this_thread::yield();
+      while (!stop.stop_requested() && is_open() && a.recorder.confirmed() < token) std::this_thread::yield();
     }
   }};
   bool came_back = true;
@@ -179,7 +178,7 @@ CONTRACT_TEST_CASE("a broker may die again and again under load", "[transport]",
     fixture.restart_broker();
     came_back = came_back && a.comes_back(session + 1);
   }
-  stop = true;
+  publisher.request_stop();
   publisher.join();
   CHECK(came_back);
   CHECK(a.recorder.in_order());
