@@ -157,7 +157,8 @@ void Node::keep(const syncbus::core::Action& action) {
              .type = type,
              .at = now,
              .bytes = {action.bytes.begin(), action.bytes.end()}};
-  if (type == syncbus::core::FrameType::heartbeat && to_all) echoes_.push_back(frame.bytes);
+  const bool counts = type == syncbus::core::FrameType::heartbeat || type == syncbus::core::FrameType::acknowledgement;
+  if (counts && to_all) echoes_.push_back(frame.bytes);
   (type == syncbus::core::FrameType::events ? sent : others).push_back(frame);
   wire.push_back(std::move(frame));
 }

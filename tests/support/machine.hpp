@@ -96,7 +96,8 @@ inline Lines lines_of(syncbus::Bytes frame) {
   return lines;
 }
 
-/// The machine of one node, and everything that it wanted done. Alone, it hears its own heartbeats at once.
+/// The machine of one node, and everything that it wanted done. Alone, it hears its own heartbeats and questions at
+/// once.
 class Node {
  public:
   using Status = syncbus::core::AcknowledgementStatus;
@@ -166,7 +167,7 @@ class Node {
   syncbus::TimePoint now;
   std::uint64_t session = 0;
   bool listening = true;      ///< somebody on this node hears other nodes
-  bool hears_itself = true;   ///< its heartbeats come back, at once
+  bool hears_itself = true;   ///< its heartbeats and questions come back, at once
   bool handlers_run = false;  ///< what arrives is heard at once
   std::function<Status(std::string_view)> handler = [](std::string_view) { return Status::applied; };
 

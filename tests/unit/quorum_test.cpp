@@ -19,8 +19,7 @@
 using namespace std::chrono_literals;
 using namespace syncbus;
 using core::AcknowledgementStatus, core::QuorumTracker, core::QuorumVerdict;
-using support::Cluster, support::kib, support::Lines, support::Node, support::Publisher, support::roomy,
-    support::Sent;
+using support::Cluster, support::kib, support::Lines, support::Node, support::Publisher, support::roomy, support::Sent;
 using Status = AcknowledgementStatus;
 
 namespace {
@@ -405,6 +404,38 @@ TEST_CASE("no quorum fails early before the frame was out for four round trips, 
   cluster.pass(30s);
   REQUIRE(publisher.ended.size() == 1);
   CHECK(publisher.ended[0].at >= begin + 2 * 4 * 200ms);  // out that long, and asked that long ago
+}
+
+TEST_CASE("no quorum fails early before the question to everyone has come back, which is asked until it does") {
+  Publisher node;
+  node.hears_itself = false;
+  node.await({"k", "l"}, 1, 4s);
+  const std::size_t before = node.others.size();
+  node.pass(3s);
+  CHECK(node.ended.empty());
+  const auto questions = node.control(core::FrameType::acknowledgement, before);
+  REQUIRE(questions.size() > 2);
+  node.on_frame(questions.back().bytes);
+  node.pass(19ms);
+  CHECK(node.ended.empty());
+  node.pass(1ms);
+  REQUIRE(node.ended.size() == 1);
+  CHECK(node.outcome() == Errc::quorum_not_satisfied);
+}
+
+TEST_CASE("no quorum fails early when a node is heard for the first time before the question to everyone is back") {
+  Publisher node;
+  node.hears_itself = false;  // what is broadcast waits to be read
+  node.await({"k"}, 1, 4s);
+  const std::size_t before = node.others.size();
+  node.pass(1s);
+  node.meet(a);  // it comes from before the question
+  node.on_frame(node.control(core::FrameType::acknowledgement, before).front().bytes);
+  node.pass(1s);
+  CHECK(node.ended.empty());
+  node.answer(a, 1, 0, Status::applied);
+  REQUIRE(node.ended.size() == 1);
+  CHECK_FALSE(node.outcome());
 }
 
 TEST_CASE("no quorum fails early while a node that was never heard before says that its handler runs") {

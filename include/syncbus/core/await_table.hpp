@@ -31,8 +31,8 @@ struct AwaitRequest {
   Quorum quorum{1};
   std::uint32_t events = 1;
   TimePoint deadline{};
-  bool heard_here = true;      ///< this node's own subscribers hear the events: heard_here() will be called for each
-  bool heard_elsewhere = true; ///< they are broadcast
+  bool heard_here = true;       ///< this node's own subscribers hear the events: heard_here() will be called for each
+  bool heard_elsewhere = true;  ///< they are broadcast
 };
 
 /// How an await ended. No error: its quorum is satisfied.
@@ -44,8 +44,8 @@ struct AwaitCompletion {
 
 /// An await fails early only when nothing more can come: what the table has to know for that.
 struct AwaitConditions {
-  bool reachable = false;   ///< the transport is ready and the join window over
-  Duration answer_time{};   ///< within it whoever hears a broadcast has answered
+  bool reachable = false;  ///< the transport is ready and the join window over
+  Duration answer_time{};  ///< within it whoever hears a broadcast has answered
 };
 
 /// Electorate, of the template parameters: as QuorumTracker::verdict takes it; `for_each` visits the peers that can
@@ -134,8 +134,7 @@ class AwaitTable final : public FrameKeeper {
   template <class Electorate>
   void acknowledged(NodeId from, const Acknowledgement& run, TimePoint now, const Electorate& electorate) {
     std::vector<Ticket> changed;
-    for (auto at = waiters_.lower_bound({run.sequence, run.index});
-         at != waiters_.end() && at->first.sequence == run.sequence && at->first.index - run.index < run.count; ++at) {
+    for (auto at = first_of(run); is_in(run, at); ++at) {
       Await& await = awaits_.at(at->second.ticket);
       if (!await.tracker.answer(from, at->second.event, run.status)) continue;
       if (run.status == AcknowledgementStatus::applied)
@@ -147,16 +146,25 @@ class AwaitTable final : public FrameKeeper {
     }
   }
 
+  /// A question of ours to everybody has come back: what had been broadcast before it has been heard here. Then
+  /// everybody whose answer can be missed is known, or was asked.
+  void question_returned(const Acknowledgement& run, TimePoint now, Duration answer_time) {
+    for (auto at = first_of(run); is_in(run, at); ++at) {
+      Await& await = awaits_.at(at->second.ticket);
+      if (await.everyone_asked_at || await.places.back().place != at->first) continue;
+      await.everyone_asked_at = now;
+      schedule(at->second.ticket, await, now + answer_time);
+    }
+  }
+
   // --- time
 
   /// A session begins: what was asked in the last one may have been lost with it.
   void begin_session() noexcept {
-    for (auto& [ticket, await] : awaits_) await.asked_everyone_at.reset();
+    for (auto& [ticket, await] : awaits_) await.everyone_asked_at.reset();
   }
 
-  [[nodiscard]] TimePoint due() const noexcept {
-    return agenda_.empty() ? (TimePoint::max)() : agenda_.begin()->first;
-  }
+  [[nodiscard]] TimePoint due() const noexcept { return agenda_.empty() ? (TimePoint::max)() : agenda_.begin()->first; }
 
   /// Ends what is due to end and puts the questions that are due into `questions`.
   template <class Electorate>
@@ -222,7 +230,7 @@ class AwaitTable final : public FrameKeeper {
     std::uint32_t handed_over = 0;
     TimePoint due{};
     Duration pause = first_question_after;
-    std::optional<TimePoint> asked_everyone_at{};
+    std::optional<TimePoint> everyone_asked_at{};  ///< when the question about its last event came back
   };
   using Awaits = std::unordered_map<Ticket, Await>;
 
@@ -237,6 +245,16 @@ class AwaitTable final : public FrameKeeper {
       return std::pair{a.sequence, a.index} < std::pair{b.sequence, b.index};
     }
   };
+
+  using Waiters = std::multimap<EventPlace, Waiter, PlaceOrder>;
+
+  /// The awaited events among those that an acknowledgement names.
+  [[nodiscard]] Waiters::const_iterator first_of(const Acknowledgement& run) const {
+    return waiters_.lower_bound({run.sequence, run.index});
+  }
+  [[nodiscard]] bool is_in(const Acknowledgement& run, Waiters::const_iterator at) const noexcept {
+    return at != waiters_.end() && at->first.sequence == run.sequence && at->first.index - run.index < run.count;
+  }
 
   /// Those who can answer an await: the peers if it was broadcast, this node if its subscribers heard it.
   template <class Electorate>
@@ -255,10 +273,10 @@ class AwaitTable final : public FrameKeeper {
   };
 
   /// No answer can be under way any more: all were given, again after everyone was asked, and nobody was out of reach.
+  /// That the question has come back is the proof that this node hears, however busy the machine is.
   [[nodiscard]] static bool may_fail_early(const Await& await, TimePoint now,
                                            const AwaitConditions& conditions) noexcept {
-    return conditions.reachable && await.asked_everyone_at &&
-           now - *await.asked_everyone_at >= conditions.answer_time;
+    return conditions.reachable && await.everyone_asked_at && now - *await.everyone_asked_at >= conditions.answer_time;
   }
 
   /// Whether it is satisfied now; what only this node hears is also told from impossible here.
@@ -284,19 +302,20 @@ class AwaitTable final : public FrameKeeper {
     }
     if (conditions.reachable) ask(await, word, now, electorate, questions);
     Duration pause = await.pause;
-    if (word == QuorumVerdict::impossible && await.asked_everyone_at) pause = conditions.answer_time;
+    if (word == QuorumVerdict::impossible && await.everyone_asked_at) pause = conditions.answer_time;
     await.pause = (std::min)(2 * await.pause, longest_pause);
     schedule(at->first, await, now + pause);
   }
 
-  /// Those whose answers are missing; before giving up, once, everybody: there may be one that was never heard.
+  /// Those whose answers are missing; before giving up everybody, until that question has come back: there may be one
+  /// that was never heard.
   template <class Electorate>
   void ask(Await& await, QuorumVerdict word, TimePoint now, const Electorate& electorate,
            AcknowledgementOutbox& questions) {
     if (word != QuorumVerdict::impossible) {
       electorate.for_each([&](NodeId node) { static_cast<void>(ask_one(await, node, now, questions)); });
-    } else if (!await.asked_everyone_at && ask_one(await, NodeId{}, now, questions)) {
-      await.asked_everyone_at = now;
+    } else if (!await.everyone_asked_at) {
+      static_cast<void>(ask_one(await, NodeId{}, now, questions));
     }
   }
 
@@ -341,7 +360,7 @@ class AwaitTable final : public FrameKeeper {
   std::size_t awaited_ = 0;  ///< events of open awaits
   Awaits awaits_;
   std::set<std::pair<TimePoint, Ticket>> agenda_;
-  std::multimap<EventPlace, Waiter, PlaceOrder> waiters_;
+  Waiters waiters_;
   AwaitReserve reserve_;
   std::deque<AwaitCompletion> completions_;
   bool grew_ = false;

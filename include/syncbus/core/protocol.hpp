@@ -111,15 +111,11 @@ class Protocol {
     hearing_.listening(listening);
     FrameHeader header;
     const FrameError error = decode_header(bytes, header);
-    if (error == FrameError::malformed) {
-      ++metrics_.invalid_frames;
-      return;
-    }
     const bool directed = header.destination != NodeId{};
     const bool ours = !directed || header.destination == options_.self;
-    if (error == FrameError::other_version) {
+    if (error != FrameError::ok) {
       ++metrics_.invalid_frames;
-      if (ours && header.origin != options_.self) hearing_.on_other_version(now);
+      if (error == FrameError::other_version && ours && header.origin != options_.self) hearing_.on_other_version(now);
       return;
     }
     ++metrics_.frames_received;
@@ -217,9 +213,7 @@ class Protocol {
         if (peer.answers()) visit(id);
       });
     }
-    [[nodiscard]] bool knows(NodeId node) const {
-      return node == self || membership.peers().find(node) != nullptr;
-    }
+    [[nodiscard]] bool knows(NodeId node) const { return node == self || membership.peers().find(node) != nullptr; }
     [[nodiscard]] std::string_view zone_of(NodeId node) const {
       if (node == self) return membership.zone();
       const PeerState* const peer = membership.peers().find(node);
@@ -238,8 +232,9 @@ class Protocol {
 
   // --- frames in
 
-  /// A frame of our own came back. Only heartbeats prove something.
+  /// A frame of our own came back. Heartbeats and questions prove that we hear.
   bool on_echo(const FrameHeader& header, TimePoint now) {
+    if (header.type == FrameType::acknowledgement) return on_acknowledgement(header, now);
     if (header.type != FrameType::heartbeat) return true;
     HeartbeatView heartbeat;
     if (decode_heartbeat(header, heartbeat) != FrameError::ok) return false;
@@ -282,12 +277,15 @@ class Protocol {
     AcknowledgementView view;
     if (decode_acknowledgement(header, view) != FrameError::ok) return false;
     hearing_.heard_from(header.origin, now);
+    const Duration answer_time = hearing_.membership().own().answer_time();
     Acknowledgement entry;
     while (view.next(entry)) {
-      if (entry.status == AcknowledgementStatus::requested) {
-        if (entry.publisher != header.origin) continue;
-        hearing_.receiving().asked(header.origin, entry, now, hearing_.membership().own().answer_time());
-      } else if (entry.publisher == options_.self) {
+      const bool question = entry.status == AcknowledgementStatus::requested;
+      if (header.origin == options_.self) {
+        if (question) awaits().question_returned(entry, now, answer_time);
+      } else if (question && entry.publisher == header.origin) {
+        hearing_.receiving().asked(header.origin, entry, now, answer_time);
+      } else if (!question && entry.publisher == options_.self) {
         ++metrics_.acknowledgements_received;
         awaits().acknowledged(header.origin, entry, now, electorate());
       }
