@@ -48,6 +48,10 @@ class Fixture {
   [[nodiscard]] virtual AnyNode peer_of(const AnyNode&) { return node(); }
   [[nodiscard]] virtual bool has_peers() const { return true; }
 
+  /// Whether all nodes begin to hear at one and the same point of what is broadcast: then a stranger's first frame has
+  /// nothing before it.
+  [[nodiscard]] virtual bool begins_at_one_point() const { return true; }
+
   /// On the clock of the nodes: now, and a time in which nothing is done.
   [[nodiscard]] virtual syncbus::TimePoint now() const { return std::chrono::steady_clock::now(); }
   virtual void let_pass(syncbus::Duration duration) { contract::let_pass(duration); }
@@ -85,10 +89,6 @@ class BrokerFixture : public Fixture {
 
   /// Whether a directed frame passes the other nodes too.
   [[nodiscard]] virtual bool shares_directed_frames() const { return false; }
-
-  /// Whether all nodes begin to hear at one and the same point of what is broadcast: then a stranger's first frame has
-  /// nothing before it.
-  [[nodiscard]] virtual bool begins_at_one_point() const { return true; }
 
  protected:
   /// That a busy machine is slow is no silence: unless a test says how long one may be, it may be long.

