@@ -73,10 +73,10 @@ class TransportSink {
 ///     close().
 ///  2. A session begins only when the broker has confirmed the subscriptions (unless publish_only), and when no
 ///     broadcast() of an earlier one reads its bytes any longer.
-///  3. broadcast() reaches every node on the channel, the sender included (a memory transport may leave the sender out:
-///     the engine ignores own events). It never blocks and never fails: it writes, or enqueues, or drops when the
-///     session of the token is not the current one. The bytes stay valid and unchanged until the frame is confirmed,
-///     but at least until broadcast() returns; a transport that needs them longer copies them.
+///  3. broadcast() reaches every node on the channel, the sender included: by what comes back a node knows that it
+///     hears. It never blocks and never fails: it writes, or enqueues, or drops when the session of the token is not
+///     the current one. The bytes stay valid and unchanged until the frame is confirmed, but at least until broadcast()
+///     returns; a transport that needs them longer copies them.
 ///  4. Calls of broadcast() and send() come one at a time, from any thread, also from inside a sink call.
 ///  5. Frames of one session arrive at each receiver in the order of their broadcasts.
 ///  6. What was broadcast is confirmed, or the session is interrupted; nothing stays unanswered beyond peer_timeout.

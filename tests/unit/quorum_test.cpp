@@ -438,6 +438,65 @@ TEST_CASE("no quorum fails early when a node is heard for the first time before 
   CHECK_FALSE(node.outcome());
 }
 
+TEST_CASE("a question to everyone of an earlier session proves nothing") {
+  Publisher node;
+  node.hears_itself = false;
+  node.await({"k"}, 1, 1min);
+  std::size_t before = node.others.size();
+  node.pass(30ms);
+  const auto old = node.control(core::FrameType::acknowledgement, before);
+  REQUIRE(old.size() == 1);
+  node.on_interrupted();
+  before = node.others.size();
+  node.on_ready(2);
+  node.on_frame(old[0].bytes);  // a client may bring it late
+  node.on_frame(node.newest_heartbeat().bytes);
+  node.pass(4s);
+  CHECK_FALSE(node.entries(true, before).empty());
+  CHECK(node.ended.empty());
+}
+
+TEST_CASE("no quorum fails early before everyone was asked about each of its events, whoever awaits the same") {
+  auto options = roomy();
+  options.history_bytes = 256 * kib;
+  options.pending_bytes = 1'024 * kib;
+  Publisher node{options};
+  int keys = 0;
+  const auto large = [&keys] { return std::to_string(++keys) + std::string(1'500, '.'); };
+  while (keys != 90) CHECK(node.submit({.key = large()}, false) == core::Submitted::accepted);
+  node.await({"k"}, 1, 1min);
+  const auto both =
+      node.machine.open_await({.quorum = 1, .events = 2, .deadline = node.now + 1min, .heard_here = false}, node.now);
+  REQUIRE(both);
+  CHECK(node.machine.submit({.key = "k"}, false, core::Awaited{*both, 0}) ==
+        core::Submitted::accepted);  // the same one
+  while (node.submit({.key = large()}, false) == core::Submitted::accepted) {
+  }
+  while (keys != 500) node.submit({.key = large()});
+  CHECK(node.machine.submit({.key = "l"}, true, core::Awaited{*both, 1}) == core::Submitted::accepted);
+  node.machine.submitted(*both);
+  for (std::uint64_t frame = 1; node.ended.size() != 2; ++frame) {
+    REQUIRE(frame != 200);
+    node.on_confirmed(frame);
+    node.pass(100ms);
+  }
+  CHECK(node.ended[1].ticket == *both);
+  const auto asked = node.entries(true);
+  CHECK(std::ranges::any_of(asked, [&](const auto& entry) { return entry.sequence > asked.front().sequence; }));
+}
+
+TEST_CASE("the question to everyone is not repeated before it can have come back") {
+  Cluster cluster;
+  cluster.delay = 200ms;
+  Node& publisher = cluster.add(1);
+  cluster.pass(5s);
+  publisher.await({"k"}, 1, 1min);
+  const std::size_t before = publisher.others.size();
+  cluster.pass(30s);
+  REQUIRE(publisher.ended.size() == 1);
+  CHECK(publisher.entries(true, before).size() == 1);
+}
+
 TEST_CASE("no quorum fails early while a node that was never heard before says that its handler runs") {
   Publisher node;
   node.meet(a);

@@ -146,12 +146,13 @@ class AwaitTable final : public FrameKeeper {
     }
   }
 
-  /// A question of ours to everybody has come back: what had been broadcast before it has been heard here. Then
-  /// everybody whose answer can be missed is known, or was asked.
+  /// A question of ours to everybody has come back, in this session: what one broker was given before it has been
+  /// heard here. An await counts from the question about the event of it that was placed last, which is asked last.
   void question_returned(const Acknowledgement& run, TimePoint now, Duration answer_time) {
     for (auto at = first_of(run); is_in(run, at); ++at) {
       Await& await = awaits_.at(at->second.ticket);
-      if (await.everyone_asked_at || await.places.back().place != at->first) continue;
+      const bool out = await.handed_over == await.request.events;  // or it was another await's question
+      if (!out || await.everyone_asked_at || await.places.back().place != at->first) continue;
       await.everyone_asked_at = now;
       schedule(at->second.ticket, await, now + answer_time);
     }
@@ -230,7 +231,7 @@ class AwaitTable final : public FrameKeeper {
     std::uint32_t handed_over = 0;
     TimePoint due{};
     Duration pause = first_question_after;
-    std::optional<TimePoint> everyone_asked_at{};  ///< when the question about its last event came back
+    std::optional<TimePoint> everyone_asked_at{};  ///< when the question to everybody came back
   };
   using Awaits = std::unordered_map<Ticket, Await>;
 
@@ -273,7 +274,8 @@ class AwaitTable final : public FrameKeeper {
   };
 
   /// No answer can be under way any more: all were given, again after everyone was asked, and nobody was out of reach.
-  /// That the question has come back is the proof that this node hears, however busy the machine is.
+  /// A question that has come back proves that this node hears broadcasts, however busy the machine is; answers, which
+  /// may come another way, have their time from then on.
   [[nodiscard]] static bool may_fail_early(const Await& await, TimePoint now,
                                            const AwaitConditions& conditions) noexcept {
     return conditions.reachable && await.everyone_asked_at && now - *await.everyone_asked_at >= conditions.answer_time;
@@ -302,7 +304,9 @@ class AwaitTable final : public FrameKeeper {
     }
     if (conditions.reachable) ask(await, word, now, electorate, questions);
     Duration pause = await.pause;
-    if (word == QuorumVerdict::impossible && await.everyone_asked_at) pause = conditions.answer_time;
+    if (word == QuorumVerdict::impossible) {  // everybody answers a question: it is not repeated before it can be back
+      pause = await.everyone_asked_at ? conditions.answer_time : (std::max)(pause, conditions.answer_time);
+    }
     await.pause = (std::min)(2 * await.pause, longest_pause);
     schedule(at->first, await, now + pause);
   }

@@ -282,7 +282,7 @@ class Protocol {
     while (view.next(entry)) {
       const bool question = entry.status == AcknowledgementStatus::requested;
       if (header.origin == options_.self) {
-        if (question) awaits().question_returned(entry, now, answer_time);
+        if (question && joined()) awaits().question_returned(entry, now, answer_time);
       } else if (question && entry.publisher == header.origin) {
         hearing_.receiving().asked(header.origin, entry, now, answer_time);
       } else if (!question && entry.publisher == options_.self) {

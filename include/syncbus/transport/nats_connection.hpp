@@ -133,7 +133,7 @@ class NatsSubscription {
 
   static constexpr std::int64_t reader_patience = 200;  // milliseconds
 
-  // Together at most 1 MiB is kept.
+  // At most 1 MiB of payload is kept.
   static constexpr std::size_t max_spent = 16;
   static constexpr std::size_t max_spent_bytes = std::size_t{64} << 10U;
 
