@@ -58,6 +58,12 @@ class Fixture {
 
   /// Whether the condition becomes true while time passes for the nodes.
   [[nodiscard]] virtual bool in_time(const std::function<bool()>& condition) { return support::eventually(condition); }
+
+  /// Whether so many others are known to a node before it subscribes, where that makes a difference: where nodes begin
+  /// at different points, and on a machine so busy that the others answer late, it asks for their past.
+  [[nodiscard]] bool has_met(const AnyNode& node, std::size_t others) {
+    return begins_at_one_point() || in_time([&] { return node->peers().size() >= others; });
+  }
 };
 
 /// Nodes over a real broker, which lasts as long as the test program, in a place of their own there.

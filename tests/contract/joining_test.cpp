@@ -40,6 +40,7 @@ CONTRACT_TEST_CASE("an ordinary start raises no resync on any node", "[contract]
   std::vector<syncbus::Subscription> subscriptions;
   for (auto& each : heard) {
     nodes.push_back(fixture.node({.heartbeat = 100ms}));
+    REQUIRE(fixture.has_met(nodes.back(), nodes.size() - 1));
     subscriptions.push_back(nodes.back()->subscribe_all(each.on_event(), each.on_resync()));
     CHECK_FALSE(nodes.back()->publish("hello"));
   }
@@ -88,6 +89,7 @@ CONTRACT_TEST_CASE("a late node hears no resync for what it cannot have cached",
     REQUIRE_FALSE(small->flush(10s));
   }
   const auto late = fixture.node();
+  REQUIRE(fixture.has_met(late, 2));
   Heard heard;
   const auto subscription = late->subscribe_all(heard.on_event(), heard.on_resync());
   REQUIRE(fixture.in_time([&] { return late->peers().size() == 2; }));
