@@ -31,7 +31,8 @@ class Quorum {
     return quorum;
   }
 
-  /// Every peer that is neither silent nor gone has applied the event or has no matching subscriber.
+  /// Every peer that is neither silent nor gone has applied the event or has no matching subscriber. A node that is cut
+  /// off, or has not joined yet, does not know who that is, and waits.
   [[nodiscard]] static constexpr Quorum everyone() noexcept {
     Quorum quorum{1};
     quorum.unit_ = Unit::everyone;

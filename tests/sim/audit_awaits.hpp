@@ -181,12 +181,18 @@ class AwaitAudit : public ResyncAudit {
     const TimePoint by = await.deadline - rules_.answer_time;
     const auto answers = [&](NodeNumber node) { return long_enough || has_answered(await, node, by); };
     const bool everyone = await.quorum.unit() == syncbus::Quorum::Unit::everyone;
-    if (everyone ? !everyone_if(await, answers)
+    if (everyone ? !knew_who_is_there(await, long_enough) || !everyone_if(await, answers)
                  : count_if(await, answers) < static_cast<std::size_t>(await.quorum.count())) {
       return;
     }
     fail("promise 3: an await of node " + std::to_string(await.node) + " was not satisfied within " +
          microseconds(await.deadline - await.opened) + ", though nothing hindered it");
+  }
+
+  /// Whether the publisher was joined all the time, or had much time to join again.
+  [[nodiscard]] bool knew_who_is_there(const records::Await& await, bool long_enough) const noexcept {
+    const records::Node& publisher = nodes_[await.node];
+    return publisher.connected && publisher.cut < await.opened && (long_enough || publisher.cuts == 0);
   }
 
   /// Whether everyone could have been counted whom the publisher may wait for, those that have ended among them.

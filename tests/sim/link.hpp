@@ -28,7 +28,7 @@ class Link : public Stage {
     node.sent_until = node.heard_until[0] = node.heard_until[1] = node.confirmed_until = now_;
     auditor_.connected(node.number);
     tell([&](std::ostream& out) { out << "node " << node.number << " is ready, session " << node.sessions + 1; });
-    node.protocol.on_ready(++node.sessions, plan_.frame_limit, now_);
+    node.protocol.on_ready(++node.sessions, plan_.frame_limit, node.listeners != 0, now_);
     settle(node);
   }
 

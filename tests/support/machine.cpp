@@ -23,7 +23,7 @@ Node::~Node() = default;
 
 void Node::on_ready(std::uint64_t in, std::size_t frame_limit) {
   session = in;
-  machine.on_ready(in, frame_limit, now);
+  machine.on_ready(in, frame_limit, listening, now);
   act();
 }
 

@@ -320,10 +320,12 @@ TEST_CASE("a frame that was not confirmed and that the broker takes no longer is
   node.on_ready(2, 4 * kib);
   CHECK(node.publish("after") == Submitted::accepted);
   REQUIRE(node.sent.size() == before + 3);
-  CHECK(lines_of(node.sent[before + 2].bytes) == Lines{"invalidate after"});
+  CHECK(lines_of(node.sent[before + 2].bytes) == Lines{"resync: overflow"});  // also for who has not met this node yet
   CHECK(node.sent[before + 2].sequence == 3);
   node.on_confirmed(3);
   CHECK(node.machine.confirmed() == 3);
+  REQUIRE(node.sent.size() == before + 4);
+  CHECK(lines_of(node.sent[before + 3].bytes) == Lines{"invalidate after"});
 }
 
 TEST_CASE("under a limit below any frame nothing is sent, and nothing is lost") {

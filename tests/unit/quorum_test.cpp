@@ -29,11 +29,13 @@ constexpr NodeId a{11}, b{12}, c{13};
 struct Electorate {
   std::vector<NodeId> nodes;
   std::map<NodeId, std::string> zones{};
+  bool is_whole = true;
 
   template <class Visit>
   void for_each(const Visit& visit) const {
     for (const NodeId node : nodes) visit(node);
   }
+  [[nodiscard]] bool whole() const { return is_whole; }
   [[nodiscard]] bool knows(NodeId node) const { return std::ranges::find(nodes, node) != nodes.end(); }
   [[nodiscard]] std::string_view zone_of(NodeId node) const {
     const auto zone = zones.find(node);
@@ -155,6 +157,44 @@ TEST_CASE("everyone without a peer is satisfied at once") {
   REQUIRE(node.ended.size() == 1);
   CHECK_FALSE(node.outcome());
   CHECK(node.ended[0].replicas.empty());
+}
+
+TEST_CASE("everyone waits until this node has joined: before, it does not know who is there") {
+  Publisher node;
+  node.on_interrupted();
+  node.hears_itself = false;
+  SECTION("without a peer") {
+    node.await({"k"}, Quorum::everyone(), 1h);
+    node.pass(1min);
+    node.on_ready(2);
+    node.pass(3s);
+    CHECK(node.ended.empty());
+    SECTION("and nobody has come") {
+      node.on_frame(node.heartbeats().back().bytes);
+      node.hears_itself = true;
+      node.pass(20s);
+      REQUIRE(node.ended.size() == 1);
+      CHECK_FALSE(node.outcome());
+    }
+    SECTION("and one that has come has to answer") {
+      node.meet(a);
+      node.on_frame(node.heartbeats().back().bytes);
+      node.hears_itself = true;
+      node.pass(20s);
+      CHECK(node.ended.empty());
+      node.answer(a, 1, 0, Status::applied, 2);  // the event, and once more for the answers
+      REQUIRE(node.ended.size() == 1);
+      CHECK(node.ended[0].replicas == std::vector{a});
+    }
+  }
+  SECTION("but not if nobody else is to hear it") {
+    const auto ticket = node.machine.open_await(
+        {.quorum = Quorum::everyone(), .deadline = node.now + 1h, .heard_elsewhere = false}, node.now);
+    REQUIRE(ticket);
+    node.machine.heard_here(*ticket, 0, Status::applied);
+    node.act();
+    CHECK(node.ended.size() == 1);
+  }
 }
 
 TEST_CASE("everyone does not wait for who publishes only, says goodbye, or falls silent") {

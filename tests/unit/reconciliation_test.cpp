@@ -225,6 +225,44 @@ TEST_CASE("a heartbeat to us alone may overtake frames: where nothing is lost no
   CHECK(node.heard() == Lines{"invalidate 5"});
 }
 
+TEST_CASE("what a stranger broadcasts again after it was met is no past: it may never have been stored before") {
+  Receiver node{lossless()};
+  node.beat(5, 1, other);  // of a frame that the broker had not taken
+  CHECK(node.heard().empty());
+  for (int again = 0; again != 2; ++again) {
+    node.frame(4, other);
+    node.frame(5, other);
+  }
+  CHECK(node.heard() == Lines{"invalidate 4", "invalidate 5"});
+  node.frame(6, other);
+  node.frame(6, other);
+  CHECK(node.heard() == Lines{"invalidate 6"});
+  CHECK(node.requests().empty());
+}
+
+TEST_CASE("who has begun to listen while it was cut off hears of what a forgotten peer may have published") {
+  auto options = lossless();
+  options.max_peers = 1;
+  Receiver node{options};
+  node.listening = false;
+  node.frame(1, other);  // the usual peer is forgotten
+  CHECK(node.heard() == Lines{"invalidate 1"});
+  node.on_interrupted();
+  SECTION("somebody listens now") {
+    node.listening = true;
+    node.on_ready(2);
+    node.join();
+    CHECK(node.heard() == Lines{"resync: interrupted"});
+  }
+  SECTION("nobody does") {
+    node.on_ready(2);
+    node.join();
+    node.listening = true;
+    node.pass(1s);
+    CHECK(node.heard().empty());
+  }
+}
+
 // --- interruptions
 
 TEST_CASE("an interruption is reconciled before it is a resync") {

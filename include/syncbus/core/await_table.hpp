@@ -42,14 +42,9 @@ struct AwaitCompletion {
   std::vector<NodeId> replicas{};
 };
 
-/// An await fails early only when nothing more can come: what the table has to know for that.
-struct AwaitConditions {
-  bool reachable = false;  ///< the transport is ready and the join window over
-  Duration answer_time{};  ///< within it whoever hears a broadcast has answered
-};
-
 /// Electorate, of the template parameters: as QuorumTracker::verdict takes it; `for_each` visits the peers that can
-/// answer.
+/// answer. An await fails early only when nothing more can come: when the electorate is whole, and `answer_time` has
+/// passed, within which whoever hears a broadcast has answered.
 class AwaitTable final : public FrameKeeper {
  public:
   /// `max_awaits` bounds the events that are awaited, `max_bytes` the frames that are kept for awaits beyond the ring
@@ -109,7 +104,7 @@ class AwaitTable final : public FrameKeeper {
   /// No frame can take it any more: its await ends at the deadline.
   void drop_first_waiting() { reserve_.drop_first(); }
 
-  /// A frame went to the transport; `answer_time` as in AwaitConditions.
+  /// A frame went to the transport.
   void handed_over(std::uint64_t sequence, TimePoint now, Duration answer_time) {
     if (waiters_.empty()) return;
     for (auto at = waiters_.lower_bound({sequence, 0}); at != waiters_.end() && at->first.sequence == sequence; ++at) {
@@ -169,14 +164,13 @@ class AwaitTable final : public FrameKeeper {
 
   /// Ends what is due to end and puts the questions that are due into `questions`.
   template <class Electorate>
-  void tick(TimePoint now, const AwaitConditions& conditions, const Electorate& electorate,
-            AcknowledgementOutbox& questions) {
+  void tick(TimePoint now, Duration answer_time, const Electorate& electorate, AcknowledgementOutbox& questions) {
     while (due() <= now) {
       const auto await = awaits_.find(agenda_.begin()->second);
       if (now >= await->second.request.deadline) {
         finish(await, Errc::quorum_not_satisfied);
       } else {
-        review(await, now, conditions, electorate, questions);
+        review(await, now, answer_time, electorate, questions);
       }
     }
   }
@@ -269,6 +263,7 @@ class AwaitTable final : public FrameKeeper {
       if (request.heard_here) visit(self);
       if (request.heard_elsewhere) peers.for_each(visit);
     }
+    [[nodiscard]] bool whole() const { return !request.heard_elsewhere || peers.whole(); }
     [[nodiscard]] bool knows(NodeId node) const { return node == self || peers.knows(node); }
     [[nodiscard]] auto zone_of(NodeId node) const { return peers.zone_of(node); }
   };
@@ -276,9 +271,8 @@ class AwaitTable final : public FrameKeeper {
   /// No answer can be under way any more: all were given, again after everyone was asked, and nobody was out of reach.
   /// A question that has come back proves that this node hears broadcasts, however busy the machine is; answers, which
   /// may come another way, have their time from then on.
-  [[nodiscard]] static bool may_fail_early(const Await& await, TimePoint now,
-                                           const AwaitConditions& conditions) noexcept {
-    return conditions.reachable && await.everyone_asked_at && now - *await.everyone_asked_at >= conditions.answer_time;
+  [[nodiscard]] static bool may_fail_early(const Await& await, TimePoint now, Duration answer_time) noexcept {
+    return await.everyone_asked_at && now - *await.everyone_asked_at >= answer_time;
   }
 
   /// Whether it is satisfied now; what only this node hears is also told from impossible here.
@@ -292,20 +286,20 @@ class AwaitTable final : public FrameKeeper {
   }
 
   template <class Electorate>
-  void review(Awaits::iterator at, TimePoint now, const AwaitConditions& conditions, const Electorate& electorate,
+  void review(Awaits::iterator at, TimePoint now, Duration answer_time, const Electorate& electorate,
               AcknowledgementOutbox& questions) {
     Await& await = at->second;
     const bool out = await.request.heard_elsewhere && await.handed_over == await.request.events;
     if (!out) return schedule(at->first, await, await.request.deadline);  // hastened when the last frame goes out
     const QuorumVerdict word = await.tracker.verdict(Voters<Electorate>{electorate, await.request, self_});
     if (word == QuorumVerdict::satisfied) return finish(at, {});
-    if (word == QuorumVerdict::impossible && may_fail_early(await, now, conditions)) {
+    if (word == QuorumVerdict::impossible && electorate.whole() && may_fail_early(await, now, answer_time)) {
       return finish(at, Errc::quorum_not_satisfied);
     }
-    if (conditions.reachable) ask(await, word, now, electorate, questions);
+    if (electorate.whole()) ask(await, word, now, electorate, questions);
     Duration pause = await.pause;
     if (word == QuorumVerdict::impossible) {  // everybody answers a question: it is not repeated before it can be back
-      pause = await.everyone_asked_at ? conditions.answer_time : (std::max)(pause, conditions.answer_time);
+      pause = await.everyone_asked_at ? answer_time : (std::max)(pause, answer_time);
     }
     await.pause = (std::min)(2 * await.pause, longest_pause);
     schedule(at->first, await, now + pause);

@@ -47,8 +47,9 @@ class Hearing {
   /// Whether anybody on this node hears other nodes; without one nothing can be lost.
   void listening(bool listening) noexcept { listening_ = listening; }
 
-  void begin_session(std::uint64_t session, TimePoint now) noexcept {
+  void begin_session(std::uint64_t session, bool listening, TimePoint now) noexcept {
     session_ = session;
+    listening_ = listening;
     membership_.begin_session(now);
     const bool unknown_loss = session > 1 && membership_.peers().forgot();  // of one that may not even return
     if (unknown_loss && listening_) raise({ResyncCause::interrupted, {}});
@@ -91,7 +92,8 @@ class Hearing {
     const auto seen = peer->tracker.observe(sequence);
     note(*peer, origin, seen, whole, !repaired, now);
     const bool wanted = receiving_.take_wanted({origin, sequence});
-    if (!seen.fresh && !wanted) {
+    const bool sent_again = !repaired && peer->tracker.sent_again(sequence);  // it may never have been stored before
+    if (!seen.fresh && !wanted && !sent_again) {
       ++metrics_.duplicates;
       return;
     }
@@ -328,6 +330,7 @@ class Hearing {
   void end_window() {
     if (held_back_) receiving_.push(*std::exchange(held_back_, std::nullopt));
     if (cut_off_since_ && cut_off_in_ != session_) cut_off_until_ = receiving_.inbox().pushed();
+    electorate_changed_ = true;  // it is whole
   }
 
   [[nodiscard]] std::optional<Request> request(std::span<std::byte> out, NodeId publisher,

@@ -73,10 +73,10 @@ class Protocol {
 
   // --- the transport's word
 
-  /// Messages of others are lost, and perhaps nobody is left who would tell of them. `listening`: as for on_frame.
+  /// Messages of others are lost, and who would tell of them may be gone. `listening`, also of on_ready: see on_frame.
   void on_lost(bool listening) noexcept { hearing_.lost(listening); }
 
-  void on_ready(std::uint64_t session, std::size_t frame_limit, TimePoint now) noexcept {
+  void on_ready(std::uint64_t session, std::size_t frame_limit, bool listening, TimePoint now) noexcept {
     session_ = session;
     connected_ = true;
     deaf_ = false;
@@ -84,7 +84,7 @@ class Protocol {
     frame_limit_ = frame_limit;
     publishing_.begin_session(frame_limit);
     awaits().begin_session();
-    hearing_.begin_session(session, now);
+    hearing_.begin_session(session, listening, now);
     health_changed_ = true;
   }
 
@@ -136,7 +136,8 @@ class Protocol {
       reopen_due_ = health_changed_ = true;
     }
     hearing_.tick(now, connected_);
-    awaits().tick(now, conditions(), electorate(), questions_);
+    if (hearing_.electorate_changed()) awaits().electorate_changed(electorate());
+    awaits().tick(now, hearing_.membership().own().answer_time(), electorate(), questions_);
     watch_staleness(now);
     told_wake_ = (TimePoint::max)();
   }
@@ -206,6 +207,7 @@ class Protocol {
   struct Electorate {
     const Membership& membership;
     NodeId self;
+    bool joined;
 
     template <class Visit>
     void for_each(const Visit& visit) const {
@@ -213,6 +215,7 @@ class Protocol {
         if (peer.answers()) visit(id);
       });
     }
+    [[nodiscard]] bool whole() const noexcept { return joined; }
     [[nodiscard]] bool knows(NodeId node) const { return node == self || membership.peers().find(node) != nullptr; }
     [[nodiscard]] std::string_view zone_of(NodeId node) const {
       if (node == self) return membership.zone();
@@ -225,9 +228,8 @@ class Protocol {
   [[nodiscard]] bool speaks() const noexcept { return connected_ && (!gone_ || goodbyes_left_ != 0); }
 
   [[nodiscard]] AwaitTable& awaits() noexcept { return publishing_.awaits(); }
-  [[nodiscard]] Electorate electorate() const noexcept { return {hearing_.membership(), options_.self}; }
-  [[nodiscard]] AwaitConditions conditions() const noexcept {
-    return {.reachable = connected() && joined(), .answer_time = hearing_.membership().own().answer_time()};
+  [[nodiscard]] Electorate electorate() const noexcept {
+    return {hearing_.membership(), options_.self, connected() && joined()};
   }
 
   // --- frames in

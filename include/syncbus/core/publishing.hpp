@@ -63,13 +63,14 @@ class Publishing {
     return Submitted::accepted;
   }
 
-  /// A session begins: what is not confirmed goes out again, byte for byte. What the broker takes no longer is lost: its
-  /// heartbeats say that history does not have it, which is a resync for whoever has not heard it.
+  /// A session begins: what is not confirmed goes out again, byte for byte. What the broker takes no longer is lost:
+  /// our heartbeats say that history does not have it, which is a resync for whoever has not heard it; and a resync goes
+  /// out, for those that take it for a stranger's past.
   void begin_session(std::size_t frame_limit) noexcept {
     frame_limit_ = frame_limit;
     ring_.limit_frame(frame_limit - (std::min)(frame_limit, repair_overhead_bytes));
     ring_.rewind();
-    ring_.give_up_above(frame_limit);
+    if (ring_.give_up_above(frame_limit)) metrics_.joined += outbox_.put_resync({ResyncCause::overflow, {}});
     refill();
   }
 

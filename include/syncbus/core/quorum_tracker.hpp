@@ -49,8 +49,9 @@ class QuorumTracker {
   }
 
   /// Whether the quorum is there. `electorate.for_each(visit)` calls visit(NodeId) for every node that can still
-  /// answer, `electorate.knows(node)` is whether it is one that can, or one of which it is known that it cannot, and
-  /// `electorate.zone_of(node)` names a node's zone, empty when it has or is known to have none.
+  /// answer, `electorate.whole()` is whether these are all that there are now, `electorate.knows(node)` is whether it
+  /// is one that can, or one of which it is known that it cannot, and `electorate.zone_of(node)` names a node's zone,
+  /// empty when it has or is known to have none.
   template <class Electorate>
   [[nodiscard]] bool satisfied(const Electorate& electorate) const {
     switch (quorum_.unit()) {
@@ -98,7 +99,7 @@ class QuorumTracker {
 
   template <class Electorate>
   [[nodiscard]] bool all_well(const Electorate& electorate) const {
-    bool all_well = true;
+    bool all_well = electorate.whole();  // or one that we do not hear now may have it to apply
     electorate.for_each([&](NodeId node) {
       const Voter* const voter = all_well ? find(node) : nullptr;
       all_well = complete(voter) && !voter->failed;

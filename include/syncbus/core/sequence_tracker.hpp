@@ -36,7 +36,7 @@ class SequenceTracker {
   };
 
   /// What the peer published up to `baseline` is none of ours.
-  explicit SequenceTracker(std::uint64_t baseline) noexcept : known_{baseline} {}
+  explicit SequenceTracker(std::uint64_t baseline) noexcept : baseline_{baseline}, known_{baseline} {}
 
   /// A frame of this sequence arrived.
   Observation observe(std::uint64_t sequence) {
@@ -86,6 +86,15 @@ class SequenceTracker {
     return last <= known_ && (missing_.empty() || missing_.front().first > last);
   }
 
+  /// Its publisher has broadcast a frame up to the baseline, after we met: it sends again, in order, what was not
+  /// confirmed. Whether that is the first time, as far as can be told from those that came last.
+  bool sent_again(std::uint64_t sequence) noexcept {
+    if (sequence > baseline_ || (again_.first <= sequence && sequence <= again_.last)) return false;
+    if (sequence != again_.last + 1) again_.first = sequence;
+    again_.last = sequence;
+    return true;
+  }
+
   /// How many are missing.
   [[nodiscard]] std::uint64_t missing_count() const noexcept {
     std::uint64_t count = 0;
@@ -120,6 +129,8 @@ class SequenceTracker {
     missing_.erase(missing_.begin());
   }
 
+  std::uint64_t baseline_;
+  SequenceRange again_{};   // of those up to the baseline, the ones that came last; none: up to 0
   std::uint64_t known_;     // the highest sequence seen or announced
   std::uint64_t seen_ = 0;  // the highest sequence seen; 0: none yet
   std::vector<SequenceRange> missing_{};

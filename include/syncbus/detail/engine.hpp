@@ -190,8 +190,7 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
   // --- TransportSink
 
   void on_frame(Bytes bytes) noexcept override {
-    const bool listening = subscribers_->hears_remote();
-    input([&] { protocol_.on_frame(bytes, listening, port_->now()); });
+    input([&, listening = subscribers_->hears_remote()] { protocol_.on_frame(bytes, listening, port_->now()); });
   }
   void on_confirmed(BroadcastToken token) noexcept override {
     input([&] { protocol_.on_confirmed(token.frame); });
@@ -203,7 +202,7 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
     input([&, listening = subscribers_->hears_remote()] { protocol_.on_lost(listening); });
   }
   void on_ready(std::uint64_t session, std::size_t max_frame_bytes) noexcept override {
-    input([&] { protocol_.on_ready(session, max_frame_bytes, port_->now()); });
+    input([&] { protocol_.on_ready(session, max_frame_bytes, subscribers_->hears_remote(), port_->now()); });
   }
   void on_wake() noexcept override {
     std::unique_lock lock{mutex_};

@@ -109,6 +109,7 @@ class LocalAwait {
     void for_each(const Visit& visit) const {
       if (hears) visit(self);
     }
+    [[nodiscard]] bool whole() const noexcept { return true; }
     [[nodiscard]] bool knows(NodeId) const noexcept { return true; }
     [[nodiscard]] std::string_view zone_of(NodeId) const noexcept { return zone; }
   };
