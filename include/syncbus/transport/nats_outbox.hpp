@@ -125,10 +125,10 @@ class NatsOutbox {
     bool gap = false;                      ///< one before it has not come back, and will not
   };
 
-  /// The broadcast of this serial has come back.
-  [[nodiscard]] Returned returned(std::uint64_t serial) noexcept {
+  /// The broadcast of this serial, and that session, has come back.
+  [[nodiscard]] Returned returned(std::uint64_t session, std::uint64_t serial) noexcept {
     const std::lock_guard lock{mutex_};
-    if (serial <= taken_ || serial > serials_) return {};  // no word of ours
+    if (session != session_ || serial <= taken_ || serial > serials_) return {};  // no word of ours, or a late one
     if (serial != taken_ + 1) return {.frame = std::nullopt, .gap = true};
     return {.frame = take_oldest()};
   }

@@ -158,7 +158,7 @@ class NatsSession final : public NatsWriter {
     if (!broadcasts_) return rest();
     const std::uint64_t due = due_back_.load();
     if (next_early_ != early_.size()) {
-      deliver(*early_[next_early_++]);
+      deliver(*std::exchange(early_[next_early_++], nullptr));
     } else {
       receive(*broadcasts_);
     }
@@ -317,7 +317,7 @@ class NatsSession final : public NatsWriter {
   }
 
   void confirm_returned(std::uint64_t serial) noexcept {
-    const NatsOutbox::Returned returned = around_.outbox.returned(serial);
+    const NatsOutbox::Returned returned = around_.outbox.returned(number_, serial);
     if (returned.gap) return end_unreturned();
     if (returned.frame) tell_confirmed(*returned.frame);
   }
