@@ -30,12 +30,12 @@ struct TransportSettings {
   bool publish_only = false;  ///< receive nothing: no subscription is made
   Duration connect_timeout{}; ///< within it open() succeeds or throws
   Duration peer_timeout{};    ///< a broker that answers nothing for so long counts as dead
-  bool lends_threads = false; ///< of a LendableTransport: serve() will be called, it needs no thread of its own
+  bool lends_threads = false; ///< of a LendableTransport: serve() will be called, no thread is needed for that
 };
 
 /// Where a transport delivers. Implemented by the engine of a bus; every call returns soon and throws nothing.
-/// Calls may come from any thread of the transport's, and may call broadcast() and send() before they return, so a
-/// transport holds none of its locks during one.
+/// Calls may come from any thread of the transport's, and may call broadcast(), send() and reopen() before they return,
+/// so a transport holds none of the locks that these take during one.
 class TransportSink {
  public:
   /// A message arrived, broadcast or directed, own echoes included. The bytes are the caller's and need only live for
@@ -78,7 +78,8 @@ class TransportSink {
 ///     the current one. The bytes stay valid and unchanged until the frame is confirmed, but at least until broadcast()
 ///     returns; a transport that needs them longer copies them.
 ///  4. Calls of broadcast() and send() come one at a time, from any thread, also from inside a sink call.
-///  5. Frames of one session arrive at each receiver in the order of their broadcasts.
+///  5. Frames of one session arrive at each receiver in the order of their broadcasts. One that the broker refused may
+///     be missing before later ones; rule 6 says what becomes of it.
 ///  6. What was broadcast is confirmed, or the session is interrupted; nothing stays unanswered beyond peer_timeout.
 ///     After an interruption the transport sends nothing again: the engine does that. A client that still holds frames
 ///     of the session may bring them late, once each, before those of the next session.
@@ -114,7 +115,8 @@ concept TimedTransport = Transport<T> && requires(T& transport, const T& constan
 };
 
 /// A transport whose I/O other threads can do: who has read a frame can then dispatch it at once, while another reads
-/// on. serve() does all of the transport's I/O on the calling thread, from before open() on, until `leave` is set
+/// on. serve() does all of the transport's I/O, or at least what reads broadcasts, on the calling thread, from before
+/// open() on, until `leave` is set
 /// inside a sink call (true), or there will be nothing more to do, after close() or when open() failed (false). One
 /// thread at a time.
 template <class T>

@@ -120,7 +120,7 @@ class KafkaClients {
   /// A broker found something too large: what is sent at once is halved, from the next session on.
   void shrink() noexcept {
     constexpr std::size_t smallest = 4'096;
-    limit_ = (std::max)(smallest, max_frame_bytes() / 2);
+    limit_ = (std::min)(max_frame_bytes(), (std::max)(smallest, max_frame_bytes() / 2));
     retire();
   }
 

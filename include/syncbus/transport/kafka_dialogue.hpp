@@ -35,9 +35,10 @@ class KafkaDialogue {
   KafkaDialogue(KafkaClients& clients, const KafkaPlace& place, const SessionSurroundings& around, TimePoint deadline)
       : clients_{clients}, place_{place}, around_{around}, deadline_{deadline} {}
 
-  /// Returns when the partition has a leader. A topic that does not exist is made, if that is wanted.
-  /// `of_old_log` is set when there was no such topic.
-  void find_leader(bool& of_old_log) {
+  /// Returns when the partition has a leader. A topic that does not exist is made, if that is wanted: at once only if
+  /// it is the `first` time, for a broker that was just started may not know its topics yet. `of_old_log` is set when
+  /// there was no such topic.
+  void find_leader(bool first, bool& of_old_log) {
     // Brokers of a cluster hear of a new topic one after the other.
     const TimePoint absent = now() + (std::min)(new_topic_time, (deadline_ - now()) / 2);
     bool made = false;
@@ -46,9 +47,9 @@ class KafkaDialogue {
       if (metadata && metadata->topic_cnt == 1) {
         const rd_kafka_metadata_topic_t& topic = metadata->topics[0];
         if (is_unknown(topic.err)) {
-          if (place_.tuning.create_topic && !made) {
+          if (place_.tuning.create_topic && !made && (first || now() >= absent)) {
             made = create_topic(now() < absent, of_old_log);
-          } else if (!made && now() >= absent) {
+          } else if (!place_.tuning.create_topic && now() >= absent) {
             of_old_log = true;
             fail(Errc::not_connected,
                  "the Kafka topic '" + place_.topic + "' does not exist: create it, or set KafkaTuning::create_topic");

@@ -65,7 +65,7 @@ class KafkaSession {
     }
     refuse_failed_producer();
     KafkaDialogue dialogue{around.clients, around.place, around, deadline};
-    dialogue.find_leader(around.position.of_old_log);
+    dialogue.find_leader(first, around.position.of_old_log);
     if (!first && around.position.of_old_log) require_fresh_clients();
     KafkaRange range;
     if (around.clients.consumer() != nullptr) range = dialogue.find_range();

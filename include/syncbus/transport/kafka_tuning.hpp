@@ -12,7 +12,8 @@
 
 namespace syncbus::inline v1 {
 
-/// The same in all nodes of a topic, except the pace. Numbers are checked at construction.
+/// The same in all nodes of a topic, except the pace. What names the partition and makes the topic is checked at
+/// construction.
 struct KafkaTuning {
   std::int32_t partition = 0;  ///< the one that carries all frames: one partition is one order
 
@@ -24,7 +25,7 @@ struct KafkaTuning {
 
   /// Neither frames nor what the client sends at once are larger, in bytes: 1 KiB or so below the max.message.bytes of
   /// the topic, if that is not the usual 1 MB. 0: what the client allows. It is halved when a broker finds it too
-  /// large.
+  /// large, down to 4 KiB.
   std::size_t max_frame_bytes = 0;
   /// How long a broker holds an unanswered fetch. What is published meanwhile ends it at once, so it costs no latency;
   /// shorter only means more requests of idle nodes. Own clients only.
