@@ -14,7 +14,6 @@
 #include <utility>
 #include <vector>
 
-#include <syncbus/bus.hpp>
 #include <syncbus/core/protocol.hpp>
 #include <syncbus/detail/await_call.hpp>
 #include <syncbus/detail/counted_condition.hpp>
@@ -30,6 +29,7 @@
 #include <syncbus/metrics.hpp>
 #include <syncbus/options.hpp>
 #include <syncbus/quorum.hpp>
+#include <syncbus/submission.hpp>
 #include <syncbus/transport.hpp>
 
 namespace syncbus::inline v1::detail {

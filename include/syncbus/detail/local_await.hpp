@@ -12,7 +12,6 @@
 #include <unordered_set>
 #include <utility>
 
-#include <syncbus/bus.hpp>
 #include <syncbus/core/quorum_tracker.hpp>
 #include <syncbus/detail/await_call.hpp>
 #include <syncbus/detail/handler_scope.hpp>
@@ -21,6 +20,7 @@
 #include <syncbus/error.hpp>
 #include <syncbus/options.hpp>
 #include <syncbus/quorum.hpp>
+#include <syncbus/submission.hpp>
 
 namespace syncbus::inline v1::detail {
 

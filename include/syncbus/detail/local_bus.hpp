@@ -11,7 +11,6 @@
 #include <system_error>
 #include <utility>
 
-#include <syncbus/bus.hpp>
 #include <syncbus/detail/deadline.hpp>
 #include <syncbus/detail/deliver.hpp>
 #include <syncbus/detail/local_dispatch.hpp>
@@ -20,6 +19,7 @@
 #include <syncbus/event.hpp>
 #include <syncbus/options.hpp>
 #include <syncbus/quorum.hpp>
+#include <syncbus/submission.hpp>
 
 namespace syncbus::inline v1::detail {
 
