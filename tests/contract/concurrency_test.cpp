@@ -1,9 +1,14 @@
 // Several threads publish, subscribe and unsubscribe at once: a subscriber that stays hears everything, in order.
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <array>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <stop_token>
 #include <string>
@@ -158,4 +163,25 @@ CONTRACT_TEST_CASE("nodes come and go while others publish", "[contract][threads
   CHECK(eventually([&] { return heard.heard >= published; }));
   CHECK_FALSE(heard.disorder);
   CHECK(heard.resyncs == 0);
+}
+
+// cnats takes a signal that interrupts its poll() for a broken connection.
+CONTRACT_TEST_CASE("a signal that any thread of the process gets ends no session", "[contract][threads]", Brokers) {
+  struct sigaction counting {}, before {};
+  counting.sa_handler = [](int) {};
+  counting.sa_flags = SA_RESTART;
+  ::sigaction(SIGUSR1, &counting, &before);
+  {
+    const auto a = fixture.node();
+    const auto b = fixture.peer_of(a);
+    for (int i = 0; i != 10; ++i) {
+      for (const auto& thread : std::filesystem::directory_iterator{"/proc/self/task"}) {
+        ::syscall(SYS_tgkill, ::getpid(), std::stoi(thread.path().filename()), SIGUSR1);
+      }
+      REQUIRE(caught_up(*a, *b));
+      REQUIRE(caught_up(*b, *a));
+    }
+    CHECK(a->metrics().reconnects + b->metrics().reconnects == 0);
+  }
+  ::sigaction(SIGUSR1, &before, nullptr);
 }

@@ -8,6 +8,7 @@
 #include <thread>
 #include <utility>
 
+#include <syncbus/detail/start_thread.hpp>
 #include <syncbus/options.hpp>
 
 namespace syncbus::inline v1::detail {
@@ -24,7 +25,7 @@ class Alarm {
   /// `ring` is called without a lock held, one call at a time, for each time that was set and not replaced before it
   /// came.
   void start(std::function<void()> ring) {
-    thread_ = std::thread{[this, ring = std::move(ring)] { run(ring); }};
+    thread_ = start_thread([this, ring = std::move(ring)] { run(ring); });
   }
 
   /// The thread is only woken when the new time is the earlier one.

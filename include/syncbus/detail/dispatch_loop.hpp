@@ -14,6 +14,7 @@
 #include <utility>
 
 #include <syncbus/detail/standby.hpp>
+#include <syncbus/detail/start_thread.hpp>
 #include <syncbus/options.hpp>
 
 namespace syncbus::inline v1::detail {
@@ -57,7 +58,7 @@ class DispatchLoop {
     if (lends_threads_) standby_.emplace();
     serving_possible_ = lends_threads_;
     for (std::size_t i = 0; i != (lends_threads_ ? threads_.size() : 1); ++i) {
-      threads_[i] = std::thread{[this, keep_alive] { run_until_stopped(); }};
+      threads_[i] = start_thread([this, keep_alive] { run_until_stopped(); });
       ++threads_alive_;
     }
   }

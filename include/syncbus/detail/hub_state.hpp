@@ -22,6 +22,7 @@
 #include <syncbus/detail/hub_network.hpp>
 #include <syncbus/detail/hub_node.hpp>
 #include <syncbus/detail/hub_queue.hpp>
+#include <syncbus/detail/start_thread.hpp>
 #include <syncbus/detail/waiting.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/event.hpp>
@@ -46,7 +47,7 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
       : clock_{real_time},
         network_{seed, real_time ? longest_hold : Duration::zero()},
         drainer_{network_, clock_, progress_} {
-    if (real_time) server_ = std::thread{[this] { serve(); }};
+    if (real_time) server_ = start_thread([this] { serve(); });
   }
   HubState(const HubState&) = delete;
   HubState& operator=(const HubState&) = delete;

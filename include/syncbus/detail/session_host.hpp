@@ -13,6 +13,7 @@
 #include <syncbus/detail/reconnect_tuning.hpp>
 #include <syncbus/detail/session_failure.hpp>
 #include <syncbus/detail/sessions.hpp>
+#include <syncbus/detail/start_thread.hpp>
 #include <syncbus/detail/wake_fd.hpp>
 #include <syncbus/transport.hpp>
 
@@ -37,7 +38,7 @@ class SessionHost {
     sessions_.emplace(surroundings(SessionSurroundings{settings_, sink, problems_, wake_, live_session_, closing_}),
                       tuning, [this](const SessionEnd* failure) { opening_.end(failure); });
     if (!settings.lends_threads) {
-      thread_ = std::thread{[this]() noexcept { static_cast<void>(serve(never_)); }};
+      thread_ = start_thread([this]() noexcept { static_cast<void>(serve(never_)); });
     }
     opening_.begin();
     opening_.wait_for_end();

@@ -14,6 +14,7 @@
 #include <syncbus/detail/deadline.hpp>
 #include <syncbus/detail/nats_subject.hpp>
 #include <syncbus/detail/nats_url.hpp>
+#include <syncbus/detail/start_thread.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/transport.hpp>
 #include <syncbus/transport/nats_sender.hpp>
@@ -55,12 +56,12 @@ class NatsTransport {
     around.settings = settings;
     around.subjects.direct = detail::direct_nats_subject(around.subjects.broadcast, settings.self);
     around.sink.open(sink);
-    sending_ = std::thread{[sender = sender_]() noexcept { sender->run(); }};
+    sending_ = detail::start_thread([sender = sender_]() noexcept { sender->run(); });
     if (!settings.publish_only) {
-      receiving_direct_ = std::thread{[this]() noexcept { receive_direct(); }};
+      receiving_direct_ = detail::start_thread([this]() noexcept { receive_direct(); });
     }
     if (!settings.lends_threads) {
-      receiving_ = std::thread{[this]() noexcept { static_cast<void>(serve(never_)); }};
+      receiving_ = detail::start_thread([this]() noexcept { static_cast<void>(serve(never_)); });
     }
     sender_->opening().begin();
     // An attempt takes connect_timeout; a connection of the caller's can be held up by others for longer.

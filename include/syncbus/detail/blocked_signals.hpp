@@ -1,0 +1,27 @@
+// Keeps the process's signals from a thread, and from those that it starts.
+#pragma once
+
+#include <signal.h>
+
+namespace syncbus::inline v1::detail {
+
+/// While it lives, the calling thread takes no signals but those for what the thread itself does wrong (SIGSEGV and the
+/// like, which a crash handler wants to see). Threads that are started meanwhile are born so and stay so: a client whose
+/// poll() is interrupted by a signal may take that for a broken connection, as cnats does, also with SA_RESTART.
+class BlockedSignals {
+ public:
+  BlockedSignals() noexcept {
+    sigset_t signals;
+    ::sigfillset(&signals);
+    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS}) ::sigdelset(&signals, fault);
+    ::pthread_sigmask(SIG_BLOCK, &signals, &before_);
+  }
+  BlockedSignals(const BlockedSignals&) = delete;
+  BlockedSignals& operator=(const BlockedSignals&) = delete;
+  ~BlockedSignals() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+ private:
+  sigset_t before_{};
+};
+
+}  // namespace syncbus::inline v1::detail
