@@ -248,3 +248,24 @@ TEST_CASE("of several NATS servers another is found when one is gone", "[nats]")
   a.broadcast("hello", 1);
   CHECK(b.recorder.will_hear("hello"));
 }
+
+TEST_CASE("a node that knows one URL goes to another server of its cluster when that one leaves", "[nats]") {
+  const auto configuration = [](int port, int other) {
+    return "authorization { user: cache, password: p }\nlame_duck_grace_period: \"100ms\"\n"
+           "cluster { name: pair, listen: \"127.0.0.1:" + std::to_string(port) +
+           "\", routes: [\"nats://127.0.0.1:" + std::to_string(other) + "\"] }";
+  };
+  const int ports[] = {support::ServerProcess::free_port(), support::ServerProcess::free_port()};
+  NatsServer leaving{configuration(ports[0], ports[1])};
+  NatsNode a{leaving.url("cache:p"), 1};
+  const NatsServer staying{configuration(ports[1], ports[0])};  // which a hears of later
+  NatsNode b{staying.url("cache:p"), 2};
+  REQUIRE(eventually([&] {
+    b.broadcast("over the route", 1);
+    return a.recorder.heard("over the route");
+  }));
+  leaving.leave();
+  REQUIRE(a.recorder.will_be_ready(2));
+  a.broadcast("from elsewhere", 2);
+  CHECK(b.recorder.will_hear("from elsewhere"));
+}

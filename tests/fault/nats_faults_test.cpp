@@ -27,15 +27,17 @@ class NatsPair {
  public:
   [[nodiscard]] NatsServer& operator[](std::size_t index) noexcept { return servers_[index]; }
 
+  [[nodiscard]] std::string url(std::size_t index) const { return servers_[index].url(); }
+
   /// Of both, beginning with one of them.
   [[nodiscard]] std::string urls(std::size_t first) const {
-    return servers_[first].url() + "," + servers_[1 - first].url();
+    return url(first) + "," + url(1 - first);
   }
 
  private:
   [[nodiscard]] static std::string configuration(int port, int other) {
     const auto address = [](int of) { return "127.0.0.1:" + std::to_string(of); };
-    return "cluster { name: pair, listen: \"" + address(port) + "\", routes: [\"nats://" + address(other) + "\"] }";
+    return "lame_duck_grace_period: \"100ms\"\ncluster { name: pair, listen: \"" + address(port) + "\", routes: [\"nats://" + address(other) + "\"] }";
   }
 
   std::array<int, 2> ports_{ServerProcess::free_port(), ServerProcess::free_port()};
@@ -52,6 +54,13 @@ struct OnNatsPair {
   [[nodiscard]] static Server server() { return {}; }
   [[nodiscard]] static Bus bus(const Server& pair, std::size_t index, syncbus::BusOptions options) {
     return Bus{pair.urls(index % 2), OnNats::subject, std::move(options), OnNats::tuning};
+  }
+};
+
+/// The same, and each knows only the one where it begins.
+struct OnNatsPairByOneUrl : OnNatsPair {
+  [[nodiscard]] static Bus bus(const Server& pair, std::size_t index, syncbus::BusOptions options) {
+    return Bus{pair.url(index % 2), OnNats::subject, std::move(options), OnNats::tuning};
   }
 };
 
@@ -97,6 +106,26 @@ TEST_CASE("of two NATS servers one is killed: everything goes on at the other, a
   check_nothing_lost(cluster);
   INFO(cluster.account());
   CHECK(have_reconnected({2, 1, 2}));
+  CHECK(cluster.no_resyncs());
+  check_nothing_leaked(trial);
+}
+
+TEST_CASE("a NATS server leaves its cluster: nodes that know it alone go on at the other, and nothing is lost",
+          "[fault]") {
+  Trial<OnNatsPairByOneUrl> trial;
+  Cluster<OnNatsPairByOneUrl>& cluster = *trial.cluster;
+  cluster.begin();
+  CHECK(cluster.goes_on());
+  trial.server[0].leave();
+  CHECK(cluster.becomes_healthy());
+  CHECK(cluster.goes_on());
+  trial.server[0].start();
+  trial.server[1].kill();
+  CHECK(cluster.goes_on());
+  trial.server[1].start();
+  check_nothing_lost(cluster);
+  INFO(cluster.account());
+  for (std::size_t i = 0; i != three; ++i) CHECK(cluster.bus(i).metrics().reconnects == (i == 1 ? 1 : 2));
   CHECK(cluster.no_resyncs());
   check_nothing_leaked(trial);
 }

@@ -87,6 +87,12 @@ class NatsServer final : public TestServer {
     process().signal(SIGHUP);
     if (!eventually([&] { return logged(reloaded) > before; })) throw std::runtime_error{"nats-server does not reload"};
   }
+  /// In lame-duck mode it sends its clients away, and ends. Returns when it has.
+  void leave() {
+    process().signal(SIGUSR2);
+    if (!eventually([this] { return process().ended(); })) throw std::runtime_error{"nats-server does not leave"};
+    kill();
+  }
   /// How many lines of its log have these words.
   [[nodiscard]] int logged(std::string_view words) const {
     std::ifstream lines{log()};

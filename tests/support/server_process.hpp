@@ -92,6 +92,12 @@ class ServerProcess {
   [[nodiscard]] bool started() const noexcept { return process_ > 0; }
   [[nodiscard]] pid_t id() const noexcept { return process_; }
 
+  /// By itself.
+  [[nodiscard]] bool ended() const noexcept {
+    siginfo_t state{};
+    return ::waitid(P_PID, static_cast<id_t>(process_), &state, WEXITED | WNOHANG | WNOWAIT) != 0 || state.si_pid != 0;
+  }
+
   /// SIGKILL: connections break, nothing is said.
   void kill() noexcept {
     if (process_ <= 0) return;
@@ -120,11 +126,6 @@ class ServerProcess {
     const bool bound = ::bind(probe, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
     ::close(probe);
     return bound;
-  }
-
-  [[nodiscard]] bool ended() const noexcept {
-    siginfo_t state{};
-    return ::waitid(P_PID, static_cast<id_t>(process_), &state, WEXITED | WNOHANG | WNOWAIT) != 0 || state.si_pid != 0;
   }
 
   /// In the child of a process with other threads, whose locks nobody releases here: nothing may allocate.

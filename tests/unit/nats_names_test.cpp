@@ -1,10 +1,14 @@
 // What is read and written as text on the way to NATS: URLs of servers, subjects, the mark of an own frame.
+#include <cstddef>
 #include <cstdint>
+#include <set>
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <vector>
 
 #include <syncbus/detail/frame_mark.hpp>
+#include <syncbus/detail/nats_servers.hpp>
 #include <syncbus/detail/nats_subject.hpp>
 #include <syncbus/detail/nats_url.hpp>
 
@@ -12,7 +16,7 @@
 
 using syncbus::Errc, syncbus::NodeId;
 using syncbus::detail::direct_nats_subject, syncbus::detail::fault_of_nats_subject, syncbus::detail::FrameMark,
-    syncbus::detail::NatsUrl, syncbus::detail::parse_nats_urls;
+    syncbus::detail::NatsServers, syncbus::detail::NatsUrl, syncbus::detail::parse_nats_urls;
 
 namespace {
 
@@ -25,6 +29,13 @@ std::string refusal(std::string_view url) {
     return error.what();
   }
   return {};
+}
+
+/// The addresses of the next few servers to be tried.
+std::vector<std::string> next_of(NatsServers& servers, std::size_t count) {
+  std::vector<std::string> addresses;
+  while (addresses.size() != count) addresses.push_back(servers.next().address());
+  return addresses;
 }
 
 }  // namespace
@@ -102,4 +113,45 @@ TEST_CASE("the mark of an own broadcast is known again in its session, and no ot
                                      begin + ".1x", std::string{"_INBOX.a"}}) {
     CHECK_FALSE(mark.serial_of(foreign));
   }
+}
+
+TEST_CASE("NATS servers are tried in turn: the given ones in their order, then those that were announced") {
+  NatsServers servers{parse_nats_urls("nats://u:p@a,nats://b"), 1};
+  CHECK(next_of(servers, 3) == std::vector<std::string>{"a:4222", "b:4222", "a:4222"});
+  const NatsUrl at = parse_nats_urls("nats://u:p@a")[0];
+  servers.announce({"nats://b:4222", "nats://c:1", "nats://d:2", "nats://[::1]:3", "nonsense", "nats://c:1"}, at);
+  CHECK(servers.size() == 5);
+  const auto next = next_of(servers, 4);
+  CHECK(next[0] == "b:4222");
+  CHECK(std::set<std::string>(next.begin() + 1, next.end()) == std::set<std::string>{"c:1", "d:2", "[::1]:3"});
+  CHECK(next_of(servers, 1)[0] == "a:4222");
+
+  servers.announce({"nats://b:4222", "nats://d:2"}, at);
+  const NatsUrl d = (next_of(servers, 1), servers.next());
+  CHECK(d.address() == "d:2");
+  CHECK(d.user == "u");
+  CHECK(d.password == "p");
+  servers.announce({}, at);  // says nothing
+  CHECK(servers.size() == 3);
+  servers.announce({"nats://a:4222", "nats://e:5"}, d);  // whose session it is stays
+  CHECK(next_of(servers, 3) == std::vector<std::string>{"e:5", "a:4222", "b:4222"});
+}
+
+TEST_CASE("nodes that lose one NATS server spread over those that it announced") {
+  std::set<std::string> first;
+  for (std::uint64_t seed = 0; seed != 30; ++seed) {
+    NatsServers servers{parse_nats_urls("nats://a"), seed};
+    static_cast<void>(servers.next());
+    servers.announce({"nats://b:1", "nats://c:1", "nats://d:1"}, parse_nats_urls("nats://a")[0]);
+    first.insert(servers.next().address());
+  }
+  CHECK(first.size() == 3);
+}
+
+TEST_CASE("a NATS server may announce many others, and no more than a bound is kept") {
+  NatsServers servers{parse_nats_urls("nats://a"), 1};
+  std::vector<std::string> many;
+  for (int port = 1; port != 2'000; ++port) many.push_back("nats://b:" + std::to_string(port));
+  servers.announce(many, parse_nats_urls("nats://a")[0]);
+  CHECK(servers.size() == NatsServers::max_announced + 1);
 }

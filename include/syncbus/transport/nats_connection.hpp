@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <span>
 #include <string>
@@ -178,6 +179,19 @@ class NatsConnection {
     return count;
   }
 
+  /// The other servers of its cluster, as its server has announced them so far, also when that has gone.
+  [[nodiscard]] std::vector<std::string> announced() const {
+    char** texts = nullptr;
+    int count = 0;
+    if (natsConnection_GetDiscoveredServers(connection_, &texts, &count) != NATS_OK) return {};
+    const std::unique_ptr<char*, FreeMemory> array{texts};
+    std::vector<std::unique_ptr<char, FreeMemory>> owned;
+    std::vector<std::string> addresses;
+    for (int i = 0; i < count; ++i) owned.emplace_back(texts[i]);
+    for (const auto& text : owned) addresses.emplace_back(text.get());
+    return addresses;
+  }
+
   [[nodiscard]] std::size_t max_payload() const noexcept {
     return static_cast<std::size_t>((std::max)(natsConnection_GetMaxPayload(connection_), std::int64_t{0}));
   }
@@ -217,6 +231,10 @@ class NatsConnection {
   }
 
  private:
+  struct FreeMemory {
+    void operator()(void* memory) const noexcept { std::free(memory); }
+  };
+
   void make_statistics() {
     natsStatistics* made = nullptr;
     require_nats(natsStatistics_Create(&made), "the NATS client");

@@ -17,6 +17,7 @@
 
 #include <syncbus/detail/backoff.hpp>
 #include <syncbus/detail/deadline.hpp>
+#include <syncbus/detail/nats_servers.hpp>
 #include <syncbus/detail/nats_url.hpp>
 #include <syncbus/detail/opening.hpp>
 #include <syncbus/detail/reconnect_tuning.hpp>
@@ -55,8 +56,9 @@ class NatsSender {
 
   /// All the sender's work, until the transport is closed or cannot be opened.
   void run() noexcept {
-    backoff_.emplace(tuning_.min_backoff, tuning_.max_backoff,
-                     around_.settings.self.value ^ static_cast<std::uint64_t>(now().time_since_epoch().count()));
+    const auto seed = around_.settings.self.value ^ static_cast<std::uint64_t>(now().time_since_epoch().count());
+    backoff_.emplace(tuning_.min_backoff, tuning_.max_backoff, seed);
+    if (endpoint_.callers == nullptr) servers_.emplace(endpoint_.urls, seed);
     while (!around_.closing.load() && !failed_) {
       if (const auto session = attempt()) serve(*session);
     }
@@ -130,15 +132,17 @@ class NatsSender {
 
   /// Tries the servers in turn, beginning behind the one that was tried last.
   [[nodiscard]] NatsConnection connect(Duration timeout) {
-    if (endpoint_.callers != nullptr) return NatsConnection{endpoint_.callers};
+    if (!servers_) return NatsConnection{endpoint_.callers};
     const NatsConnecting how{"syncbus " + to_string(around_.settings.self), timeout, around_.settings.peer_timeout};
+    const std::size_t servers = servers_->size();
     for (std::size_t tried = 1;; ++tried) {
-      const NatsUrl& url = endpoint_.urls[next_url_];
-      next_url_ = (next_url_ + 1) % endpoint_.urls.size();
+      server_ = servers_->next();
       try {
-        return NatsConnection{url, how};
+        NatsConnection connection{server_, how};
+        servers_->announce(connection.announced(), server_);
+        return connection;
       } catch (const SessionFailure&) {
-        if (tried == endpoint_.urls.size() || around_.closing.load()) throw;
+        if (tried == servers || around_.closing.load()) throw;
       }
     }
   }
@@ -191,6 +195,7 @@ class NatsSender {
       session.check();
     }
     if (!session.ended()) say_last_words(session);
+    if (servers_) servers_->announce(session.announced(), server_);
     publish_session(nullptr);
     session.close();
     if (!session.ended()) return;
@@ -220,7 +225,8 @@ class NatsSender {
   std::optional<Backoff> backoff_;
   NatsOutbox::Batch batch_;
   TimePoint attempt_at_{};
-  std::size_t next_url_ = 0;
+  std::optional<NatsServers> servers_;  // none for the caller's connection
+  NatsUrl server_;                      // of the session, or of the last attempt
   std::uint64_t number_ = 0;
   bool failed_ = false;
   bool told_closed_ = false;

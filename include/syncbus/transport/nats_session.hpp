@@ -65,6 +65,7 @@ class NatsSession final : public NatsWriter {
   ~NatsSession() = default;
 
   [[nodiscard]] std::size_t max_payload() const noexcept { return connection_->max_payload(); }
+  [[nodiscard]] std::vector<std::string> announced() const { return connection_->announced(); }
 
   /// What publishers may write to; nullptr where others may block the client, or a flush has to follow.
   [[nodiscard]] NatsWriter* writer() noexcept { return returns_ && connection_->is_own() ? this : nullptr; }
