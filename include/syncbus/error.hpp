@@ -16,12 +16,12 @@ enum class Errc {
   quorum_unsupported,    ///< this bus hears no acknowledgements
   quorum_not_satisfied,  ///< fewer replicas than asked for acknowledged
   too_many_awaits,       ///< as many events are awaited as max_awaits allows, or as history_bytes has room for
-  not_connected,         ///< the broker cannot be reached
-  permission_denied,     ///< the broker refused the user
+  not_connected,         ///< the broker cannot be reached, or there is no session with it
+  permission_denied,     ///< the broker refused the user, or what the user may not do
   frame_too_large,       ///< the event does not fit into a frame of this broker
   malformed_frame,       ///< bytes that are no frame
   unsupported_version,   ///< a frame of another protocol version
-  transport_failure,     ///< the broker's client reported an error
+  transport_failure,     ///< the broker or its client reported an error
 };
 
 /// The category of `Errc`. Default visibility: one object for the whole program, so codes compare across shared
@@ -32,13 +32,15 @@ class [[gnu::visibility("default")]] ErrorCategory final : public std::error_cat
   [[nodiscard]] std::string message(int code) const override;
 };
 
+/// A std::system_error puts this behind its own sentence, which says what happened and what to do: it must be true
+/// there, whatever the sentence is.
 inline std::string ErrorCategory::message(int code) const {
   switch (static_cast<Errc>(code)) {
     case Errc::closed: return "the bus is closed; make a new one to go on";
     case Errc::canceled: return "the wait was canceled by its stop token";
     case Errc::timed_out: return "the deadline passed before the operation ended";
     case Errc::invalid_key: return "a key must have at least one byte and at most max_key_bytes";
-    case Errc::invalid_argument: return "an argument is out of its range";
+    case Errc::invalid_argument: return "an argument is not what the operation can take";
     case Errc::would_deadlock: return "this call waits for handlers and cannot be made inside one";
     case Errc::quorum_unsupported:
       return "this bus receives no acknowledgements (publish_only), so it cannot await any";
@@ -46,13 +48,12 @@ inline std::string ErrorCategory::message(int code) const {
     case Errc::too_many_awaits:
       return "as many events are awaited as max_awaits allows, or as history_bytes has room for; wait for some awaits "
              "to end, or raise the limits";
-    case Errc::not_connected: return "the broker cannot be reached; check its address and that it runs";
-    case Errc::permission_denied:
-      return "the broker refused the operation; check the user, the password and its grants";
+    case Errc::not_connected: return "this node is not connected to its broker";
+    case Errc::permission_denied: return "the broker does not permit it";
     case Errc::frame_too_large: return "the event does not fit into one message of this broker";
     case Errc::malformed_frame: return "the bytes are not a valid frame";
     case Errc::unsupported_version: return "the frame is of a protocol version that this library does not know";
-    case Errc::transport_failure: return "the broker's client reported an error";
+    case Errc::transport_failure: return "the broker or its client reported an error";
   }
   return "unknown syncbus error";
 }
