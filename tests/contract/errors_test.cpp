@@ -112,6 +112,10 @@ CONTRACT_TEST_CASE("a name or a zone above 255 bytes is refused when the bus is 
   CHECK(thrown_by([&] { static_cast<void>(fixture.node({.zone = longer})); }) == Errc::invalid_argument);
 }
 
+CONTRACT_TEST_CASE("a bus that could take no key is refused when it is made", "[contract]", Everything) {
+  CHECK(thrown_by([&] { static_cast<void>(fixture.node({.max_key_bytes = 0})); }) == Errc::invalid_argument);
+}
+
 CONTRACT_TEST_CASE("no time for peers to answer is refused, and all the time there is is taken", "[contract]",
                    Clusters) {
   CHECK(thrown_by([&] { static_cast<void>(fixture.node({.peer_timeout = 0s})); }) == Errc::invalid_argument);

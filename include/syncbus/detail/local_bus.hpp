@@ -38,6 +38,9 @@ class LocalBus {
     if (options_.name.size() > max_label_bytes || options_.zone.size() > max_label_bytes) {
       throw std::system_error{Errc::invalid_argument, "BusOptions: name and zone are at most 255 bytes each"};
     }
+    if (options_.max_key_bytes == 0) {
+      throw std::system_error{Errc::invalid_argument, "BusOptions: max_key_bytes is at least 1: a key has a byte"};
+    }
   }
 
   [[nodiscard]] NodeId id() const noexcept { return id_; }
