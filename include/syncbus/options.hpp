@@ -50,6 +50,9 @@ struct BusOptions {
   std::string zone{};  ///< a failure domain; empty: none; at most 255 bytes
   std::size_t max_key_bytes = 4'096;
   Duration connect_timeout = std::chrono::seconds{5};  ///< within it a constructor succeeds or throws
+  /// For so long a constructor goes on to try when there is no broker yet, or it is not ready; each attempt has
+  /// connect_timeout, and on_log hears of each that failed. What the broker refuses, or an argument, is thrown at once.
+  Duration wait_for_broker{};
   Duration close_timeout = std::chrono::seconds{2};    ///< what the destructor gives to close
   Duration send_wait = std::chrono::milliseconds{100}; ///< longest wait of a publish for room; zero: none, it joins
   Duration heartbeat = std::chrono::seconds{1};     ///< above zero, as peer_timeout; all times are cut to a year

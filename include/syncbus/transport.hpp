@@ -28,7 +28,8 @@ struct BroadcastToken {
 struct TransportSettings {
   NodeId self;                ///< directed frames to this node are ours
   bool publish_only = false;  ///< receive nothing: no subscription is made
-  Duration connect_timeout{}; ///< within it open() succeeds or throws
+  Duration connect_timeout{}; ///< within it an attempt of open() succeeds or throws
+  Duration wait_for_broker{}; ///< so long open() makes further attempts where is_worth_waiting() says so
   Duration peer_timeout{};    ///< a broker that answers nothing for so long counts as dead
   bool lends_threads = false; ///< of a LendableTransport: serve() will be called, no thread is needed for that
 };
@@ -69,8 +70,8 @@ class TransportSink {
 /// A dumb pipe over one broker. What a type must mean beyond its syntax:
 ///
 ///  1. open() makes the first session, or throws std::system_error with an Errc and a sentence that says what to do,
-///     within connect_timeout. It is called once. Later sessions the transport makes by itself, for ever, until
-///     close().
+///     within connect_timeout, or connect_timeout after wait_for_broker. It is called once. Later sessions the
+///     transport makes by itself, for ever, until close().
 ///  2. A session begins only when the broker has confirmed the subscriptions (unless publish_only), and when no
 ///     broadcast() of an earlier one reads its bytes any longer.
 ///  3. broadcast() reaches every node on the channel, the sender included: by what comes back a node knows that it

@@ -73,6 +73,18 @@ TEST_CASE("no NATS server listening is not_connected, within connect_timeout", "
   CHECK(std::chrono::steady_clock::now() - begin < 10s);
 }
 
+TEST_CASE("who waits for a NATS server that does not come is told why, and who is refused is told at once", "[contract]") {
+  const auto begin = std::chrono::steady_clock::now();
+  const auto passed = [&] { return std::chrono::steady_clock::now() - begin; };
+  CHECK(thrown_by([] { NatsBus{"nats://127.0.0.1:1", "subject", {.wait_for_broker = 300ms}}; }) == Errc::not_connected);
+  CHECK(passed() >= 300ms);
+  const NatsServer server{"authorization { token: \"s3cret\" }"};
+  CHECK(thrown_by([&] { NatsBus{server.url("other"), "subject", {.wait_for_broker = 1min}}; }) ==
+        Errc::permission_denied);
+  CHECK(thrown_by([&] { NatsBus{"nats://", "subject", {.wait_for_broker = 1min}}; }) == Errc::invalid_argument);
+  CHECK(passed() < 30s);
+}
+
 TEST_CASE("a wrong password, an unknown user and a wrong token are permission_denied", "[contract]") {
   const NatsServer server{"authorization { users = [{user: \"odd@user\", password: \"p@ss:w/rd %\"}] }"};
   std::string sentence;

@@ -2,9 +2,11 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <future>
 #include <mutex>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -232,4 +234,22 @@ CONTRACT_TEST_CASE("a publish_only node survives its broker too", "[contract]", 
   CHECK_FALSE(publisher->publish("after"));
   CHECK(eventually([&] { return heard.contains("invalidate after"); }));
   CHECK(publisher->metrics().resyncs_by(ResyncCause::interrupted) == 0);
+}
+
+CONTRACT_TEST_CASE("a node that waits for its broker is made when that has come", "[contract]", Brokers) {
+  fixture.node();  // where a topic has to be made, it is
+  fixture.kill_broker();
+  std::atomic<bool> told = false;
+  auto made = std::async(std::launch::async, [&] {
+    return fixture.node({.connect_timeout = 4s,
+                         .wait_for_broker = 1min,
+                         .on_log = [&](std::string_view) { told = true; }});
+  });
+  const bool was_told = eventually([&] { return told.load(); });
+  fixture.restart_broker();
+  const auto node = made.get();
+  CHECK(was_told);
+  const auto other = fixture.node();
+  REQUIRE(caught_up(*node, *other));
+  CHECK(node->metrics().reconnects == 0);
 }

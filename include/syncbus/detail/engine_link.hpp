@@ -29,13 +29,15 @@ class EngineLink {
     const BusOptions& options = local.options();
     try {
       engine_->start();  // in here: one thread may have been made when there is none for the next
-      const TimePoint deadline = deadline_after(port_->now(), options.connect_timeout);
+      TimePoint begin = port_->now();
       port_->open(*engine_, {.self = local.id(),
                              .publish_only = options.publish_only,
                              .connect_timeout = options.connect_timeout,
+                             .wait_for_broker = options.wait_for_broker,
                              .peer_timeout = options.peer_timeout,
                              .lends_threads = engine_->lends_threads()});
-      if (!wait_joined(deadline)) {
+      if (options.wait_for_broker > Duration::zero()) begin = port_->now();
+      if (!wait_joined(deadline_after(begin, options.connect_timeout))) {
         throw std::system_error{Errc::not_connected,
                                 "the broker takes what this node broadcasts but does not bring it back within "
                                 "connect_timeout: check what the user may subscribe to, or raise connect_timeout"};

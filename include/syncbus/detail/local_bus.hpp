@@ -127,8 +127,9 @@ class LocalBus {
  private:
   /// See longest_time.
   [[nodiscard]] static BusOptions with_finite_times(BusOptions options) {
-    for (Duration* const time : {&options.connect_timeout, &options.close_timeout, &options.send_wait,
-                                 &options.heartbeat, &options.peer_timeout, &options.repair_timeout}) {
+    for (Duration* const time : {&options.connect_timeout, &options.wait_for_broker, &options.close_timeout,
+                                 &options.send_wait, &options.heartbeat, &options.peer_timeout,
+                                 &options.repair_timeout}) {
       *time = std::clamp(*time, Duration::zero(), longest_time);
     }
     return options;

@@ -15,6 +15,11 @@ struct SessionEnd {
   std::string sentence{};
 };
 
+/// Whether another attempt may go better because the broker is there, or ready, by then.
+[[nodiscard]] constexpr bool is_worth_waiting(Errc code) noexcept {
+  return code == Errc::not_connected || code == Errc::timed_out || code == Errc::transport_failure;
+}
+
 /// The same, thrown while a session is made.
 class SessionFailure : public std::runtime_error {
  public:

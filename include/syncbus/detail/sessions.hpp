@@ -53,7 +53,8 @@ class Sessions {
  public:
   using Surroundings = typename Session::Surroundings;
 
-  /// `opened` hears once how the first attempt went; when it failed, no further is made.
+  /// `opened` hears once how the first attempt went, or that of the others that wait_for_broker allows; when it failed,
+  /// no further is made.
   Sessions(const Surroundings& around, const ReconnectTuning& tuning, std::function<void(const SessionEnd*)> opened)
       : around_{around},
         tuning_{tuning},
@@ -113,7 +114,7 @@ class Sessions {
 
   void fail(const SessionEnd& why) noexcept {
     close();  // one may have failed as it began
-    if (sessions_ == 0) {
+    if (sessions_ == 0 && !(is_worth_waiting(why.code) && now() < waits_until_)) {
       failed_ = true;
       return opened_(&why);
     }
@@ -130,6 +131,7 @@ class Sessions {
   const ReconnectTuning tuning_;
   const std::function<void(const SessionEnd*)> opened_;
   Backoff backoff_;
+  const TimePoint waits_until_ = deadline_after(around_.settings.wait_for_broker);  // the first session
   std::uint64_t sessions_ = 0;
   bool failed_ = false;
   TimePoint attempt_at_{};

@@ -57,6 +57,7 @@ class NatsSender {
   /// All the sender's work, until the transport is closed or cannot be opened.
   void run() noexcept {
     const auto seed = around_.settings.self.value ^ static_cast<std::uint64_t>(now().time_since_epoch().count());
+    waits_until_ = deadline_after(around_.settings.wait_for_broker);
     backoff_.emplace(tuning_.min_backoff, tuning_.max_backoff, seed);
     if (endpoint_.callers == nullptr) servers_.emplace(endpoint_.urls, seed);
     while (!around_.closing.load() && !failed_) {
@@ -101,7 +102,7 @@ class NatsSender {
 
   [[nodiscard]] std::shared_ptr<NatsSession> attempt() noexcept {
     try {
-      if (number_ != 0 && !wait_for_turn()) return nullptr;
+      if (!wait_for_turn()) return nullptr;
       auto session = number_ == 0 ? first_session() : next_session();
       begin(session);
       return session;
@@ -157,7 +158,7 @@ class NatsSender {
   }
 
   void fail(const SessionEnd& why) noexcept {
-    if (number_ == 0) {
+    if (number_ == 0 && !(is_worth_waiting(why.code) && now() < waits_until_)) {
       failed_ = true;
       return opening_.end(&why);
     }
@@ -168,7 +169,7 @@ class NatsSender {
   /// Waits for the time of the next attempt. False if there will be none.
   [[nodiscard]] bool wait_for_turn() {
     pause_until(attempt_at_);
-    if (endpoint_.callers == nullptr) return !around_.closing.load();
+    if (endpoint_.callers == nullptr || number_ == 0) return !around_.closing.load();
     const NatsConnection connection{endpoint_.callers};
     while (!around_.closing.load() && !connection.is_connected()) {
       if (connection.is_closed() && !std::exchange(told_closed_, true)) {
@@ -225,6 +226,7 @@ class NatsSender {
   std::optional<Backoff> backoff_;
   NatsOutbox::Batch batch_;
   TimePoint attempt_at_{};
+  TimePoint waits_until_{};  // the first session
   std::optional<NatsServers> servers_;  // none for the caller's connection
   NatsUrl server_;                      // of the session, or of the last attempt
   std::uint64_t number_ = 0;

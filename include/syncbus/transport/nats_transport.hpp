@@ -50,7 +50,7 @@ class NatsTransport {
   ~NatsTransport() { close(); }
 
   /// Blocks until the first session is made. Throws std::system_error (not_connected, permission_denied). It makes one
-  /// attempt at each server: one that is not there yet is the caller's to wait for.
+  /// attempt at each server, unless wait_for_broker says otherwise.
   void open(TransportSink& sink, const TransportSettings& settings) {
     detail::NatsSurroundings& around = sender_->around();
     around.settings = settings;
@@ -65,7 +65,8 @@ class NatsTransport {
     }
     sender_->opening().begin();
     // An attempt takes connect_timeout; a connection of the caller's can be held up by others for longer.
-    sender_->opening().wait_for_end(detail::deadline_after(settings.connect_timeout + patience));
+    sender_->opening().wait_for_end(
+        detail::deadline_after(settings.wait_for_broker + settings.connect_timeout + patience));
   }
 
   /// See LendableTransport.
