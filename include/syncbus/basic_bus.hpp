@@ -36,7 +36,7 @@ class BasicBus : public BusFacade<BasicBus<T>> {
   /// deadline passed while disconnected; what was accepted is kept and goes out later), closed (also when another
   /// thread closes the bus meanwhile), would_deadlock.
   [[nodiscard]] std::error_code flush(Duration timeout) {
-    if (detail::in_handler()) return Errc::would_deadlock;
+    if (in_handler()) return Errc::would_deadlock;
     if (local_.closed()) return Errc::closed;
     return link_.engine().flush(detail::deadline_after(timeout));
   }
@@ -49,7 +49,7 @@ class BasicBus : public BusFacade<BasicBus<T>> {
   /// after which the bus is closed all the same and what was not confirmed may be lost; would_deadlock, after which it
   /// is not.
   [[nodiscard]] std::error_code close(Duration timeout) {
-    if (detail::in_handler()) return Errc::would_deadlock;
+    if (in_handler()) return Errc::would_deadlock;
     return shut(timeout);
   }
 
@@ -110,6 +110,8 @@ class BasicBus : public BusFacade<BasicBus<T>> {
   [[nodiscard]] const std::shared_ptr<detail::LocalDispatch>& dispatch(Scope from) { return local_.dispatch_for(from); }
 
   [[nodiscard]] std::size_t max_key_bytes() const noexcept { return local_.options().max_key_bytes; }
+
+  [[nodiscard]] bool in_handler() const noexcept { return local_.subscribers()->in_handler(); }
 
   [[nodiscard]] std::error_code shut(Duration timeout) noexcept {
     local_.refuse_all();

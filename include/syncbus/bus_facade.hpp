@@ -52,6 +52,7 @@ concept KeyRange =
 ///     std::error_code submit(const Submission&) noexcept;  // keys not yet checked; all are taken, or none
 ///     std::shared_ptr<detail::LocalDispatch> dispatch(Scope);  // where subscribers are; throws when closed
 ///     std::size_t max_key_bytes() const noexcept;
+///     bool in_handler() const noexcept;  // whether the calling thread is inside a handler or hook
 ///     std::error_code submit(const Submission&, Quorum, const AwaitOptions&, const std::shared_ptr<AwaitCall>&);
 ///                                        // no error: the call ends, once, perhaps before it returns
 ///     void wait(AwaitCall&);             // until it has ended
@@ -276,7 +277,7 @@ class BusFacade {
   }
 
   [[nodiscard]] AwaitOutcome await(const Submission& submission, Quorum quorum, const AwaitOptions& options) {
-    if (detail::in_handler()) return {Errc::would_deadlock, {}};
+    if (derived().in_handler()) return {Errc::would_deadlock, {}};
     const auto call = std::make_shared<detail::AwaitCall>();
     if (const auto error = derived().submit(submission, quorum, options, call)) return {error, {}};
     const std::stop_callback on_stop{options.stop_token, derived().canceller(*call)};

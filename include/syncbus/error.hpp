@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <system_error>
 
 namespace syncbus::inline v1 {
@@ -24,13 +25,36 @@ enum class Errc {
   transport_failure,     ///< the broker or its client reported an error
 };
 
-/// The category of `Errc`. Default visibility: one object for the whole program, so codes compare across shared
-/// objects.
+/// The category of `Errc`. Each shared object may have an object of it, so it is known by its name: `code == Errc::closed`
+/// and `code.category() == error_category()` are true of a code that any of them made. Two codes of different shared
+/// objects are compared as `a == b.default_error_condition()`, because std::error_code compares addresses.
 class [[gnu::visibility("default")]] ErrorCategory final : public std::error_category {
  public:
+  constexpr ErrorCategory() noexcept = default;
+
   [[nodiscard]] const char* name() const noexcept override { return "syncbus"; }
   [[nodiscard]] std::string message(int code) const override;
+
+  /// A condition of std::errc where there is one that says the same: `code == std::errc::timed_out`.
+  [[nodiscard]] std::error_condition default_error_condition(int code) const noexcept override;
+
+  [[nodiscard]] bool equivalent(int code, const std::error_condition& condition) const noexcept override {
+    if (is_same_as(condition.category())) return condition.value() == code;
+    return default_error_condition(code) == condition;
+  }
+  [[nodiscard]] bool equivalent(const std::error_code& code, int condition) const noexcept override {
+    return is_same_as(code.category()) && code.value() == condition;
+  }
+
+  [[nodiscard]] bool is_same_as(const std::error_category& other) const noexcept {
+    return this == &other || std::string_view{other.name()} == name();
+  }
 };
+
+[[nodiscard]] inline bool operator==(const std::error_category& one, const ErrorCategory& other) noexcept {
+  return other.is_same_as(one);
+}
+[[nodiscard]] inline bool operator==(const ErrorCategory&, const ErrorCategory&) noexcept { return true; }
 
 /// A std::system_error puts this behind its own sentence, which says what happened and what to do: it must be true
 /// there, whatever the sentence is.
@@ -58,13 +82,45 @@ inline std::string ErrorCategory::message(int code) const {
   return "unknown syncbus error";
 }
 
-[[nodiscard]] [[gnu::visibility("default")]] inline const std::error_category& error_category() noexcept {
-  static const ErrorCategory category;
-  return category;
+inline std::error_condition ErrorCategory::default_error_condition(int code) const noexcept {
+  switch (static_cast<Errc>(code)) {
+    case Errc::canceled: return std::errc::operation_canceled;
+    case Errc::timed_out: return std::errc::timed_out;
+    case Errc::invalid_key:
+    case Errc::invalid_argument: return std::errc::invalid_argument;
+    case Errc::would_deadlock: return std::errc::resource_deadlock_would_occur;
+    case Errc::quorum_unsupported: return std::errc::operation_not_supported;
+    case Errc::too_many_awaits: return std::errc::resource_unavailable_try_again;
+    case Errc::not_connected: return std::errc::not_connected;
+    case Errc::permission_denied: return std::errc::permission_denied;
+    case Errc::frame_too_large: return std::errc::message_size;
+    case Errc::malformed_frame: return std::errc::bad_message;
+    case Errc::unsupported_version: return std::errc::protocol_not_supported;
+    case Errc::closed:
+    case Errc::quorum_not_satisfied:
+    case Errc::transport_failure: break;
+  }
+  return {code, *this};
+}
+
+/// It is never destroyed: a static bus may end after what was made when it was first used.
+[[nodiscard]] [[gnu::visibility("default")]] inline const ErrorCategory& error_category() noexcept {
+  union Kept {
+    constexpr Kept() noexcept : category{} {}
+    ~Kept() {}
+    ErrorCategory category;
+  };
+  static constinit const Kept kept;
+  return kept.category;
 }
 
 [[nodiscard]] inline std::error_code make_error_code(Errc code) noexcept {
   return {static_cast<int>(code), error_category()};
+}
+
+/// Whichever shared object made the code.
+[[nodiscard]] inline bool operator==(const std::error_code& code, Errc errc) noexcept {
+  return code.value() == static_cast<int>(errc) && code.category() == error_category();
 }
 
 }  // namespace syncbus::inline v1

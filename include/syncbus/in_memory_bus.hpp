@@ -50,7 +50,7 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
   /// Returns when the hub has taken what was accepted before; without delays on the hub, every node has heard it then.
   /// Errors: closed, would_deadlock, timed_out.
   [[nodiscard]] std::error_code flush(Duration timeout) {
-    if (detail::in_handler()) return Errc::would_deadlock;
+    if (in_handler()) return Errc::would_deadlock;
     if (local_.closed()) return Errc::closed;
     if (!link_) return {};
     const bool settled = settle_within(timeout);
@@ -63,7 +63,7 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
   /// timed_out (what was published last may not have been heard, or a handler or completion still runs; the bus is
   /// closed all the same); would_deadlock, after which it is not.
   [[nodiscard]] std::error_code close(Duration timeout) {
-    if (detail::in_handler()) return Errc::would_deadlock;
+    if (in_handler()) return Errc::would_deadlock;
     return shut(timeout);
   }
 
@@ -160,6 +160,8 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
 
   [[nodiscard]] std::size_t max_key_bytes() const noexcept { return local_.options().max_key_bytes; }
 
+  [[nodiscard]] bool in_handler() const noexcept { return local_.subscribers()->in_handler(); }
+
   [[nodiscard]] std::error_code shut(Duration timeout) noexcept {
     local_.refuse_all();
     std::error_code error;
@@ -167,7 +169,7 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
       const bool settled = settle_within(timeout);
       // Inside a handler nothing moves while this waits; what is queued goes out when that handler's dispatch has
       // ended.
-      const bool in_vain = !settled && detail::in_handler();
+      const bool in_vain = !settled && in_handler();
       error = link_->engine().close(detail::deadline_after(in_vain ? Duration::zero() : timeout));
       hub_->recheck();     // a publisher may wait for what will not come any more
       hub_->settle_all();  // what it said last is heard

@@ -86,6 +86,7 @@ class RecordingBus : public BusFacade<RecordingBus> {
   }
   const std::shared_ptr<detail::LocalDispatch>& dispatch(Scope) const { return local_.subscribers(); }
   std::size_t max_key_bytes() const noexcept { return 100; }
+  bool in_handler() const noexcept { return local_.subscribers()->in_handler(); }
   std::shared_ptr<detail::Waiting> waiting() const noexcept { return nullptr; }
 
   detail::LocalBus local_{BusOptions{}};

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <barrier>
+#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -580,4 +581,29 @@ TEST_CASE("a bus over a broker needs a history that holds a frame; one that is a
   InMemoryHub hub;
   CHECK_THROWS_AS((InMemoryBus{hub, {.history_bytes = 100}}), std::system_error);
   CHECK_FALSE(InMemoryBus{BusOptions{.history_bytes = 0}}.publish("k"));
+}
+
+// --- errors
+
+TEST_CASE("a code compares with Errc whichever shared object made it, and with std::errc where that has a word for it") {
+  const ErrorCategory of_another_object;
+  const std::error_code code{static_cast<int>(Errc::would_deadlock), of_another_object};
+  CHECK(code == Errc::would_deadlock);
+  CHECK(Errc::would_deadlock == code);
+  CHECK(code != Errc::closed);
+  CHECK(code == make_error_code(Errc::would_deadlock).default_error_condition());
+  CHECK(code == std::errc::resource_deadlock_would_occur);
+  CHECK(code.category() == error_category());
+  CHECK(error_category() == code.category());
+  CHECK(error_category() == error_category());
+  CHECK(std::generic_category() != error_category());
+
+  const std::error_code closed{static_cast<int>(Errc::closed), of_another_object};
+  CHECK(closed == make_error_code(Errc::closed).default_error_condition());
+  CHECK(closed != make_error_code(Errc::quorum_not_satisfied).default_error_condition());
+  CHECK(std::error_code{EINVAL, std::generic_category()} != Errc::closed);
+  CHECK(make_error_code(Errc::timed_out) == std::errc::timed_out);
+  CHECK(make_error_code(Errc::canceled) == std::errc::operation_canceled);
+  CHECK(make_error_code(Errc::invalid_key) == std::errc::invalid_argument);
+  CHECK(make_error_code(Errc::frame_too_large) == std::errc::message_size);
 }

@@ -241,7 +241,7 @@ TEST_CASE("a publish on another thread returns when its delivery has ended, whoe
 TEST_CASE("settling inside a handler comes back at once and is made good when the handler has ended") {
   Cluster cluster;
   {
-    const detail::HandlerScope scope{detail::ThreadMark::mine()};
+    const detail::HandlerScope scope{detail::ThreadMarks::home().mine()};
     cluster.a.publish("x");
     CHECK(cluster.b.heard().empty());
   }
@@ -688,7 +688,7 @@ TEST_CASE("inside a handler or a sink time does not move") {
     CHECK(cluster.a.hub().settle_until(start + 1ms, [] { return true; }));
   };
   {
-    const detail::HandlerScope scope{detail::ThreadMark::mine()};
+    const detail::HandlerScope scope{detail::ThreadMarks::home().mine()};
     try_it();
   }
   cluster.b.on_text = [&](std::string_view) { try_it(); };

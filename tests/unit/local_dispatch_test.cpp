@@ -28,6 +28,7 @@ using core::Space;
 using detail::LocalDispatch;
 using detail::Subscriber;
 using detail::ThreadMark;
+using detail::ThreadMarks;
 using support::eventually;
 
 namespace {
@@ -67,7 +68,7 @@ struct Destroyed {
 
 std::size_t records() {
   std::size_t count = 0;
-  for (const auto* mark = ThreadMark::first(); mark != nullptr; mark = mark->next()) ++count;
+  for (const auto* mark = ThreadMarks::home().first(); mark != nullptr; mark = mark->next()) ++count;
   return count;
 }
 
@@ -483,7 +484,7 @@ TEST_CASE("a wait goes on when the walk that it began with finds the handler and
     std::atomic<bool> passed = false;
     std::atomic<bool> too_early = false;
     std::jthread reading{[&] {
-      ThreadMark& mine = ThreadMark::mine();
+      ThreadMark& mine = ThreadMarks::home().mine();
       mine.walk();
       mark = &mine;
       while (!waiting) std::this_thread::yield();
@@ -507,7 +508,7 @@ TEST_CASE("a wait ends though the thread begins one walk after the other") {
   std::atomic<bool> done = false;
   const int entry = 0;
   const std::jthread walking{[&] {
-    ThreadMark& mine = ThreadMark::mine();
+    ThreadMark& mine = ThreadMarks::home().mine();
     mine.walk();
     mark = &mine;
     while (!done) mine.walk();
@@ -622,7 +623,7 @@ TEST_CASE("a publish inside a handler is heard when the event being dispatched h
     publish(bus, std::string{"b"});  // the key need not outlive the call
     publish(bus, std::string{"c"});
     bus->publish_resync({ResyncCause::requested, self});
-    CHECK(detail::in_handler());
+    CHECK(bus->in_handler());
   });
   const auto all = bus->attach(Space::prefix, "",
                                Subscriber{[&](const Event& event) {
@@ -632,7 +633,7 @@ TEST_CASE("a publish inside a handler is heard when the event being dispatched h
                                           [&](const Resync&) { heard += "resync "; }},
                                Scope::all);
   publish(bus, "a");
-  CHECK_FALSE(detail::in_handler());
+  CHECK_FALSE(bus->in_handler());
   CHECK(heard == "a1 a b c resync d ");
 }
 
@@ -667,7 +668,7 @@ TEST_CASE("a dispatch inside a handler runs at once, and the outer handler stays
   const auto inner = subscribe(bus, "inner", [&](const Event&) { heard += 'i'; });
   auto outer = subscribe(bus, "outer", [&, token = Destroyed{destroyed}](const Event&) {
     bus->dispatch({.key = "inner"}, false);
-    heard += detail::in_handler() ? 'o' : '?';
+    heard += bus->in_handler() ? 'o' : '?';
     gate.pass();
   });
   std::jthread publishing{[&] { publish(bus, "outer"); }};
@@ -701,7 +702,7 @@ TEST_CASE("a handler that throws harms nobody, is counted and is reported") {
   REQUIRE(lines.size() == 2);
   CHECK(lines[0].find("no luck") != std::string::npos);
   CHECK(lines[0].find("\"k\"") != std::string::npos);
-  CHECK_FALSE(detail::in_handler());
+  CHECK_FALSE(bus->in_handler());
 }
 
 TEST_CASE("a handler that ends its own subscription and throws is destroyed") {
@@ -785,7 +786,7 @@ TEST_CASE("a counted publish tells its tally when its handlers have returned") {
   });
   const auto remote = subscribe(bus, "k", [&](const Event&) { heard += 'r'; }, Scope::remote);
   bus->publish_counted({.key = "k", .version = 7, .origin = self}, [&](detail::DispatchTally tally) {
-    CHECK_FALSE(detail::in_handler());
+    CHECK_FALSE(bus->in_handler());
     heard += std::to_string(tally.matched) + std::to_string(tally.failed);
   });
   CHECK(heard == "ab21");
@@ -799,7 +800,7 @@ TEST_CASE("a counted publish inside a handler is heard and told when the outer e
     const std::string key = "b";  // need not outlive the call
     bus->publish_counted({EventType::set, key, 5, self}, [&](detail::DispatchTally tally) {
       heard += std::to_string(tally.matched) + ' ';
-      CHECK_FALSE(detail::in_handler());
+      CHECK_FALSE(bus->in_handler());
     });
     publish(bus, "c");
     heard += "a1 ";

@@ -94,7 +94,7 @@ class Completion {
   }
 
   template <class F>
-  static constexpr Verbs verbs{call<F>, move<F>, destroy<F>};
+  [[gnu::visibility("hidden")]] static constexpr Verbs verbs{call<F>, move<F>, destroy<F>};  // see Subscriber
 
   const Verbs* verbs_ = nullptr;
   bool null_ = false;

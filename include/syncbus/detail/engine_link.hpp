@@ -8,8 +8,8 @@
 #include <syncbus/detail/deadline.hpp>
 #include <syncbus/detail/engine.hpp>
 #include <syncbus/detail/engine_port.hpp>
-#include <syncbus/detail/handler_scope.hpp>
 #include <syncbus/detail/local_bus.hpp>
+#include <syncbus/detail/local_dispatch.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/transport.hpp>
 
@@ -37,7 +37,7 @@ class EngineLink {
                              .peer_timeout = options.peer_timeout,
                              .lends_threads = engine_->lends_threads()});
       if (options.wait_for_broker > Duration::zero()) begin = port_->now();
-      if (!wait_joined(deadline_after(begin, options.connect_timeout))) {
+      if (!wait_joined(deadline_after(begin, options.connect_timeout), *local.subscribers())) {
         throw std::system_error{Errc::not_connected,
                                 "the broker takes what this node broadcasts but does not bring it back within "
                                 "connect_timeout: check what the user may subscribe to, or raise connect_timeout"};
@@ -56,10 +56,11 @@ class EngineLink {
   [[nodiscard]] Engine& engine() const noexcept { return *engine_; }
 
  private:
-  [[nodiscard]] bool wait_joined(TimePoint deadline) {
+  [[nodiscard]] bool wait_joined(TimePoint deadline, [[maybe_unused]] const LocalDispatch& subscribers) {
     if constexpr (TimedTransport<T>) {
       // Inside a handler time stands still: a node that is made there joins later.
-      return port_->transport().wait_until(deadline, [this] { return engine_->joined(); }) || in_handler();
+      return port_->transport().wait_until(deadline, [this] { return engine_->joined(); }) ||
+             subscribers.in_handler();
     } else {
       return engine_->wait_joined(deadline);
     }

@@ -112,8 +112,8 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
   /// would wait for may wait for the hub that this thread is draining.
   template <class Done>
   void settle(const Done& done) noexcept {
-    if (in_handler()) {
-      HandlerScope::defer([self = shared_from_this()]() noexcept { self->deliver_queued(); });
+    if (ThreadMark* const inside = marks_.of_handler()) {
+      HandlerScope::defer(*inside, [self = shared_from_this()]() noexcept { self->deliver_queued(); });
       return;
     }
     Lock lock{mutex_};
@@ -135,7 +135,7 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
     Lock lock{mutex_};
     if (drainer_.is_me()) return done();
     if (clock_.real_time()) return settle_in_real_time(deadline, done, lock);
-    if (in_handler()) return done();
+    if (in_handler(marks_)) return done();
     HubDeadlines::Call call{.deadline = deadline};
     deadlines_.add(call);
     bool ended = false;
@@ -166,7 +166,7 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
   void task_began() noexcept { unfinished_tasks_.fetch_add(1); }
   void task_ended() noexcept {
     Lock lock{mutex_};
-    if (drainer_.can_be_me() && !in_handler()) drainer_.drain_queued(lock);
+    if (drainer_.can_be_me() && !in_handler(marks_)) drainer_.drain_queued(lock);
     if (unfinished_tasks_.fetch_sub(1) == 1) progress_.notify_all();
   }
 
@@ -182,7 +182,7 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
     if (duration < Duration::zero()) {
       throw std::system_error{Errc::invalid_argument, "InMemoryHub::advance: time does not go back"};
     }
-    if (in_handler() || called_by_drainer()) {
+    if (in_handler(marks_) || called_by_drainer()) {
       throw std::system_error{Errc::would_deadlock, "InMemoryHub::advance: time stands still while a handler runs"};
     }
     static_cast<void>(settle_until(deadline_after(now(), duration), [] { return false; }));
@@ -277,7 +277,7 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
 
   template <class Done>
   bool settle_in_real_time(TimePoint deadline, const Done& done, Lock& lock) noexcept {
-    const bool may_drain = !in_handler();
+    const bool may_drain = !in_handler(marks_);
     while (!done()) {
       if (may_drain && drainer_.can_be_me()) {
         drainer_.drain(done, lock);
@@ -306,6 +306,7 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
   }
 
   HubClock clock_;  // moved under the lock
+  ThreadMarks& marks_ = ThreadMarks::home();
   std::atomic<std::size_t> unfinished_tasks_{0};
 
   mutable std::mutex mutex_;

@@ -65,7 +65,7 @@ class LocalAwaits {
       end(call, {Errc::closed, {}});
       lock.lock();
     }
-    return in_handler() || ended_.wait_until(lock, deadline, [this] { return ending_ == 0; });
+    return subscribers_->in_handler() || ended_.wait_until(lock, deadline, [this] { return ending_ == 0; });
   }
 
  private:

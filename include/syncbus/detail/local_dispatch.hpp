@@ -52,6 +52,7 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
 
   /// Throws std::system_error (closed).
   [[nodiscard]] Subscription attach(core::Space space, std::string_view key, Subscriber subscriber, Scope from) {
+    marks_.meet();
     auto node = Node::make(space, key, std::move(subscriber), from);
     Node* const place = node.get();
     {
@@ -69,8 +70,8 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
 
   void detach(void* place, bool wait) noexcept override {
     Node* const node = static_cast<Node*>(place);
-    const bool inside = in_handler();
-    const bool waits = wait && !inside;
+    ThreadMark* const inside = marks_.of_handler();
+    const bool waits = wait && inside == nullptr;
     {
       const std::lock_guard lock{mutex_};
       members_in(node->space).fetch_sub(1, std::memory_order_release);
@@ -79,9 +80,9 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
       if (node->space == core::Space::prefix) lengths_.remove(node->name().size());
       if (!waits) retired_.add(*node);
     }
-    if (inside) collect_after_handler();
+    if (inside != nullptr) collect_after_handler(*inside);
     if (!waits) return;  // the caller may hold a lock that the callable's destructor takes: others free it
-    for (const ThreadMark* mark = ThreadMark::first(); mark != nullptr; mark = mark->next())
+    for (const ThreadMark* mark = marks_.first(); mark != nullptr; mark = mark->next())
       mark->wait_until_past(node);
     Node::Deleter{}(node);
     collect();
@@ -101,13 +102,14 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   // --- dispatching
 
   /// Has this node's own event heard: now, or inside a handler when that handler's dispatch has ended.
-  void publish(const Event& event) noexcept { publish(event, ThreadMark::mine()); }
+  void publish(const Event& event) noexcept { publish(event, marks_.mine()); }
 
   /// The same, and then calls `on_tally`, which must not throw, with what became of the event. Neither counts it as
   /// published.
   void publish_counted(const Event& event, std::function<void(DispatchTally)> on_tally) noexcept {
-    if (!HandlerScope::must_defer(ThreadMark::mine())) return on_tally(dispatch_counted(event, true));
-    HandlerScope::defer([self = shared_from_this(), key = std::string{event.key}, type = event.type,
+    ThreadMark& mine = marks_.mine();
+    if (!HandlerScope::must_defer(mine)) return on_tally(dispatch_counted(event, true));
+    HandlerScope::defer(mine, [self = shared_from_this(), key = std::string{event.key}, type = event.type,
                          version = event.version, origin = event.origin, on_tally = std::move(on_tally)] {
       on_tally(self->dispatch_counted({type, key, version, origin}, true));
     });
@@ -115,16 +117,16 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
 
   /// The same for many keys, which are counted as published; `heard` is whether anybody on this node may hear them.
   void publish(const Event& event, std::span<const std::string_view> keys, bool heard) noexcept {
-    ThreadMark& mine = ThreadMark::mine();
+    ThreadMark& mine = marks_.mine();
     counters_.add(mine.slot(), &CounterStripe::published, keys.size());
     if (!heard) return;
     for (const std::string_view key : keys) publish_one(key, event.type, event.version, event.origin);
   }
 
   void publish_resync(const Resync& resync) noexcept {
-    ThreadMark& mine = ThreadMark::mine();
+    ThreadMark& mine = marks_.mine();
     if (!HandlerScope::must_defer(mine)) return dispatch_resync(resync, true, mine);
-    HandlerScope::defer([self = shared_from_this(), resync] { self->dispatch_resync(resync, true); });
+    HandlerScope::defer(mine, [self = shared_from_this(), resync] { self->dispatch_resync(resync, true); });
   }
 
   /// Calls every matching subscriber. `own`: the event is of this node. Returns when they have returned, also inside a
@@ -140,20 +142,23 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
 
   /// Calls every subscriber: of any key, prefix or lease.
   void dispatch_resync(const Resync& resync, bool own) noexcept {
-    ThreadMark& mine = ThreadMark::mine();
-    if (mine.handlers == 0) [[likely]]
+    ThreadMark& mine = marks_.mine();
+    if (mine.handlers() == 0) [[likely]]
       return dispatch_resync(resync, own, mine);
-    const ThreadMark::Second second;
+    const ThreadMarks::Second second{marks_};
     dispatch_resync(resync, own, second.get());
   }
 
   /// Whether there is any subscriber who hears other nodes.
   [[nodiscard]] bool hears_remote() const noexcept { return remote_listeners_.load(std::memory_order_acquire) != 0; }
 
+  /// Whether the calling thread is inside a handler or hook: of this bus, or of any other that can be known here.
+  [[nodiscard]] bool in_handler() const noexcept { return detail::in_handler(marks_); }
+
   // --- what people see
 
   void count_published(std::uint64_t keys) noexcept {
-    counters_.add(ThreadMark::mine().slot(), &CounterStripe::published, keys);
+    counters_.add(marks_.mine().slot(), &CounterStripe::published, keys);
   }
 
   /// An await of a bus that is alone has ended.
@@ -179,7 +184,7 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   /// Runs a hook of the user's as handlers run: what it throws is counted.
   template <class Hook>
   void run_hook(const Hook& hook) noexcept {
-    ThreadMark& mine = ThreadMark::mine();
+    ThreadMark& mine = marks_.mine();
     const HandlerScope scope{mine};
     try {
       hook();
@@ -218,13 +223,13 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   /// load both its words at once, right behind the two stores that wrote them, and the processor would wait for these.
   [[gnu::noinline]] void publish_one(std::string_view key, EventType type, std::uint64_t version,
                                      NodeId origin) noexcept {
-    publish({type, key, version, origin}, ThreadMark::mine());
+    publish({type, key, version, origin}, marks_.mine());
   }
 
   void publish(const Event& event, ThreadMark& mine) noexcept {
     if (!HandlerScope::must_defer(mine)) [[likely]]
       return dispatch(event, true, mine, Uncounted{});
-    HandlerScope::defer([self = shared_from_this(), key = std::string{event.key}, type = event.type,
+    HandlerScope::defer(mine, [self = shared_from_this(), key = std::string{event.key}, type = event.type,
                          version = event.version, origin = event.origin] {
       self->dispatch({type, key, version, origin}, true);
     });
@@ -232,10 +237,10 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
 
   template <class Tally>
   void dispatch_here(const Event& event, bool own, Tally tally) noexcept {
-    ThreadMark& mine = ThreadMark::mine();
-    if (mine.handlers == 0) [[likely]]
+    ThreadMark& mine = marks_.mine();
+    if (mine.handlers() == 0) [[likely]]
       return dispatch(event, own, mine, tally);
-    const ThreadMark::Second second;
+    const ThreadMarks::Second second{marks_};
     dispatch(event, own, second.get(), tally);
   }
 
@@ -359,13 +364,13 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
       if (!lock) return;
       unheld = retired_.take_unheld();
     }
-    RetiredNodes<Node>::destroy(unheld);
+    retired_.destroy(unheld);
   }
 
   /// Inside a handler, of this or another bus, when it has ended at the latest.
-  void collect_after_handler() noexcept {
+  void collect_after_handler(ThreadMark& inside) noexcept {
     try {
-      HandlerScope::defer([self = shared_from_this()] { self->collect(); });
+      HandlerScope::defer(inside, [self = shared_from_this()] { self->collect(); });
     } catch (const std::bad_alloc&) {
       return;  // then the next dispatch or subscription does it
     }
@@ -375,7 +380,8 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   Table table_;
   core::PrefixLengths lengths_;
   std::array<std::atomic<std::size_t>, 3> members_{};  ///< by Space
-  RetiredNodes<Node> retired_;
+  ThreadMarks& marks_ = ThreadMarks::home();
+  RetiredNodes<Node> retired_{marks_};
   std::atomic<bool> closed_{false};  ///< set under the lock
   StripedCounters counters_;
   std::array<std::atomic<std::uint64_t>, resync_cause_count> resyncs_{};

@@ -16,7 +16,8 @@ namespace syncbus::inline v1::detail {
 template <class Node>
 class RetiredNodes {
  public:
-  RetiredNodes() = default;
+  /// Of a bus with these marks.
+  explicit RetiredNodes(ThreadMarks& marks) noexcept : marks_{marks} {}
   RetiredNodes(const RetiredNodes&) = delete;
   RetiredNodes& operator=(const RetiredNodes&) = delete;
   ~RetiredNodes() { destroy(first_); }
@@ -52,9 +53,9 @@ class RetiredNodes {
   }
 
   /// Runs destructors of the user's: without a lock, and as handlers run, for this may be where a wait would never end.
-  static void destroy(Node* node) noexcept {
+  void destroy(Node* node) const noexcept {
     if (node == nullptr) return;
-    const HandlerScope scope{ThreadMark::mine()};
+    const HandlerScope scope{marks_.mine()};
     while (node != nullptr) {
       const typename Node::Owner owned{node};
       node = static_cast<Node*>(owned->previous);
@@ -64,14 +65,15 @@ class RetiredNodes {
  private:
   static constexpr std::size_t many = 64;
 
-  [[nodiscard]] static bool is_held(const Node& node, bool waits) noexcept {
-    for (const ThreadMark* mark = ThreadMark::first(); mark != nullptr; mark = mark->next()) {
+  [[nodiscard]] bool is_held(const Node& node, bool waits) const noexcept {
+    for (const ThreadMark* mark = marks_.first(); mark != nullptr; mark = mark->next()) {
       const auto touch = waits ? mark->touch_after_walks(&node) : mark->touch(&node);
       if (touch != ThreadMark::Touch::none) return true;
     }
     return false;
   }
 
+  ThreadMarks& marks_;
   Node* first_ = nullptr;
   std::size_t count_ = 0;
   std::atomic<bool> any_{false};

@@ -150,7 +150,8 @@ class Subscriber {
         delete *std::launder(static_cast<Caller**>(storage));
       }
     }
-    static constexpr Verbs verbs{resync, close, null, move, destroy};
+    // Hidden: of two plugins whose handlers have one name, each has its own.
+    [[gnu::visibility("hidden")]] static constexpr Verbs verbs{resync, close, null, move, destroy};
   };
 
   template <class Caller>

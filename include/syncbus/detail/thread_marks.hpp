@@ -1,99 +1,74 @@
-// Per-thread marks: what each thread of the process may be looking at, so that others know what they may free.
+// The records of all threads that dispatch for some buses, how a thread finds its own, and whether it is in a handler.
 #pragma once
 
 #include <pthread.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+#include <array>
 #include <atomic>
-#include <chrono>
 #include <cstddef>
-#include <cstdint>
-#include <functional>
-#include <thread>
+#include <memory>
+#include <new>
 #include <utility>
-#include <vector>
+
+#include <syncbus/detail/thread_mark.hpp>
 
 namespace syncbus::inline v1::detail {
 
-/// What one thread is doing with the dispatch tables of this process, in one word that only it writes:
+class ThreadMarks;
+
+/// What a thread remembers in one shared object: the records that it used last there, the latest first.
+struct RememberedMark {
+  const ThreadMarks* marks;
+  ThreadMark* mine;
+};
+[[gnu::visibility("hidden")]] inline constinit thread_local std::array<RememberedMark, 4> remembered_marks{};
+
+/// Whoever takes a subscriber out reads the marks of every thread that may run its handler, so all threads that use a
+/// bus must have theirs in one place, whatever shared object their code is in. That place cannot be a variable of this
+/// header: a program does not export its own to a plugin, plugins keep theirs apart, and where a linker does merge them
+/// it merges those of different versions. So the bus carries it: the code that made the bus chose these marks, and
+/// whoever calls the bus uses the bus's.
 ///
-///     0         nothing
-///     odd       walking a table: it may hold any entry that was linked when the walk began. A number that grows.
-///     address   running the handler of that entry, and holding no other
-///
-/// Records are made once a thread, linked for ever, and used again by later threads, so there are as many as threads
-/// ever published at the same time. Default visibility: the shared objects of a program must see each other's.
-class [[gnu::visibility("default")]] alignas(64) ThreadMark {
+/// A shared object has the marks of the first bus that its code met, or else made, for the buses that it makes: mostly
+/// there is one ThreadMarks in a process. Of any others that its code has met it knows, so that a thread inside a
+/// handler is known to be even if that is another one's bus. Marks are data only, in pages of their own that are never
+/// freed: they may outlive the code that made them, and a thread may compare their address with one that it remembers.
+class ThreadMarks {
  public:
-  /// Begins a walk. Sequentially consistent, as the walk's loads are: either the writer that takes an entry out sees
-  /// this mark, or the walk does not see the entry.
-  void walk() noexcept { state_.store(walks_ += 2, std::memory_order_seq_cst); }
+  ThreadMarks(const ThreadMarks&) = delete;
+  ThreadMarks& operator=(const ThreadMarks&) = delete;
+  ~ThreadMarks() = delete;
 
-  /// From a walk to one entry found in it. Until the store is seen, the walk is, and it protects the same.
-  void hold(const void* entry) noexcept {
-    state_.store(reinterpret_cast<std::uintptr_t>(entry), std::memory_order_release);
-  }
+  /// Those of buses that this code makes. Other ones after a fork: a thread that is no more may have been walking.
+  [[nodiscard]] static ThreadMarks& home();
 
-  void leave() noexcept { state_.store(0, std::memory_order_release); }
+  /// The calling thread's.
+  [[nodiscard]] ThreadMark& mine();
 
-  /// What this thread might still do with an entry that has been taken out.
-  enum class Touch : std::uint8_t { none, walk, handler };
+  /// The same, but null when it has none yet.
+  [[nodiscard]] ThreadMark* mine_if_any() const noexcept;
 
-  [[nodiscard]] Touch touch(const void* entry) const noexcept {
-    const std::uintptr_t state = state_.load(std::memory_order_seq_cst);
-    if ((state & 1U) != 0) return Touch::walk;
-    return state == reinterpret_cast<std::uintptr_t>(entry) ? Touch::handler : Touch::none;
-  }
+  /// The calling thread's record by which it is inside a handler: of these marks, or of any that this code has met.
+  /// Null when it is in none.
+  [[nodiscard]] ThreadMark* of_handler() const noexcept;
 
-  /// The same, never `walk`: waits for walks, which run no code of the user's. At worst one that had found the entry
-  /// goes on into its handler, and that into a walk in which the thread leaves it behind: a third one is past it.
-  [[nodiscard]] Touch touch_after_walks(const void* entry) const noexcept {
-    std::uintptr_t walk = 0;
-    int walks = 0;
-    for (Pause pause;; pause()) {
-      const std::uintptr_t state = state_.load(std::memory_order_seq_cst);
-      if (state == reinterpret_cast<std::uintptr_t>(entry)) return Touch::handler;
-      if ((state & 1U) == 0) return Touch::none;
-      if (std::exchange(walk, state) != state && ++walks == 3) return Touch::none;
-    }
-  }
-
-  /// Waits until this thread cannot touch an entry that has been taken out any more: also for its handler.
-  void wait_until_past(const void* entry) const noexcept {
-    for (Pause pause; touch_after_walks(entry) == Touch::handler;) pause();
-  }
-
-  /// A small number that no other living thread has.
-  [[nodiscard]] std::size_t slot() const noexcept { return slot_; }
-  [[nodiscard]] const ThreadMark* next() const noexcept { return next_; }
-
-  // What this thread alone reads and writes: how many handlers it is inside, and what it put off until it is in none.
-  unsigned handlers = 0;
-  bool has_deferred = false;  ///< something was put off, and not all of it has run
-  bool draining = false;
-  std::vector<std::function<void()>> deferred;
+  /// This code uses a bus of these marks.
+  void meet() noexcept;
 
   /// All records, newest first. Sequentially consistent, as adding one is: whoever took an entry out before, and does
   /// not find a record here, is not found by walks of that record either.
-  [[nodiscard]] static const ThreadMark* first() noexcept { return registry().load(std::memory_order_seq_cst); }
+  [[nodiscard]] const ThreadMark* first() const noexcept { return first_.load(std::memory_order_seq_cst); }
 
-  /// This thread's.
-  [[nodiscard]] static ThreadMark& mine() {
-    if (current_ != nullptr) [[likely]]
-      return *current_;
-    return acquire();
-  }
-
-  /// The same, but null when it has none yet.
-  [[nodiscard]] static const ThreadMark* mine_if_any() noexcept { return current_; }
-
-  /// Another one, for a dispatch inside a handler (an executor may run a task there): the thread's own goes on holding
-  /// what it holds.
+  /// Another record, for a dispatch inside a handler (an executor may run a task there): the thread's own goes on
+  /// holding what it holds.
   class Second {
    public:
-    Second() : mark_{find_or_make()} {}
+    explicit Second(ThreadMarks& marks) : mark_{marks.borrow()} {}
     Second(const Second&) = delete;
     Second& operator=(const Second&) = delete;
-    ~Second() { mark_.used_.store(false, std::memory_order_release); }
+    ~Second() { mark_.give_back(); }
 
     [[nodiscard]] ThreadMark& get() const noexcept { return mark_; }
 
@@ -101,63 +76,169 @@ class [[gnu::visibility("default")]] alignas(64) ThreadMark {
     ThreadMark& mark_;
   };
 
+  /// A number that differs where the layout does. It is part of the name of what shared objects may have in common.
+  [[nodiscard]] static constexpr std::size_t layout() noexcept;
+
  private:
-  /// Yields, and after a while sleeps: what it waits for is either very short or a handler of the user's.
-  struct Pause {
-    unsigned turns = 0;
-
-    void operator()() noexcept {
-      if (++turns < 64) return std::this_thread::yield();
-      std::this_thread::sleep_for(std::chrono::microseconds{turns < 128 ? 50 : 500});
-    }
+  /// 32 places of 128 bytes, of which this takes the first.
+  struct Page {
+    std::atomic<std::size_t> used{1};
   };
+  static constexpr std::size_t place_bytes = 128;
+  static constexpr std::size_t page_bytes = 4'096;
 
-  /// Gives a thread's record back when the thread ends. A key and not a thread_local object, because the destructors of
-  /// the user's thread_local objects, which run first, may publish; and whoever publishes after this gets it called
-  /// again.
-  struct AtThreadExit {
-    pthread_key_t key{};
-    const bool made = ::pthread_key_create(&key, &give_back) == 0;
+  explicit ThreadMarks(Page& page) noexcept : page_{&page} {}
 
-    static void give_back(void* mark) noexcept {
-      current_ = nullptr;
-      static_cast<ThreadMark*>(mark)->used_.store(false, std::memory_order_release);
-    }
-  };
-
-  [[nodiscard]] static std::atomic<ThreadMark*>& registry() noexcept {
-    static constinit std::atomic<ThreadMark*> first{nullptr};
-    return first;
+  [[nodiscard]] static ThreadMarks& make() {
+    Page& page = make_page();
+    return *::new (place(page)) ThreadMarks{page};
   }
 
-  /// Without a key, of which a process has few, the record is never used again.
-  [[nodiscard]] [[gnu::noinline]] static ThreadMark& acquire() {
-    static const AtThreadExit at_exit;
-    current_ = &find_or_make();
-    if (at_exit.made) static_cast<void>(::pthread_setspecific(at_exit.key, current_));
-    return *current_;
+  [[nodiscard]] static Page& make_page() {
+    void* const memory = ::mmap(nullptr, page_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) throw std::bad_alloc{};
+    return *::new (memory) Page;
   }
 
-  [[nodiscard]] static ThreadMark& find_or_make() {
-    for (ThreadMark* mark = registry().load(std::memory_order_seq_cst); mark != nullptr; mark = mark->next_) {
-      bool used = false;
-      if (mark->used_.compare_exchange_strong(used, true, std::memory_order_acquire)) return *mark;
+  /// Null when it is full.
+  [[nodiscard]] static void* place(Page& page) noexcept {
+    const std::size_t at = page.used.fetch_add(1, std::memory_order_relaxed);
+    return at < page_bytes / place_bytes ? reinterpret_cast<std::byte*>(&page) + at * place_bytes : nullptr;
+  }
+
+  [[nodiscard]] void* any_place() {
+    for (Page* page = page_.load(std::memory_order_acquire);;) {
+      if (void* const found = place(*page)) return found;
+      Page* const fresh = &make_page();
+      if (page_.compare_exchange_strong(page, fresh, std::memory_order_acq_rel)) {
+        page = fresh;
+      } else {
+        ::munmap(fresh, page_bytes);
+      }
     }
-    auto* const mark = new ThreadMark;
-    mark->next_ = registry().load(std::memory_order_acquire);
+  }
+
+  [[nodiscard]] ThreadMark& add(bool lent) {
+    auto* const mark = ::new (any_place()) ThreadMark{lent};
+    mark->next_ = first_.load(std::memory_order_acquire);
     do {
       mark->slot_ = mark->next_ == nullptr ? 0 : mark->next_->slot_ + 1;
-    } while (!registry().compare_exchange_weak(mark->next_, mark, std::memory_order_seq_cst));
+    } while (!first_.compare_exchange_weak(mark->next_, mark, std::memory_order_seq_cst));
     return *mark;
   }
 
-  static inline constinit thread_local ThreadMark* current_ = nullptr;
+  template <class Accept>
+  [[nodiscard]] ThreadMark* find(const Accept& accept) const noexcept {
+    ThreadMark* mark = first_.load(std::memory_order_seq_cst);
+    while (mark != nullptr && !accept(*mark)) mark = mark->next_;
+    return mark;
+  }
 
-  std::atomic<std::uintptr_t> state_{0};
-  std::uintptr_t walks_ = 1;
-  std::atomic<bool> used_{true};
-  std::size_t slot_ = 0;
-  ThreadMark* next_ = nullptr;
+  [[nodiscard]] ThreadMark* find_mine() const noexcept {
+    return find([me = ::pthread_self()](ThreadMark& mark) { return mark.is_of(me); });
+  }
+
+  [[nodiscard]] ThreadMark& take() {
+    ThreadMark* const unused = find([me = ::pthread_self()](ThreadMark& mark) { return mark.try_take(me); });
+    return unused != nullptr ? *unused : add(false);
+  }
+
+  [[nodiscard]] ThreadMark& borrow() {
+    ThreadMark* const unused = find([](ThreadMark& mark) { return mark.try_borrow(); });
+    return unused != nullptr ? *unused : add(true);
+  }
+
+  [[nodiscard]] [[gnu::noinline]] ThreadMark& find_or_take() {
+    ThreadMark* mark = mine_if_any();
+    if (mark == nullptr) {
+      mark = &take();
+      meet();
+    }
+    RememberedMark moved{this, mark};
+    for (RememberedMark& one : remembered_marks) {
+      std::swap(one, moved);
+      if (moved.marks == this) break;
+    }
+    return *mark;
+  }
+
+  std::atomic<ThreadMark*> first_{nullptr};
+  std::atomic<Page*> page_;
+  const pid_t process_ = ::getpid();
 };
+
+constexpr std::size_t ThreadMarks::layout() noexcept {
+  std::size_t hash = 1;  // to be raised when what a member means changes, and no layout
+  for (const std::size_t part :
+       {sizeof(ThreadMark), offsetof(ThreadMark, has_deferred_), offsetof(ThreadMark, draining_),
+        offsetof(ThreadMark, deferred_), offsetof(ThreadMark, state_), offsetof(ThreadMark, walks_),
+        offsetof(ThreadMark, handlers_), offsetof(ThreadMark, slot_), offsetof(ThreadMark, next_),
+        offsetof(ThreadMark, lent_), offsetof(ThreadMark, used_), offsetof(ThreadMark, owner_),
+        offsetof(ThreadMark, life_), offsetof(ThreadMarks, first_), offsetof(ThreadMarks, page_),
+        offsetof(ThreadMarks, process_)}) {
+    hash = hash * 1'000'003 + part;
+  }
+  return hash;
+}
+
+/// What one shared object, or several whose variables the linker merges, know of marks.
+template <std::size_t Layout>
+struct [[gnu::visibility("default")]] MetMarks {
+  static inline constinit std::atomic<ThreadMarks*> home{nullptr};
+  static inline constinit std::array<std::atomic<ThreadMarks*>, 16> all{};  ///< the latest, home among them
+  static inline constinit std::atomic<std::size_t> count{0};
+};
+
+inline ThreadMarks& ThreadMarks::home() {
+  auto& home = MetMarks<layout()>::home;
+  ThreadMarks* known = home.load(std::memory_order_acquire);
+  while (known == nullptr || known->process_ != ::getpid()) {
+    ThreadMarks& made = make();
+    if (home.compare_exchange_strong(known, &made, std::memory_order_acq_rel)) {
+      made.meet();
+      return made;
+    }
+    ::munmap(made.page_.load(std::memory_order_relaxed), page_bytes);
+  }
+  return *known;
+}
+
+inline void ThreadMarks::meet() noexcept {
+  using Met = MetMarks<layout()>;
+  for (const auto& met : Met::all) {
+    if (met.load(std::memory_order_acquire) == this) return;
+  }
+  ThreadMarks* none = nullptr;
+  Met::home.compare_exchange_strong(none, this, std::memory_order_acq_rel);
+  Met::all[Met::count.fetch_add(1, std::memory_order_relaxed) % Met::all.size()].store(this, std::memory_order_release);
+}
+
+inline ThreadMark& ThreadMarks::mine() {
+  const RememberedMark& last = remembered_marks.front();
+  if (last.marks == this) [[likely]]
+    return *last.mine;
+  return find_or_take();
+}
+
+inline ThreadMark* ThreadMarks::mine_if_any() const noexcept {
+  for (const RememberedMark& one : remembered_marks) {
+    if (one.marks == this) return one.mine;
+  }
+  return find_mine();
+}
+
+inline ThreadMark* ThreadMarks::of_handler() const noexcept {
+  const auto inside = [](const ThreadMarks& marks) {
+    ThreadMark* const mark = marks.mine_if_any();
+    return mark != nullptr && mark->handlers() != 0 ? mark : nullptr;
+  };
+  if (ThreadMark* const mark = inside(*this)) return mark;
+  for (const auto& met : MetMarks<layout()>::all) {
+    const ThreadMarks* const marks = met.load(std::memory_order_acquire);
+    if (marks == nullptr || marks == this) continue;
+    if (ThreadMark* const mark = inside(*marks)) return mark;
+  }
+  return nullptr;
+}
 
 }  // namespace syncbus::inline v1::detail

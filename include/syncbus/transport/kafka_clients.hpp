@@ -232,7 +232,7 @@ class KafkaClients {
   class OfProgram {
    public:
     explicit OfProgram(const KafkaClients& clients) noexcept {
-      if (!clients.owned()) scope_.emplace(ThreadMark::mine());
+      if (!clients.owned()) scope_.emplace(ThreadMarks::home().mine());
     }
 
    private:
