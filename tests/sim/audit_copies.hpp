@@ -67,8 +67,10 @@ class CopyAudit : public Books {
     if (!label.carries_events()) return;
     if (got.got.size() <= label.sequence) got.got.resize(label.sequence + 1, records::never);
     TimePoint& first = got.got[label.sequence];
-    const bool fresh = first == records::never;
-    first = (std::min)(first, now);
+    // What its publisher sends again, because nothing has confirmed it, may never have been stored before.
+    const bool of_the_past = first == records::past && label.kind == Label::Kind::events;
+    const bool fresh = first == records::never || of_the_past;
+    first = of_the_past ? records::past_came : (std::min)(first, now);
     if (fresh || label.kind == Label::Kind::repair) queued(to, label.bytes);
     if (!fresh && rules_.heard_once) return;
     for (std::size_t cause = 0; cause != label.tops.size(); ++cause) {
@@ -150,7 +152,7 @@ class CopyAudit : public Books {
       }
       if (met_now && (first_session_is_whole || label.past() > short_past)) {
         got.known = (std::max)(got.known, label.past());
-        got.got.resize((std::max)(got.got.size(), got.known + 1), records::before_time);
+        got.got.resize((std::max)(got.got.size(), got.known + 1), records::past);
       }
       if (met_now) got.met = now;
     }

@@ -27,6 +27,8 @@ namespace records {
 
 inline constexpr TimePoint never = (TimePoint::max)();
 inline constexpr TimePoint before_time = (TimePoint::min)();
+/// When a frame came that was sent before its publisher was met: as long as it has not come, and once it has.
+inline constexpr TimePoint past = before_time, past_came = before_time + Duration{1};
 
 /// What may explain a resync and has not yet, by cause.
 using Incidents = std::array<std::uint32_t, syncbus::resync_cause_count>;
@@ -68,7 +70,7 @@ struct Pair {
   bool goodbye = false;
   bool silence_noted = false;    ///< this one, as an incident
   Incidents incidents{};
-  std::vector<TimePoint> got;    ///< by sequence: when it came first; before all time, if it is not missed
+  std::vector<TimePoint> got;    ///< by sequence: when it came first
 };
 
 struct Event {

@@ -1,9 +1,14 @@
 // The simulator under test: its auditor finds bugs that are planted, by their right names, and a seed is one world.
+#include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
 #include <syncbus/event.hpp>
+#include <syncbus/options.hpp>
 
+#include "sim/auditor.hpp"
+#include "sim/label.hpp"
 #include "sim/plan.hpp"
 #include "sim/sabotage.hpp"
 #include "sim/trace_hash.hpp"
@@ -90,6 +95,34 @@ TEST_CASE("a resync that is heard twice is found, whatever its cause") {
     INFO(to_string(cause) << ", in " << finding.worlds << " worlds");
     CHECK(finding.sentence != "");
   }
+}
+
+TEST_CASE("what a stranger broadcasts again after it was met is heard once, for it may never have been stored before") {
+  constexpr syncbus::NodeId publisher{1}, hearer{2};
+  constexpr syncbus::TimePoint now{std::chrono::hours{1}};
+  sim::Auditor auditor;
+  auditor.begin({.heard_once = true, .lossless = true, .ample_history = true, .queue_bytes = 4'096});
+  const auto from = auditor.node_began(publisher, 0, false);
+  const auto to = auditor.node_began(hearer, 0, false);
+  auditor.connected(to);
+  static_cast<void>(auditor.subscribed(to, sim::every_key, false, now));
+  auditor.copy_came(from, to, {.kind = sim::Label::Kind::heartbeat, .whole = true, .sequence = 4}, now);
+  sim::Label clearing{.kind = sim::Label::Kind::events, .whole = true, .sequence = 4, .bytes = 64};
+  clearing.tops[static_cast<std::size_t>(syncbus::ResyncCause::requested)] = 1;
+  const auto hear = [&] {
+    auditor.copy_came(from, to, clearing, now);
+    auditor.resync_heard(to, {syncbus::ResyncCause::requested, publisher}, now);
+  };
+  SECTION("sent again") {
+    hear();
+    CHECK(auditor.problem() == "");
+    hear();
+  }
+  SECTION("repaired") {
+    clearing.kind = sim::Label::Kind::repair;
+    hear();
+  }
+  CHECK(auditor.problem().find("that nothing explains: requested") != std::string::npos);
 }
 
 TEST_CASE("a seed is one world, whatever was run in the same memory before") {
