@@ -146,7 +146,14 @@ class Auditor final : public AwaitAudit {
     }
   }
 
-  // --- the end: promise 1
+  // --- the end: promises 1 and 4
+
+  /// What a node counted in all its life.
+  void check_counters(NodeNumber node, const syncbus::Metrics& metrics) {
+    if (!rules_.nothing_fails || metrics.gaps == 0) return;
+    fail("promise 4: node " + std::to_string(node) + " found " + std::to_string(metrics.gaps) +
+         " frames missing where nothing is lost");
+  }
 
   [[nodiscard]] bool settled() const noexcept {
     return awaits_.empty() && std::ranges::all_of(subscribers_, [this](const records::Subscriber& subscriber) {

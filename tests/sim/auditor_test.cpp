@@ -5,6 +5,7 @@
 #include <string>
 
 #include <syncbus/event.hpp>
+#include <syncbus/metrics.hpp>
 #include <syncbus/options.hpp>
 
 #include "sim/auditor.hpp"
@@ -123,6 +124,18 @@ TEST_CASE("what a stranger broadcasts again after it was met is heard once, for 
     hear();
   }
   CHECK(auditor.problem().find("that nothing explains: requested") != std::string::npos);
+}
+
+TEST_CASE("a gap where nothing is lost is found") {
+  sim::Auditor auditor;
+  auditor.begin({.nothing_fails = true});
+  const auto node = auditor.node_began(syncbus::NodeId{1}, 0, false);
+  syncbus::Metrics metrics;
+  auditor.check_counters(node, metrics);
+  CHECK(auditor.problem() == "");
+  metrics.gaps = 1;
+  auditor.check_counters(node, metrics);
+  CHECK(auditor.problem().find("promise 4") != std::string::npos);
 }
 
 TEST_CASE("a seed is one world, whatever was run in the same memory before") {

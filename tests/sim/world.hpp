@@ -42,6 +42,7 @@ class World final : public Fates {
       now_ = (std::max)(now_, next);
       happen(timeline_.take());
     }
+    for (const auto& node : nodes_) auditor_.check_counters(node->number, node->protocol.metrics());
     if (auditor_.problem().empty()) auditor_.check_end();
     if (auditor_.problem().empty()) auditor_.fail(unconverged());
     count();

@@ -329,6 +329,44 @@ TEST_CASE("a repair for others of a stranger's old frame is no word about how fa
   CHECK(node.machine.metrics().gaps == 0);
 }
 
+TEST_CASE("a frame that a stranger's question had asked for is no word about how far that stranger is") {
+  Receiver node{lossless()};
+  node.on_frame(support::acknowledgement_frame(other, {},
+                                               {{other, 3, 0, 1, core::AcknowledgementStatus::requested},
+                                                {other, 1, 0, 1, core::AcknowledgementStatus::requested}}));
+  REQUIRE(node.requests().size() == 2);
+  node.repaired(1, other);
+  node.repaired(3, other);
+  CHECK(node.heard() == Lines{"invalidate 1", "invalidate 3"});
+  SECTION("its own word is, if nothing was lost before") {
+    node.on_frame(heartbeat_frame(other, {.number = 7, .last_sequence = 5}, node.self));  // may have overtaken 4 and 5
+    node.frame(4, other);
+    node.beat(4, 3, other);
+    node.frame(5, other);
+    node.pass(100ms);
+    CHECK(node.heard() == Lines{"invalidate 4", "invalidate 5"});
+    CHECK(node.requests().size() == 2);
+    CHECK(node.machine.metrics().gaps == 0);
+  }
+  SECTION("after an interruption what it may have published since then is missing") {
+    node.reconnect();
+    node.join();
+    node.beat(5, 1, other);
+    node.pass(30ms);
+    CHECK(requested_by(node.requests().back()) == std::vector<SequenceRange>{{4, 5}});
+  }
+}
+
+TEST_CASE("the silence of a peer that was met by a repair is a loss, for it may have published more") {
+  Receiver node{lossless()};
+  node.reconnect();
+  node.beat(1);
+  node.join();
+  node.on_frame(support::repair_frame(other, {}, events_frame(other, 1, {{.key = "one"}})));  // of 5, perhaps
+  for (int i = 0; i != 20; ++i) node.pass_heard(1s, 1);
+  CHECK(node.heard() == Lines{"invalidate one", "resync: peer_lost"});
+}
+
 TEST_CASE("a peer that is heard and never hears us is given up, though it asks with each heartbeat") {
   Receiver node;
   node.frame(3);

@@ -83,11 +83,10 @@ class Hearing {
   void on_events(const EventsView& events, Bytes frame, bool repaired, TimePoint now) {
     const NodeId origin = events.origin();
     const std::uint64_t sequence = events.sequence();
-    const bool of_stranger = repaired && membership_.peers().find(origin) == nullptr;
-    if (of_stranger && first_session_is_whole() && !receiving_.wants({origin, sequence})) {
+    if (repaired && first_session_is_whole() && no_word_of(origin) && !receiving_.wants({origin, sequence})) {
       return;  // how far a stranger once was is no baseline, and its past is none of ours
     }
-    PeerState* const peer = find_or_meet(origin, {sequence - 1, 0}, now);
+    PeerState* const peer = find_or_meet(origin, {.last = sequence - 1, .current = !repaired}, now);
     const bool whole = peer->tracker.missing().empty();
     const auto seen = peer->tracker.observe(sequence);
     note(*peer, origin, seen, whole, !repaired, now);
@@ -105,10 +104,11 @@ class Hearing {
 
   /// A heartbeat of a peer's. `directed`: to us alone, so that it has no place in the common order.
   void on_heartbeat(NodeId origin, const HeartbeatView& heartbeat, bool directed, TimePoint now) {
-    if (directed && listening_ && first_session_is_whole() && membership_.peers().find(origin) == nullptr) {
+    if (directed && listening_ && first_session_is_whole() && no_word_of(origin)) {
       return;  // it may have overtaken frames that are under way: the next broadcast cannot
     }
-    PeerState* const peer = find_or_meet(origin, {heartbeat.last_sequence, heartbeat.oldest_sequence}, now);
+    PeerState* const peer =
+        find_or_meet(origin, {.last = heartbeat.last_sequence, .oldest = heartbeat.oldest_sequence}, now);
     const bool told_who = peer->newest_heartbeat != 0;  // its zone, and whether it answers; a frame does not tell
     membership_.peers().change(*peer, [&](PeerState& changed) { changed.introduce(heartbeat); });
     if (!directed) membership_.received(origin, *peer, heartbeat.number);
@@ -219,23 +219,35 @@ class Hearing {
   struct Extent {
     std::uint64_t last = 0;
     std::uint64_t oldest = 0;  ///< in its history; 0: not said
+    bool current = true;       ///< it is so far now; a repair only tells how far it was
   };
 
-  /// Whether whatever anybody published since this node began has come: then a stranger's past is none of ours.
+  /// Whether whatever anybody published since this node began has come: then nothing of before a peer's first word is
+  /// ours.
   [[nodiscard]] bool first_session_is_whole() const noexcept {
     return options_.lossless_sessions && session_ == 1 && !membership_.peers().forgot();
   }
 
+  /// Whether a node is a stranger, or one that was met by a repair and has not said how far it is.
+  [[nodiscard]] bool no_word_of(NodeId node) const noexcept {
+    const PeerState* const peer = membership_.peers().find(node);
+    return peer == nullptr || peer->reconciled_in == 0;
+  }
+
   [[nodiscard]] PeerState* find_or_meet(NodeId origin, Extent extent, TimePoint now) {
+    const bool past_is_ours = listening_ && !first_session_is_whole();
     if (PeerState* const known = membership_.peers().find(origin)) {
       hear(*known, now);
+      if (known->reconciled_in == 0 && !past_is_ours) {
+        known->tracker = SequenceTracker{(std::max)(extent.last, known->tracker.last_known())};
+      }
       return known;
     }
-    const bool owed = listening_ && extent.last != 0 && !first_session_is_whole();
+    const bool owed = past_is_ours && extent.last != 0;
     const bool repairable = extent.last <= few_missing && extent.oldest <= 1;
     if (const auto forgotten = membership_.peers().next_forgotten()) forget(*forgotten);
     PeerState& peer = membership_.peers().add(origin, owed && repairable ? 0 : extent.last, now);
-    peer.reconciled_in = session_;
+    if (extent.current) peer.reconciled_in = session_;
     membership_.stranger_met(now);
     electorate_changed_ = true;
     if (owed && !repairable) {
@@ -264,12 +276,11 @@ class Hearing {
     electorate_changed_ = true;
   }
 
-  /// The tracker has learned something. `whole`: nothing was missing before. `current`: it is how far the peer is now;
-  /// a repair only tells how far it was.
+  /// The tracker has learned something. `whole`: nothing was missing before. `current`: as in Extent.
   void note(PeerState& peer, NodeId origin, const SequenceTracker::Observation& seen, bool whole, bool current,
             TimePoint now) {
     if (seen.given_up) lost(peer, origin);
-    const bool lost_in_outage = peer.reconciled_in != session_;
+    const bool lost_in_outage = peer.reconciled_in != session_ && session_ > 1;
     if (current) peer.reconciled_in = session_;
     if (!seen.gap) return;
     metrics_.gaps += seen.gap->last - seen.gap->first + 1;

@@ -27,7 +27,8 @@ struct PeerState {
   Freshness freshness;
   HeartbeatPositions positions;
   TimePoint last_heard;
-  std::uint64_t reconciled_in = 0;  ///< our session in which it last said how far it is; what is missing then is known
+  std::uint64_t reconciled_in = 0;  ///< our session in which it last said how far it is; what is missing then is known.
+                                    ///< 0: it has not yet, and was met by a repair
   bool cut_off = false;             ///< what is missing was found after an interruption of ours
   std::uint64_t ends_behind = 0;    ///< of one that is not live: the position in the queue behind which all of it lies
   bool asks = false;                ///< its newest heartbeat asked to be answered
