@@ -1,6 +1,8 @@
 // Clusters of engines on bad links, in virtual time, one after the other: whatever happens to them, they converge.
 //
-// SYNCBUS_SIM_SEED=n runs the one world of that seed and prints all that happens; SYNCBUS_SIM_SEEDS=n runs n worlds.
+// SYNCBUS_SIM_SEED=n runs the one world of that seed and prints all that happens; SYNCBUS_SIM_SEEDS=n runs n worlds,
+// those of seeds 1 to n, or behind SYNCBUS_SIM_AFTER=m, of m + 1 to m + n. SYNCBUS_SIM_HASHES=1 also prints, for each
+// family, a hash of all that happened in its worlds: a change that is to change nothing leaves it as it is.
 // How many run otherwise is SYNCBUS_SIM_DEFAULT_SEEDS, a definition of the build: fewer under sanitizers.
 #include <algorithm>
 #include <cstddef>
@@ -8,12 +10,15 @@
 #include <cstdlib>
 #include <initializer_list>
 #include <iostream>
+#include <optional>
+#include <ostream>
 #include <sstream>
 #include <string>
 
 #include <syncbus/event.hpp>
 
 #include "sim/plan.hpp"
+#include "sim/trace_hash.hpp"
 #include "sim/world.hpp"
 #include "support/catch.hpp"
 
@@ -75,12 +80,16 @@ sim::Tally run(const char* name, sim::Family family, bool gaps, std::initializer
   sim::Tally sum;
   const std::uint64_t only = number_from("SYNCBUS_SIM_SEED", 0);
   const std::uint64_t seeds = number_from("SYNCBUS_SIM_SEEDS", SYNCBUS_SIM_DEFAULT_SEEDS);
-  const std::uint64_t first = only != 0 ? only : 1;
-  const std::uint64_t last = only != 0 ? only : seeds;
+  const std::uint64_t after = number_from("SYNCBUS_SIM_AFTER", 0);
+  const std::uint64_t first = only != 0 ? only : after + 1;
+  const std::uint64_t last = only != 0 ? only : after + seeds;
+  std::optional<sim::TraceHash> hash;
+  if (number_from("SYNCBUS_SIM_HASHES", 0) != 0) hash.emplace();
+  std::ostream* const trace = only != 0 ? &std::cout : hash ? &hash->out() : nullptr;
   std::uint64_t failures = 0;
   for (std::uint64_t seed = first; seed <= last && failures != 5; ++seed) {
     if (sim::make_plan(seed).family != family) continue;
-    const std::string problem = world.run(seed, only != 0 ? &std::cout : nullptr);
+    const std::string problem = world.run(seed, trace);
     sum += world.tally();
     if (problem.empty()) continue;
     ++failures;
@@ -88,6 +97,7 @@ sim::Tally run(const char* name, sim::Family family, bool gaps, std::initializer
   }
   CHECK(failures == 0);
   tell(name, sum);
+  if (hash) std::cout << "hash of the " << name << " worlds: " << std::hex << hash->value() << std::dec << '\n';
   if (only == 0 && failures == 0 && seeds >= enough) demand(sum, gaps, causes);
   return sum;
 }
