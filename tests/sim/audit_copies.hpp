@@ -71,8 +71,9 @@ class CopyAudit : public Books {
     const bool of_the_past = first == records::past && label.kind == Label::Kind::events;
     const bool fresh = first == records::never || of_the_past;
     first = of_the_past ? records::past_came : (std::min)(first, now);
-    if (fresh || label.kind == Label::Kind::repair) queued(to, label.bytes);
-    if (!fresh && rules_.heard_once) return;
+    const bool may_be_heard = fresh || !rules_.heard_once;
+    if (may_be_heard || label.kind == Label::Kind::repair) queued(to, label.bytes);
+    if (!may_be_heard) return;
     for (std::size_t cause = 0; cause != label.tops.size(); ++cause) {
       if (label.tops[cause] != 0) happened(got, to, static_cast<syncbus::ResyncCause>(cause), label.tops[cause]);
     }
