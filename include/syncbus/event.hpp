@@ -117,6 +117,6 @@ struct Resync {
 
 template <>
 struct std::hash<syncbus::NodeId> {
-  /// Ids are random already: the value is its own hash.
+  /// Ids are random, unless somebody chooses them: the value is its own hash.
   [[nodiscard]] std::size_t operator()(syncbus::NodeId id) const noexcept { return static_cast<std::size_t>(id.value); }
 };

@@ -16,6 +16,7 @@
 #include <syncbus/core/pending_events.hpp>
 #include <syncbus/detail/deadline.hpp>
 #include <syncbus/detail/local_dispatch.hpp>
+#include <syncbus/detail/random_hash_secret.hpp>
 #include <syncbus/detail/waiting.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/options.hpp>
@@ -33,7 +34,7 @@ class MailboxState final : public MailboxSink {
   MailboxState(std::string_view name, const MailboxOptions& options, std::shared_ptr<Waiting> waiting)
       : name_{name},
         waiting_{std::move(waiting)},
-        pending_{options.capacity, (std::numeric_limits<std::size_t>::max)()},
+        pending_{options.capacity, (std::numeric_limits<std::size_t>::max)(), random_hash_secret()},
         on_stop_{options.stop_token, Close{*this}} {}
 
   Stored put(const Event& event) noexcept override {

@@ -9,16 +9,20 @@
 #include <map>
 #include <memory>
 #include <random>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include <syncbus/core/answer_memory.hpp>
+#include <syncbus/core/hash_bytes.hpp>
+#include <syncbus/core/peer_table.hpp>
 #include <syncbus/core/prefix_lengths.hpp>
 
 #include "support/catch.hpp"
 
-using syncbus::core::order_of;
+using syncbus::core::HashSecret;
 using syncbus::core::PrefixLengths;
 using syncbus::core::Space;
 
@@ -44,7 +48,7 @@ void drop(Table& table, Node& node) {
 std::vector<int> subscribers(const Table& table, std::string_view key, Space space = Space::key,
                              std::uint64_t last = everyone) {
   std::vector<int> found;
-  const Table::Target target{space, key, last};
+  const Table::Target target = table.target(space, key, last);
   for (const Node* node = table.find(target, 0); node != nullptr; node = Table::next_match(*node, target, node->id)) {
     found.push_back(node->subscriber);
   }
@@ -133,9 +137,38 @@ TEST_CASE("bytes are equal when all are, wherever one differs") {
   }
 }
 
+TEST_CASE("keys that are made to collide under known numbers do not under drawn ones") {
+  const Table known;
+  std::mt19937_64 random{GENERATE(1U, 2U, 3U)};
+  const Table drawn{HashSecret{random(), random()}};
+  std::set<std::uint64_t> orders;
+  for (int i = 0; i != 20'000; ++i) {
+    const std::string key = colliding('a') + std::to_string(1'000'000 + i);
+    REQUIRE(known.order_of(Space::key, key) == 1);
+    orders.insert(drawn.order_of(Space::key, key));
+  }
+  CHECK(orders.size() == 20'000);
+}
+
+TEST_CASE("the hash of ids, and of frames, depends on numbers that are drawn") {
+  using syncbus::core::FrameNameHash, syncbus::core::NodeIdHash, syncbus::NodeId;
+  const HashSecret one{1, 2};
+  const HashSecret other{0x123456789abcdefU, 0xfedcba987654321U};
+  std::set<std::size_t> ids, frames;
+  for (std::uint64_t i = 0; i != 1'000; ++i) {
+    const NodeId id{i << 32U};
+    CHECK(NodeIdHash{one}(id) != NodeIdHash{other}(id));
+    CHECK(FrameNameHash{one}({id, i}) != FrameNameHash{other}({id, i}));
+    ids.insert(NodeIdHash{other}(id) % 1'009);
+    frames.insert(FrameNameHash{other}({id, i << 32U}) % 1'009);
+  }
+  CHECK(ids.size() > 550);  // of a thousand that fall anywhere, 634 places are hit
+  CHECK(frames.size() > 550);
+}
+
 TEST_CASE("different keys of one hash are different keys") {
   Table table;
-  REQUIRE(order_of(Space::key, colliding('a')) == order_of(Space::key, colliding('b')));
+  REQUIRE(table.order_of(Space::key, colliding('a')) == table.order_of(Space::key, colliding('b')));
   std::vector<Node*> nodes;
   for (int i = 0; i != 6; ++i) nodes.push_back(&add(table, colliding(i % 2 == 0 ? 'a' : 'b'), i));
   CHECK(subscribers(table, colliding('a')) == std::vector{0, 2, 4});
@@ -208,7 +241,7 @@ TEST_CASE("a reader that stands on an erased node can still leave it") {
   add(table, "k", 3);
   table.erase(second);
   CHECK_FALSE(second.alive);
-  const Table::Target target{Space::key, "k", everyone};
+  const Table::Target target = table.target(Space::key, "k", everyone);
   const Node* const behind = Table::next_match(second, target, second.id);
   REQUIRE(behind != nullptr);
   CHECK(behind->subscriber == 3);
@@ -224,7 +257,7 @@ TEST_CASE(
   add(table, "k", 3);
   const std::uint64_t served = second.id;
   drop(table, second);
-  const Node* const behind = table.find({Space::key, "k", everyone}, served);
+  const Node* const behind = table.find(table.target(Space::key, "k", everyone), served);
   REQUIRE(behind != nullptr);
   CHECK(behind->subscriber == 3);
 }
@@ -262,13 +295,13 @@ TEST_CASE("a hundred thousand keys are all found, and those that left are not") 
   for (std::size_t i = 0; i != count; ++i) nodes.push_back(&add(table, key_of(i), static_cast<int>(i)));
   std::size_t wrong = 0;
   for (std::size_t i = 0; i != count; ++i) {
-    const Node* const node = table.find({Space::key, key_of(i), everyone}, 0);
+    const Node* const node = table.find(table.target(Space::key, key_of(i), everyone), 0);
     if (node == nullptr || node->subscriber != static_cast<int>(i)) ++wrong;
   }
   CHECK(wrong == 0);
   for (std::size_t i = 0; i < count; i += 2) drop(table, *nodes[i]);
   for (std::size_t i = 0; i != count; ++i) {
-    const bool found = table.find({Space::key, key_of(i), everyone}, 0) != nullptr;
+    const bool found = table.find(table.target(Space::key, key_of(i), everyone), 0) != nullptr;
     if (found != (i % 2 == 1)) ++wrong;
   }
   CHECK(wrong == 0);
@@ -322,7 +355,7 @@ TEST_CASE("keys are spread: a lookup passes few others") {
   // than one in a hundred runs of this test.
   std::vector<int> crowd(count);
   for (std::size_t i = 0; i != count; ++i) {
-    ++crowd[static_cast<std::size_t>((order_of(Space::key, key_of(i)) >> 32U) * count >> 32U)];
+    ++crowd[static_cast<std::size_t>((table.order_of(Space::key, key_of(i)) >> 32U) * count >> 32U)];
   }
   CHECK(*std::max_element(crowd.begin(), crowd.end()) < 12);
 }

@@ -2,6 +2,9 @@
 // destroyed.
 #include <syncbus/detail/local_dispatch.hpp>
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -121,6 +124,17 @@ TEST_CASE("the handlers of a key hear its events in the order of their subscript
   publish(bus, "k");
   publish(bus, "nobody's");
   CHECK(heard == "abc");
+}
+
+TEST_CASE("every node hashes with odd numbers of its own") {
+  const auto one = make_bus()->hash_secret();
+  const auto other = make_bus()->hash_secret();
+  CHECK(one.odd1 % 2 == 1);
+  CHECK(one.odd2 % 2 == 1);
+  CHECK(one.odd1 != one.odd2);
+  CHECK(one.odd1 != other.odd1);
+  CHECK(one.odd2 != other.odd2);
+  CHECK(one.odd2 != core::HashSecret{}.odd2);
 }
 
 TEST_CASE("an event arrives as it was published") {
@@ -518,6 +532,29 @@ TEST_CASE("a wait ends though the thread begins one walk after the other") {
   mark.load()->wait_until_past(&entry);
   CHECK(mark.load()->touch_after_walks(&entry) == ThreadMark::Touch::none);
   done = true;
+}
+
+TEST_CASE("after a fork nobody waits for a thread that only the parent has") {
+  std::atomic<bool> walks = false;
+  std::atomic<bool> done = false;
+  std::jthread walking{[&] {
+    ThreadMarks::home().mine().walk();
+    walks = true;
+    while (!done) std::this_thread::yield();
+    ThreadMarks::home().mine().leave();
+  }};
+  while (!walks) std::this_thread::yield();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::alarm(30);
+    const Bus bus = make_bus();
+    { const auto ended = subscribe(bus, "k", [](const Event&) {}); }
+    ::_exit(0);
+  }
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  done = true;
+  CHECK(status == 0);
 }
 
 TEST_CASE("what is dropped without a wait is freed though other threads never stop publishing") {

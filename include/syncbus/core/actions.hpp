@@ -7,6 +7,7 @@
 #include <string>
 
 #include <syncbus/core/frame_header.hpp>
+#include <syncbus/core/hash_bytes.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/options.hpp>
 
@@ -29,6 +30,7 @@ struct ProtocolOptions {
   std::size_t pending_bytes = std::size_t{8} << 20U;
   std::size_t max_peers = 4'096;
   std::size_t max_awaits = 65'536;
+  HashSecret hash_secret{};  ///< of the tables that strangers fill: drawn by the shell
 };
 
 /// What the shell is to do. Actions are derived from the state when asked for, never queued, so they cannot pile up.

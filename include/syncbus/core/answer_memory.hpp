@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <syncbus/core/acknowledgement_frame.hpp>
+#include <syncbus/core/hash_bytes.hpp>
 #include <syncbus/event.hpp>
 
 namespace syncbus::inline v1::core {
@@ -22,9 +23,13 @@ struct FrameName {
   friend bool operator==(const FrameName&, const FrameName&) = default;
 };
 
+/// Strangers choose both.
 struct FrameNameHash {
+  HashSecret secret;
+
   [[nodiscard]] std::size_t operator()(const FrameName& name) const noexcept {
-    return static_cast<std::size_t>((name.publisher.value ^ name.sequence) * 0x9E3779B97F4A7C15U);
+    const std::uint64_t of_publisher = fold_product(name.publisher.value ^ secret.odd2, secret.odd1);
+    return static_cast<std::size_t>(fold_product(name.sequence ^ of_publisher, secret.odd2));
   }
 };
 
@@ -33,7 +38,8 @@ struct FrameNameHash {
 /// dispatched and answered once more, which is safe.
 class AnswerMemory {
  public:
-  explicit AnswerMemory(std::size_t max_answers) noexcept : max_answers_{(std::max)(max_answers, std::size_t{1})} {}
+  explicit AnswerMemory(std::size_t max_answers, const HashSecret& secret = {})
+      : max_answers_{(std::max)(max_answers, std::size_t{1})}, frames_{0, FrameNameHash{secret}} {}
 
   /// A frame was queued behind position `position` of the queue: until that is settled its events are pending.
   void queued(FrameName name, std::uint64_t position) {

@@ -22,8 +22,8 @@ namespace syncbus::inline v1::core {
 enum class Space : std::uint8_t { key, lease, prefix };
 
 /// Where the subscribers of a name stand: its hash with the lowest bit set, so never where a sentinel stands.
-[[nodiscard]] inline std::uint64_t order_of(Space space, std::string_view name) noexcept {
-  return hash_bytes(name, static_cast<std::uint64_t>(space)) | 1U;
+[[nodiscard]] inline std::uint64_t order_of(Space space, std::string_view name, const HashSecret& secret) noexcept {
+  return hash_bytes(name, static_cast<std::uint64_t>(space), secret) | 1U;
 }
 
 /// A link of the table's list, which ascends by `order`: a sentinel (even) or a subscriber (odd).
@@ -35,7 +35,7 @@ struct DispatchLink {
   [[nodiscard]] bool is_sentinel() const noexcept { return (order & 1U) == 0; }
 };
 
-/// The place of one subscriber. `id` grows from subscription to subscription; `alive` ends before the place is
+/// The place of one subscriber. The table gives it its order and its id. `id` grows from subscription to subscription; `alive` ends before the place is
 /// unlinked. The name's bytes lie behind it in the same allocation, so that a publish touches two cache lines of it.
 template <class Subscriber>
 class DispatchNode : public DispatchLink {
@@ -81,8 +81,7 @@ class DispatchNode : public DispatchLink {
   static constexpr std::align_val_t alignment{64};
 
   DispatchNode(Space its_space, std::string_view name, Subscriber its_subscriber, Scope its_from) noexcept
-      : DispatchLink{.order = order_of(its_space, name)},
-        size_{static_cast<std::uint32_t>(name.size())},
+      : size_{static_cast<std::uint32_t>(name.size())},
         space{its_space},
         from{its_from},
         subscriber{std::move(its_subscriber)} {}

@@ -29,7 +29,7 @@ class DispatchTable {
  public:
   using Node = DispatchNode<Subscriber>;
 
-  DispatchTable() { std::construct_at(&make_segment(0)); }
+  explicit DispatchTable(const HashSecret& secret = {}) : secret_{secret} { std::construct_at(&make_segment(0)); }
   DispatchTable(const DispatchTable&) = delete;
   DispatchTable& operator=(const DispatchTable&) = delete;
 
@@ -55,6 +55,7 @@ class DispatchTable {
   /// Puts a node behind the others of its name and gives it the next id.
   void insert(typename Node::Owner owned) noexcept {
     Node* const node = owned.release();
+    node->order = order_of(node->space, node->name());
     node->id = last_id_.load(std::memory_order_relaxed) + 1;
     DispatchLink* before = &last_below(sentinel_of(node->order), node->order);
     if (Node* const first = alike(before->next.load(std::memory_order_relaxed), *node)) {
@@ -91,16 +92,22 @@ class DispatchTable {
   /// The id of the latest subscriber: a dispatch serves those that were there when it began.
   [[nodiscard]] std::uint64_t last_id() const noexcept { return last_id_.load(std::memory_order_acquire); }
 
+  /// Where the subscribers of a name stand in this table.
+  [[nodiscard]] std::uint64_t order_of(Space space, std::string_view name) const noexcept {
+    return core::order_of(space, name, secret_);
+  }
+
   /// What a walk looks for: a name, and the latest subscriber that it may find.
   struct Target {
-    Target(Space its_space, std::string_view its_name, std::uint64_t its_last) noexcept
-        : name{its_name}, order{order_of(its_space, its_name)}, last{its_last}, space{its_space} {}
-
     std::string_view name;
     std::uint64_t order;
     std::uint64_t last;
     Space space;
   };
+
+  [[nodiscard]] Target target(Space space, std::string_view name, std::uint64_t last) const noexcept {
+    return {name, order_of(space, name), last, space};
+  }
 
   /// The first living subscriber of the target with an id above `after`; null when there is none.
   [[nodiscard]] Node* find(const Target& target, std::uint64_t after) const noexcept {
@@ -220,6 +227,7 @@ class DispatchTable {
   }
 
   std::array<std::atomic<DispatchLink*>, 65> segments_{};
+  const HashSecret secret_;
   std::atomic<std::uint64_t> growth_{0};  ///< a Growth
   std::atomic<std::uint64_t> last_id_{0};
   std::size_t size_ = 0;

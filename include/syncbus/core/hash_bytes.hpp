@@ -1,4 +1,5 @@
-// The hash of the dispatch table, and the comparison of what hashes alike: both inlined into the publish path.
+// The hash of tables whose keys strangers choose, and the comparison of what hashes alike: both inlined into the publish
+// path.
 #pragma once
 
 #include <cstddef>
@@ -22,11 +23,23 @@ namespace syncbus::inline v1::core {
   return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64U);
 }
 
+/// The two odd numbers that a table hashes with. Who knows them makes keys that collide: one factor of a product zero,
+/// and the other does not matter. So the shell draws them when it makes a table; the constants are for tests and
+/// simulators, whose runs are to repeat.
+struct HashSecret {
+  constexpr HashSecret() noexcept = default;
+  constexpr HashSecret(std::uint64_t random1, std::uint64_t random2) noexcept
+      : odd1{random1 | 1U}, odd2{random2 | 1U} {}
+
+  std::uint64_t odd1 = 0xa0761d6478bd642fU;
+  std::uint64_t odd2 = 0xe7037ed1a0b428dbU;
+};
+
 /// A 64-bit hash of bytes and a small number, in the manner of wyhash (Wang Yi, 2019). For tables in memory only: it is
-/// not the same on machines of another byte order, and it does not withstand someone who chooses keys to collide.
-[[nodiscard]] inline std::uint64_t hash_bytes(std::string_view bytes, std::uint64_t seed) noexcept {
-  constexpr std::uint64_t odd1 = 0xa0761d6478bd642fU;
-  constexpr std::uint64_t odd2 = 0xe7037ed1a0b428dbU;
+/// not the same on machines of another byte order.
+[[nodiscard]] inline std::uint64_t hash_bytes(std::string_view bytes, std::uint64_t seed,
+                                              const HashSecret& secret) noexcept {
+  const auto [odd1, odd2] = secret;
   const char* at = bytes.data();
   const std::size_t size = bytes.size();
   std::uint64_t hash = (seed << 56U ^ size) * odd1;

@@ -37,7 +37,7 @@ class Membership {
         schedule_{options.heartbeat, options.control_rate},
         own_{options.connect_timeout / 2},  // the other half is for the hello to come back
         random_{options.self.value},
-        peers_{options.max_peers} {}
+        peers_{options.max_peers, options.hash_secret} {}
 
   [[nodiscard]] PeerTable& peers() noexcept { return peers_; }
   [[nodiscard]] const PeerTable& peers() const noexcept { return peers_; }

@@ -9,17 +9,28 @@
 #include <utility>
 #include <vector>
 
+#include <syncbus/core/hash_bytes.hpp>
 #include <syncbus/core/peer_state.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/metrics.hpp>
 
 namespace syncbus::inline v1::core {
 
+/// Strangers may choose their ids.
+struct NodeIdHash {
+  HashSecret secret;
+
+  [[nodiscard]] std::size_t operator()(NodeId id) const noexcept {
+    return static_cast<std::size_t>(fold_product(id.value ^ secret.odd2, secret.odd1));
+  }
+};
+
 /// At most `max_peers`; for one more the one heard longest ago is forgotten, and is a stranger when it returns. Who is
 /// gone or silent is remembered as long as there is room: a late frame of theirs is then no first contact.
 class PeerTable {
  public:
-  explicit PeerTable(std::size_t max_peers) noexcept : max_peers_{(std::max)(max_peers, std::size_t{1})} {}
+  explicit PeerTable(std::size_t max_peers, const HashSecret& secret = {})
+      : max_peers_{(std::max)(max_peers, std::size_t{1})}, peers_{0, NodeIdHash{secret}} {}
 
   [[nodiscard]] PeerState* find(NodeId id) noexcept {
     const auto found = peers_.find(id);
@@ -85,7 +96,7 @@ class PeerTable {
   }
 
  private:
-  using Peers = std::unordered_map<NodeId, PeerState>;
+  using Peers = std::unordered_map<NodeId, PeerState, NodeIdHash>;
 
   [[nodiscard]] Peers::const_iterator oldest() const noexcept {
     return std::ranges::min_element(

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include <syncbus/core/events_frame.hpp>
+#include <syncbus/core/hash_bytes.hpp>
 #include <syncbus/core/place_lists.hpp>
 #include <syncbus/event.hpp>
 
@@ -64,8 +65,8 @@ class PendingEvents {
  public:
   static constexpr std::size_t idle_bytes = std::size_t{256} << 10U;
 
-  PendingEvents(std::size_t max_events, std::size_t max_bytes) noexcept
-      : max_events_{max_events}, max_bytes_{max_bytes} {}
+  PendingEvents(std::size_t max_events, std::size_t max_bytes, const HashSecret& secret = {}) noexcept
+      : max_events_{max_events}, max_bytes_{max_bytes}, secret_{secret} {}
 
   PendingEvents(const PendingEvents&) = delete;
   PendingEvents& operator=(const PendingEvents&) = delete;
@@ -182,11 +183,9 @@ class PendingEvents {
     return sizeof(Node) + node->key_capacity + allocator_overhead;
   }
 
-  static std::uint32_t hash_of(const Identity& id) noexcept {
-    constexpr std::uint64_t odd = 0x9e3779b97f4a7c15U;
-    const std::uint64_t mixed =
-        (std::hash<std::string_view>{}(id.key) ^ (id.origin.value + (id.lease ? 1U : 0U))) * odd;
-    return static_cast<std::uint32_t>(mixed >> 32U);
+  std::uint32_t hash_of(const Identity& id) const noexcept {
+    const std::uint64_t of_key = hash_bytes(id.key, id.lease ? 1U : 0U, secret_);
+    return static_cast<std::uint32_t>(fold_product(of_key ^ id.origin.value, secret_.odd1) >> 32U);
   }
 
   [[nodiscard]] std::size_t index_bytes() const noexcept { return bucket_count_ * sizeof(Node*); }
@@ -317,6 +316,7 @@ class PendingEvents {
 
   std::size_t max_events_;
   std::size_t max_bytes_;
+  HashSecret secret_;
   std::optional<Resync> top_;
   Node* first_ = nullptr;
   Node* last_ = nullptr;

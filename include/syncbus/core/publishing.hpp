@@ -38,7 +38,7 @@ class Publishing {
         awaits_{options.self, options.max_awaits, kept_for_awaits(options.history_bytes), metrics},
         ring_{options.self, options.history_bytes - kept_for_awaits(options.history_bytes), SendWindow::frame_bytes,
               &awaits_},
-        outbox_{(std::numeric_limits<std::size_t>::max)(), options.pending_bytes} {}
+        outbox_{(std::numeric_limits<std::size_t>::max)(), options.pending_bytes, options.hash_secret} {}
 
   [[nodiscard]] AwaitTable& awaits() noexcept { return awaits_; }
 

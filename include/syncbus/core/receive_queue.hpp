@@ -12,6 +12,7 @@
 #include <utility>
 
 #include <syncbus/core/events_frame.hpp>
+#include <syncbus/core/hash_bytes.hpp>
 #include <syncbus/core/pending_events.hpp>
 #include <syncbus/event.hpp>
 
@@ -46,10 +47,10 @@ class ReceiveQueue {
   };
 
   /// Throws bad_alloc when there is no address space for the ring.
-  ReceiveQueue(std::size_t queue_bytes, std::size_t pending_bytes)
+  ReceiveQueue(std::size_t queue_bytes, std::size_t pending_bytes, const HashSecret& secret = {})
       : ring_{std::make_unique_for_overwrite<std::byte[]>(queue_bytes)},
         capacity_{queue_bytes},
-        pending_{(std::numeric_limits<std::size_t>::max)(), pending_bytes} {}
+        pending_{(std::numeric_limits<std::size_t>::max)(), pending_bytes, secret} {}
 
   /// Puts an events frame that decode_header and decode_events have accepted; the bytes are copied. Returns what was
   /// absorbed if its events had to join.

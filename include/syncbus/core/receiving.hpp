@@ -36,9 +36,10 @@ class Receiving {
   Receiving(const ProtocolOptions& options, Metrics& metrics)
       : self_{options.self},
         metrics_{metrics},
-        inbox_{options.queue_bytes, options.pending_bytes},
-        memory_{options.max_awaits},
-        answers_{options.max_awaits} {}
+        inbox_{options.queue_bytes, options.pending_bytes, options.hash_secret},
+        memory_{options.max_awaits, options.hash_secret},
+        answers_{options.max_awaits},
+        wanted_{0, FrameNameHash{options.hash_secret}} {}
 
   [[nodiscard]] ReceiveQueue& inbox() noexcept { return inbox_; }
   [[nodiscard]] const ReceiveQueue& inbox() const noexcept { return inbox_; }

@@ -52,7 +52,7 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
         waits_for_room_{!inline_dispatch && options.send_wait > Duration::zero()},
         subscribers_{std::move(subscribers)},
         port_{std::move(port)},
-        protocol_{protocol_options(self, options, lossless_sessions)},
+        protocol_{protocol_options(self, options, lossless_sessions, subscribers_->hash_secret())},
         news_{options_, subscribers_},
         dispatch_{options.executor ? Dispatching::executor
                                    : (inline_dispatch ? Dispatching::inline_ : Dispatching::thread),

@@ -11,10 +11,13 @@
 #include <system_error>
 #include <utility>
 
+#include <syncbus/core/hash_bytes.hpp>
 #include <syncbus/detail/deadline.hpp>
 #include <syncbus/detail/deliver.hpp>
 #include <syncbus/detail/local_dispatch.hpp>
+#include <syncbus/detail/random_hash_secret.hpp>
 #include <syncbus/detail/random_node_id.hpp>
+#include <syncbus/detail/split_mix64.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/options.hpp>
@@ -31,17 +34,10 @@ class LocalBus {
   static constexpr std::size_t least_history_bytes = 1'024;
 
   /// Throws std::system_error (invalid_argument) for options that no bus can have.
-  explicit LocalBus(BusOptions options, NodeId id = random_node_id())
-      : id_{id},
-        options_{with_finite_times(std::move(options))},
-        subscribers_{std::make_shared<LocalDispatch>(options_.on_log)} {
-    if (options_.name.size() > max_label_bytes || options_.zone.size() > max_label_bytes) {
-      throw std::system_error{Errc::invalid_argument, "BusOptions: name and zone are at most 255 bytes each"};
-    }
-    if (options_.max_key_bytes == 0) {
-      throw std::system_error{Errc::invalid_argument, "BusOptions: max_key_bytes is at least 1: a key has a byte"};
-    }
-  }
+  explicit LocalBus(BusOptions options) : LocalBus{std::move(options), random_node_id(), random_hash_secret()} {}
+
+  /// On a hub, where one seed decides what happens, the id decides how tables hash.
+  LocalBus(BusOptions options, NodeId id) : LocalBus{std::move(options), id, hash_secret_of(id)} {}
 
   [[nodiscard]] NodeId id() const noexcept { return id_; }
   [[nodiscard]] const BusOptions& options() const noexcept { return options_; }
@@ -125,6 +121,24 @@ class LocalBus {
   [[nodiscard]] bool closed() const noexcept { return closed_.load(std::memory_order_acquire); }
 
  private:
+  LocalBus(BusOptions options, NodeId id, const core::HashSecret& secret)
+      : id_{id},
+        options_{with_finite_times(std::move(options))},
+        subscribers_{std::make_shared<LocalDispatch>(options_.on_log, secret)} {
+    if (options_.name.size() > max_label_bytes || options_.zone.size() > max_label_bytes) {
+      throw std::system_error{Errc::invalid_argument, "BusOptions: name and zone are at most 255 bytes each"};
+    }
+    if (options_.max_key_bytes == 0) {
+      throw std::system_error{Errc::invalid_argument, "BusOptions: max_key_bytes is at least 1: a key has a byte"};
+    }
+  }
+
+  [[nodiscard]] static core::HashSecret hash_secret_of(NodeId id) noexcept {
+    SplitMix64 random{id.value};
+    const std::uint64_t first = random.next();
+    return {first, random.next()};
+  }
+
   /// See longest_time.
   [[nodiscard]] static BusOptions with_finite_times(BusOptions options) {
     for (Duration* const time : {&options.connect_timeout, &options.wait_for_broker, &options.close_timeout,

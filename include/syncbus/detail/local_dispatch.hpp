@@ -17,9 +17,11 @@
 #include <utility>
 
 #include <syncbus/core/dispatch_table.hpp>
+#include <syncbus/core/hash_bytes.hpp>
 #include <syncbus/core/prefix_lengths.hpp>
 #include <syncbus/detail/await_call.hpp>
 #include <syncbus/detail/handler_scope.hpp>
+#include <syncbus/detail/random_hash_secret.hpp>
 #include <syncbus/detail/retired_nodes.hpp>
 #include <syncbus/detail/striped_counters.hpp>
 #include <syncbus/detail/subscriber.hpp>
@@ -45,8 +47,10 @@ struct DispatchTally {
 /// Owned by the bus and by its subscriptions.
 class LocalDispatch final : public SubscriptionHome, public std::enable_shared_from_this<LocalDispatch> {
  public:
-  /// `on_log` may be empty.
-  explicit LocalDispatch(std::function<void(std::string_view)> on_log) : on_log_{std::move(on_log)} {}
+  /// `on_log` may be empty. `secret` is for all that this node hashes and strangers choose.
+  explicit LocalDispatch(std::function<void(std::string_view)> on_log,
+                         const core::HashSecret& secret = random_hash_secret())
+      : hash_secret_{secret}, table_{secret}, on_log_{std::move(on_log)} {}
 
   // --- subscribing
 
@@ -155,6 +159,8 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   /// Whether the calling thread is inside a handler or hook: of this bus, or of any other that can be known here.
   [[nodiscard]] bool in_handler() const noexcept { return detail::in_handler(marks_); }
 
+  [[nodiscard]] const core::HashSecret& hash_secret() const noexcept { return hash_secret_; }
+
   // --- what people see
 
   void count_published(std::uint64_t keys) noexcept {
@@ -252,7 +258,7 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
       const bool lease = event.type == EventType::lease_revoked;
       const auto space = lease ? core::Space::lease : core::Space::key;
       if (members_in(space).load(std::memory_order_acquire) != 0) {
-        dispatch_to({space, event.key, last}, event, own, mark, tally);
+        dispatch_to(table_.target(space, event.key, last), event, own, mark, tally);
       }
       if (!lease && lengths_.first() != nullptr) dispatch_to_prefixes(event, own, last, mark, tally);
     }
@@ -264,7 +270,7 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
                                               Tally tally) noexcept {
     for (const auto* entry = lengths_.first(); entry != nullptr; entry = entry->next) {
       if (entry->length > event.key.size() || entry->prefixes.load(std::memory_order_acquire) == 0) continue;
-      dispatch_to({core::Space::prefix, event.key.substr(0, entry->length), last}, event, own, mark, tally);
+      dispatch_to(table_.target(core::Space::prefix, event.key.substr(0, entry->length), last), event, own, mark, tally);
     }
   }
 
@@ -377,6 +383,7 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   }
 
   std::mutex mutex_;
+  const core::HashSecret hash_secret_;
   Table table_;
   core::PrefixLengths lengths_;
   std::array<std::atomic<std::size_t>, 3> members_{};  ///< by Space

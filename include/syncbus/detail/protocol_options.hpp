@@ -2,13 +2,15 @@
 #pragma once
 
 #include <syncbus/core/actions.hpp>
+#include <syncbus/core/hash_bytes.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/options.hpp>
 
 namespace syncbus::inline v1::detail {
 
 [[nodiscard]] inline core::ProtocolOptions protocol_options(NodeId self, const BusOptions& options,
-                                                            bool lossless_sessions) {
+                                                            bool lossless_sessions,
+                                                            const core::HashSecret& hash_secret) {
   return {.self = self,
           .name = options.name,
           .zone = options.zone,
@@ -23,7 +25,8 @@ namespace syncbus::inline v1::detail {
           .queue_bytes = options.queue_bytes,
           .pending_bytes = options.pending_bytes,
           .max_peers = options.max_peers,
-          .max_awaits = options.max_awaits};
+          .max_awaits = options.max_awaits,
+          .hash_secret = hash_secret};
 }
 
 }  // namespace syncbus::inline v1::detail

@@ -168,6 +168,8 @@ class ThreadMarks {
 };
 
 constexpr std::size_t ThreadMarks::layout() noexcept {
+  static_assert(sizeof(ThreadMark) <= place_bytes && sizeof(ThreadMarks) <= place_bytes && sizeof(Page) <= place_bytes);
+  static_assert(place_bytes % alignof(ThreadMark) == 0 && page_bytes % place_bytes == 0);
   std::size_t hash = 1;  // to be raised when what a member means changes, and no layout
   for (const std::size_t part :
        {sizeof(ThreadMark), offsetof(ThreadMark, has_deferred_), offsetof(ThreadMark, draining_),
