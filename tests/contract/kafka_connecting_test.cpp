@@ -21,6 +21,7 @@
 #include "contract/thrown_by.hpp"
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
+#include "support/fake_names.hpp"
 #include "support/kafka_mock.hpp"
 #include "support/kafka_server.hpp"
 #include "support/tcp_proxy.hpp"
@@ -94,6 +95,45 @@ TEST_CASE("a broker that accepts and says nothing is not_connected at the deadli
   CHECK(std::chrono::steady_clock::now() - begin >= 500ms);
   CHECK(std::chrono::steady_clock::now() - begin < 5s);
   kafka.cluster().resume();
+}
+
+TEST_CASE(
+    "a leader that is not where the cluster says is not_connected at the deadline, in a sentence with its address",
+    "[contract]") {
+  OnKafka kafka;
+  const bool lent = GENERATE(false, true);
+  const KafkaProgram program{kafka.cluster().misadvertised(), {}, {{"group.id", "own"}}};
+  const syncbus::BusOptions options{.connect_timeout = 1s};
+  const auto begin = std::chrono::steady_clock::now();
+  std::string sentence;
+  CHECK(thrown_by(
+            [&] {
+              if (lent) KafkaBus{program.handles(), kafka.place(), options};
+              KafkaBus{kafka.cluster().misadvertised(), kafka.place(), options};
+            },
+            &sentence) == Errc::not_connected);
+  CHECK(std::chrono::steady_clock::now() - begin < 5s);
+  CHECK(has(sentence, "advertised.listeners"));
+  CHECK(has(sentence, kafka.cluster().advertised_wrongly()));
+  CHECK((lent || has(sentence, "refused")));  // what their errors are lent clients tell the program
+}
+
+TEST_CASE("a name server that does not answer holds neither the constructor of a KafkaBus up nor its close",
+          "[contract]") {
+  OnKafkaMock kafka;
+  support::FakeName name{"kafka.test", {"127.0.0.1"}};
+  const std::string brokers = name.host() + kafka.brokers().substr(kafka.brokers().find(':'));
+  KafkaBus bus{brokers, kafka.place(), {}, quick_node()};
+  name.hold();
+  auto begin = std::chrono::steady_clock::now();
+  CHECK(refusal(brokers, kafka.place(), nullptr, quick_node(), 500ms) == Errc::not_connected);
+  CHECK(std::chrono::steady_clock::now() - begin < 3s);
+  const int held = name.waiting();
+  kafka.kill_broker();
+  CHECK(support::eventually([&] { return name.waiting() > held; }));  // it reconnects
+  begin = std::chrono::steady_clock::now();
+  static_cast<void>(bus.close(500ms));
+  CHECK(std::chrono::steady_clock::now() - begin < 3s);
 }
 
 TEST_CASE("a topic that does not exist is not_connected with what to do, and is not made by asking", "[contract]") {
@@ -203,6 +243,16 @@ TEST_CASE("a producer that takes its reports as events is an invalid argument: p
   CHECK(has(sentence, "as events"));
 }
 
+TEST_CASE("properties that leave the bus without reports are an invalid argument", "[contract]") {
+  for (const auto& property : KafkaProperties{{"transactional.id", "own"}, {"delivery.report.only.error", "true"}}) {
+    auto tuning = quick_node();
+    tuning.properties = {property};
+    std::string sentence;
+    CHECK(refusal("127.0.0.1:1", "topic", &sentence, tuning) == Errc::invalid_argument);
+    CHECK(has(sentence, property.first + ", and the bus"));
+  }
+}
+
 TEST_CASE("a transactional producer is an invalid argument", "[contract]") {
   OnKafkaMock kafka;
   const KafkaProgram program{kafka.brokers(), {{"transactional.id", "own"}}, {{"group.id", "own"}}};
@@ -226,9 +276,14 @@ TEST_CASE("a lent producer whose queue is full at the moment is waited for", "[c
 
 TEST_CASE("a topic that is compacted is refused, in a sentence that says what to do", "[contract]") {
   OnKafka kafka;
-  kafka.cluster().admin().create_topic("compacted", 1, {{"cleanup.policy", "compact"}});
+  const std::string policy = GENERATE(as<std::string>{}, "compact", "compact,delete");
+  const std::string topic = policy == "compact" ? "compacted" : "compacted-and-deleted";
+  kafka.cluster().admin().create_topic(topic, 1, {{"cleanup.policy", policy}});
   std::string sentence;
-  CHECK(refusal(kafka.brokers(), "compacted", &sentence) == Errc::transport_failure);
+  CHECK(refusal(kafka.brokers(), topic, &sentence) == Errc::transport_failure);
+  CHECK(has(sentence, "cleanup.policy"));
+  const KafkaProgram program{kafka.brokers(), {}, {{"group.id", "own"}}};
+  CHECK(thrown_by([&] { KafkaBus{program.handles(), topic}; }, &sentence) == Errc::transport_failure);
   CHECK(has(sentence, "cleanup.policy"));
 }
 
@@ -257,14 +312,20 @@ TEST_CASE("what a lent producer may not write is told of when it does not come b
   CHECK(has(sentence, "write"));
 }
 
-TEST_CASE("statistics that properties ask for go to the log", "[contract]") {
+TEST_CASE("statistics, and lines of the client, that properties ask for go to the log", "[contract]") {
   OnKafkaMock kafka;
+  struct Wish {
+    std::pair<std::string, std::string> property;
+    std::string words;
+  };
+  const auto wish =
+      GENERATE(Wish{{"statistics.interval.ms", "50"}, "\"txmsgs\""}, Wish{{"debug", "broker"}, "CONNECT"});
   auto tuning = quick_node();
-  tuning.properties = {{"statistics.interval.ms", "50"}};
+  tuning.properties = {wish.property};
   std::atomic<bool> told = false;
   syncbus::BusOptions options;
   options.on_log = [&](std::string_view line) {
-    if (line.find("\"txmsgs\"") != std::string_view::npos) told = true;
+    if (line.find(wish.words) != std::string_view::npos) told = true;
   };
   KafkaBus bus{kafka.brokers(), kafka.place(), options, tuning};
   CHECK(support::eventually([&] { return told.load(); }));

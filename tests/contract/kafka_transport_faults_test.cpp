@@ -298,7 +298,41 @@ TEST_CASE("what is larger than the topic takes is sent in smaller pieces from th
   CHECK(a.recorder.max_frame_bytes() < 100'000);
   CHECK(a.recorder.max_frame_bytes() >= 30'000);
   CHECK(was_told(a.recorder, "MSG_SIZE_TOO_LARGE", Errc::transport_failure));
+  CHECK(was_told(a.recorder, "max.message.bytes", Errc::transport_failure));
   CHECK(b.recorder.interruptions() == 0);
+}
+
+TEST_CASE("what is larger than the topic takes is not sent by a lent producer either", "[kafka]") {
+  OnKafka kafka;
+  kafka.cluster().admin().create_topic("small-for-lent", 1, {{"max.message.bytes", "100000"}});
+  const KafkaProgram program{kafka.brokers(), {}, {{"group.id", "own"}}};
+  KafkaNode a{program.handles(), "small-for-lent", settings_of(1)};
+  CHECK(a.recorder.max_frame_bytes() < 100'000);
+  CHECK(a.recorder.max_frame_bytes() > 90'000);
+  const std::string frame(30'000, 'x');
+  for (std::uint64_t i = 1; i <= 20; ++i) a.broadcast(frame, i);  // in a batch they would be too large
+  CHECK(a.recorder.will_confirm({1, 20}));
+  CHECK(a.recorder.interruptions() == 0);
+  CHECK(a.recorder.in_order());
+}
+
+TEST_CASE("a lent producer finds out what the topic takes where nobody tells", "[kafka]") {
+  Mock mock;  // it describes no topic
+  auto settings = settings_of(1);
+  settings.peer_timeout = 500ms;
+  const KafkaProgram program{mock.cluster.brokers(), KafkaProgram::careful_producer(),
+                             KafkaProgram::careful_consumer()};
+  KafkaNode a{program.handles(), "topic", settings};
+  REQUIRE(a.works());
+  const std::size_t before = a.recorder.max_frame_bytes();
+  mock.cluster.refuse(KafkaRequest::produce, {RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE});
+  a.broadcast(std::string(100'000, 'x'), 2'000'000);
+  REQUIRE(eventually([&] { return a.recorder.interruptions() == 1; }));
+  REQUIRE(a.comes_back());
+  CHECK(was_told(a.recorder, "max.message.bytes", Errc::not_connected));
+  CHECK(before > 500'000);
+  CHECK(a.recorder.max_frame_bytes() == 50'000);
+  CHECK(a.works());
 }
 
 TEST_CASE("a frame that the broker refuses is an interruption, and nothing behind it is confirmed", "[kafka]") {

@@ -50,6 +50,11 @@ class KafkaServer : public TestServer {
   /// proxy, it says the proxy's port.
   [[nodiscard]] TcpProxy proxy() const { return TcpProxy{proxied_port_, proxy_port_}; }
 
+  /// Clients that come this way are told, unless there is a proxy, an address where nobody is: the classic mistake in
+  /// advertised.listeners.
+  [[nodiscard]] std::string misadvertised() const { return "127.0.0.1:" + std::to_string(proxied_port_); }
+  [[nodiscard]] std::string advertised_wrongly() const { return "127.0.0.1:" + std::to_string(proxy_port_); }
+
  private:
   void choose_further_ports() override {
     controller_port_ = ServerProcess::free_port();

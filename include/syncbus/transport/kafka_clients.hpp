@@ -3,14 +3,20 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
+#include <limits>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <utility>
 
+#include <syncbus/detail/deadline.hpp>
+#include <syncbus/detail/detachable_call.hpp>
 #include <syncbus/detail/handler_scope.hpp>
 #include <syncbus/detail/session_failure.hpp>
 #include <syncbus/detail/thread_marks.hpp>
@@ -18,6 +24,8 @@
 #include <syncbus/error.hpp>
 #include <syncbus/options.hpp>
 #include <syncbus/transport.hpp>
+#include <syncbus/transport/kafka_calls.hpp>
+#include <syncbus/transport/kafka_conf.hpp>
 #include <syncbus/transport/kafka_events.hpp>
 #include <syncbus/transport/kafka_handles.hpp>
 #include <syncbus/transport/kafka_tuning.hpp>
@@ -31,41 +39,6 @@ struct KafkaPlace {
   std::string topic;
   KafkaTuning tuning;
 };
-
-/// Properties of a client that is to be made.
-class KafkaConf {
- public:
-  void set(const std::string& name, const std::string& value) {
-    char why[512] = "";
-    if (rd_kafka_conf_set(conf_.get(), name.c_str(), value.c_str(), why, sizeof why) == RD_KAFKA_CONF_OK) return;
-    throw SessionFailure{Errc::invalid_argument, "librdkafka does not take the property " + name + ": " + why};
-  }
-  void set(const std::string& name, std::int64_t value) { set(name, std::to_string(value)); }
-
-  /// For properties that older versions do not know.
-  void set_if_known(const char* name, const char* value) noexcept {
-    char why[8];
-    static_cast<void>(rd_kafka_conf_set(conf_.get(), name, value, why, sizeof why));
-  }
-
-  [[nodiscard]] rd_kafka_conf_t* get() const noexcept { return conf_.get(); }
-
-  [[nodiscard]] KafkaHandle<rd_kafka_t> make(rd_kafka_type_t type) {
-    char why[512] = "";
-    KafkaHandle<rd_kafka_t> client{rd_kafka_new(type, conf_.get(), why, sizeof why)};
-    if (!client) throw SessionFailure{Errc::invalid_argument, std::string{"librdkafka makes no client: "} + why};
-    static_cast<void>(conf_.release());  // the client's now
-    return client;
-  }
-
- private:
-  KafkaHandle<rd_kafka_conf_t> conf_{rd_kafka_conf_new()};
-};
-
-/// Whole milliseconds within what librdkafka takes.
-[[nodiscard]] inline std::int64_t kafka_ms(Duration duration, std::int64_t least, std::int64_t most) noexcept {
-  return std::clamp<std::int64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count(), least, most);
-}
 
 /// Thread safety: the producer may be used by any thread once start() has returned; all else is for the I/O thread.
 class KafkaClients {
@@ -81,34 +54,42 @@ class KafkaClients {
     settings_ = settings;
     retired_ = false;
     fresh_ = true;
+    failures_ = 0;
+    owned_ = std::make_shared<KafkaOwned>();
     if (owned()) {
-      own_producer_ = make_producer();
-      if (!settings.publish_only) own_consumer_ = make_consumer();
-      producer_ = own_producer_.get();
-      consumer_ = own_consumer_.get();
+      owned_->producer = make_producer();
+      if (!settings.publish_only) owned_->consumer = make_consumer();
+      producer_ = owned_->producer.get();
+      consumer_ = owned_->consumer.get();
+      if (debugs_) bring_lines();
       reports_.reset(rd_kafka_queue_get_main(producer_));
       signal(reports_.get(), wake);
     } else {
       producer_ = place_.handles.producer;
       consumer_ = place_.handles.consumer;
     }
-    topic_ = open_topic();
+    owned_->topic = open_topic();
     if (consumer_ == nullptr) return;
     jumps_silently_ = kafka_property(consumer_, "auto.offset.reset") != "error";
     rd_kafka_poll_set_consumer(consumer_);
     messages_.reset(rd_kafka_queue_get_consumer(consumer_));
     if (!messages_) throw SessionFailure{Errc::invalid_argument, "the Kafka consumer has no group.id: give it any"};
     signal(messages_.get(), wake);
-    if (!owned()) listing_.reset(rd_kafka_topic_new(consumer_, place_.topic.c_str(), nullptr));
+    owned_->listing.reset(rd_kafka_topic_new(consumer_, place_.topic.c_str(), nullptr));
   }
 
   [[nodiscard]] bool started() const noexcept { return producer_ != nullptr; }
 
   /// Own clients are made anew for the next session: what they remember of the topic may be the trouble.
   void retire() noexcept { retired_ = true; }
-  /// Makes them, if that is to be. Returns whether it did; takes a second or so.
+  /// An attempt at a session got no answer in time. Their view of the cluster may be wrong, and they go on asking a
+  /// broker that has stopped. New ones have to connect first: they may have another attempt for what they ask.
+  void note_failure() noexcept {
+    if (!fresh_ || ++failures_ == 2) retire();
+  }
+  /// Makes them, if that is to be. Returns whether it did. The old ones end meanwhile, unless too many do already.
   bool renew(WakeFd& wake) {
-    if (!retired_ || !owned()) return false;
+    if (!retired_ || !owned() || ending_->load() >= most_ending) return false;
     stop();
     start(settings_, wake);
     return true;
@@ -119,14 +100,13 @@ class KafkaClients {
 
   /// A broker found something too large: what is sent at once is halved, from the next session on.
   void shrink() noexcept {
-    constexpr std::size_t smallest = 4'096;
-    limit_ = (std::min)(max_frame_bytes(), (std::max)(smallest, max_frame_bytes() / 2));
+    stay_below(max_frame_bytes());
     retire();
   }
 
-  /// How long one question to the cluster may take. It is asked again, and has more time then.
-  [[nodiscard]] Duration question_time() const noexcept { return question_time_; }
-  void ask_longer() noexcept { question_time_ = (std::min)(2 * question_time_, longest_question); }
+  /// For questions to any broker, and to the partition's leader.
+  [[nodiscard]] KafkaPatience& patience_with_any() noexcept { return with_any_; }
+  [[nodiscard]] KafkaPatience& patience_with_leader() noexcept { return with_leader_; }
 
   /// A request that is unanswered for so long has broken its connection.
   [[nodiscard]] Duration patience() const noexcept {
@@ -138,14 +118,10 @@ class KafkaClients {
 
   [[nodiscard]] rd_kafka_t* producer() const noexcept { return producer_; }
   [[nodiscard]] rd_kafka_t* consumer() const noexcept { return consumer_; }  ///< none in a publish_only node of its own
-  [[nodiscard]] rd_kafka_topic_t* topic() const noexcept { return topic_.get(); }
-  [[nodiscard]] KafkaEvents& events() noexcept { return events_; }
-
-  /// The one to ask about the cluster, and its handle of the topic. An own producer then also knows what became of a
-  /// topic that was refused. A lent one's question might make the topic, if the cluster's auto.create.topics.enable
-  /// lets it.
-  [[nodiscard]] rd_kafka_t* asking() const noexcept { return owned() ? producer_ : consumer_; }
-  [[nodiscard]] rd_kafka_topic_t* asked_topic() const noexcept { return owned() ? topic_.get() : listing_.get(); }
+  [[nodiscard]] rd_kafka_topic_t* topic() const noexcept { return owned_->topic.get(); }
+  [[nodiscard]] KafkaEvents& events() noexcept { return owned_->events; }
+  /// For calls that may have to be left behind, which lent clients' may not.
+  [[nodiscard]] const std::shared_ptr<KafkaOwned>& keep() const noexcept { return owned_; }
 
   /// Runs the producer's callbacks.
   void poll_producer() noexcept {
@@ -159,17 +135,18 @@ class KafkaClients {
     return take(messages_, room);
   }
 
-  /// Runs the callbacks of both while nothing is assigned. A lent consumer may need one to be let in (OAUTHBEARER).
+  /// Runs the callbacks of both while nothing is assigned. A consumer may need one to be let in (OAUTHBEARER), and may
+  /// know why a leader cannot be reached.
   void poll_idle() noexcept {
     poll_producer();
-    if (!owned()) drain(messages_);
+    drain(messages_);
   }
 
   /// Forgets what the clients have to say so far. While nothing is assigned.
   void hear_out() noexcept {
     poll_producer();
     drain(messages_);
-    events_.forget();
+    events().forget();
   }
 
   /// From this offset on, without a group. While nothing is assigned.
@@ -189,12 +166,27 @@ class KafkaClients {
 
   /// Largest frame that the producer takes, in bytes: its limit counts what Kafka wraps around it.
   [[nodiscard]] std::size_t max_frame_bytes() const {
-    constexpr std::size_t around = 1'024;
     const std::string text = kafka_property(producer_, "message.max.bytes");
-    const std::size_t most = text.empty() ? 1'000'000 : std::stoul(text);
-    const std::size_t wanted = limit_;
-    const std::size_t least = most > 2 * around ? most - around : most / 2;
-    return wanted == 0 ? least : (std::min)(wanted, least);
+    const std::size_t most = within(text.empty() ? 1'000'000 : std::stoul(text));
+    return limit_ == 0 ? most : (std::min)(limit_, most);
+  }
+
+  /// So many bytes may be under way at once. What is may be one batch of a lent producer's, and the topic's limit is
+  /// one of batches.
+  [[nodiscard]] std::size_t window() const noexcept {
+    return owned() || limit_ == 0 ? (std::numeric_limits<std::size_t>::max)() : limit_;
+  }
+
+  /// The topic takes no more at once, in bytes.
+  void obey(std::size_t max_message_bytes) noexcept {
+    const std::size_t most = within(max_message_bytes), wanted = place_.tuning.max_frame_bytes;
+    limit_ = wanted == 0 ? most : (std::min)(wanted, most);
+    knows_topic_ = true;
+  }
+  [[nodiscard]] bool knows_topic() const noexcept { return knows_topic_ || owned(); }
+  /// So much was too large.
+  void stay_below(std::size_t bytes) noexcept {
+    limit_ = (std::min)(max_frame_bytes(), (std::max)(smallest, bytes / 2));
   }
 
   /// Whether the consumer goes on elsewhere, without an error, when the offset to be read is gone.
@@ -205,26 +197,23 @@ class KafkaClients {
     return rd_kafka_fatal_error(producer_, why.data(), why.size()) != RD_KAFKA_RESP_ERR_NO_ERROR;
   }
 
-  /// Sends what was accepted as far as `limit` allows, then lets go of everything. Own clients end; librdkafka may take
-  /// a second for it. Idempotent.
-  void stop(Duration limit = Duration::zero()) noexcept {
+  /// Sends what was accepted as far as `limit` allows, then lets go of everything. Own clients end on a thread of their
+  /// own, which is left behind when that takes longer than `patience`. Idempotent.
+  void stop(Duration limit = Duration::zero(), Duration patience = Duration::zero()) noexcept {
     if (!started()) return;
     unassign();
     if (messages_) rd_kafka_queue_io_event_enable(messages_.get(), -1, nullptr, 0);
     if (reports_) rd_kafka_queue_io_event_enable(reports_.get(), -1, nullptr, 0);
     release_partition();
     messages_.reset();
-    listing_.reset();
-    own_consumer_.reset();
-    if (own_producer_) {
+    if (owned()) {
       rd_kafka_flush(producer_, static_cast<int>(kafka_ms(limit, 0, 60'000)));
       rd_kafka_purge(producer_, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
       rd_kafka_flush(producer_, 0);
     }
     reports_.reset();
-    topic_.reset();
-    own_producer_.reset();
     producer_ = consumer_ = nullptr;
+    end(std::exchange(owned_, nullptr), patience);
   }
 
  private:
@@ -242,6 +231,14 @@ class KafkaClients {
   static void signal(rd_kafka_queue_t* queue, WakeFd& wake) noexcept {
     const std::uint64_t one = 1;
     rd_kafka_queue_io_event_enable(queue, wake.fd(), &one, sizeof one);
+  }
+
+  /// To whoever polls.
+  void bring_lines() const noexcept {
+    for (rd_kafka_t* const client : {producer_, consumer_}) {
+      if (client == nullptr) continue;
+      static_cast<void>(rd_kafka_set_log_queue(client, nullptr));
+    }
   }
 
   static std::size_t take(const KafkaHandle<rd_kafka_queue_t>& queue, std::span<rd_kafka_message_t*> room) noexcept {
@@ -265,12 +262,37 @@ class KafkaClients {
     partition_.reset();
   }
 
-  static constexpr Duration longest_question = std::chrono::seconds{4};
+  static constexpr std::size_t smallest = 4'096;
+
+  /// The largest frame within a limit that counts what Kafka wraps around it.
+  [[nodiscard]] static constexpr std::size_t within(std::size_t limit) noexcept {
+    constexpr std::size_t around = 1'024;
+    return limit > 2 * around ? limit - around : limit / 2;
+  }
+
+  /// How many clients may be ending at once: where none does any more, those that there are must do.
+  static constexpr int most_ending = 4;
+
+  void end(std::shared_ptr<KafkaOwned> ended, Duration patience) noexcept {
+    if (!owned()) return;
+    try {
+      ending_->fetch_add(1);
+      const DetachableCall<bool> ending{[ended = std::move(ended), count = ending_]() mutable {
+        ended.reset();
+        count->fetch_sub(1);
+        return true;
+      }};
+      static_cast<void>(ending.wait(deadline_after(patience)));
+    } catch (const std::exception&) {
+      ending_->fetch_sub(1);  // there is no thread: they end on this one
+    }
+  }
 
   [[nodiscard]] std::int64_t patience_ms() const noexcept { return kafka_ms(patience(), 100, 300'000); }
 
   void set_common(KafkaConf& conf) {
-    events_.listen_to(conf.get());
+    events().listen_to(conf.get(), debugs_);
+    if (debugs_) conf.set("log.queue", "true");
     conf.set("bootstrap.servers", place_.brokers);
     conf.set("client.id", "syncbus");
     conf.set("socket.nagle.disable", "true");
@@ -287,7 +309,7 @@ class KafkaClients {
   [[nodiscard]] KafkaHandle<rd_kafka_t> make_producer() {
     KafkaConf conf;
     set_common(conf);
-    events_.listen_to_reports(conf.get());
+    events().listen_to_reports(conf.get());
     if (limit_ != 0) conf.set("batch.size", static_cast<std::int64_t>(limit_));  // the topic's limit is one of batches
     conf.set("linger.ms", 0);                                                    // frames are batches already
     conf.set("max.in.flight", 1);  // a retry must not overtake; see kafka_transport.hpp
@@ -299,8 +321,7 @@ class KafkaClients {
   [[nodiscard]] KafkaHandle<rd_kafka_t> make_consumer() {
     KafkaConf conf;
     set_common(conf);
-    // Its question for the end of the log lasts so long where nobody answers (librdkafka 2.0), and close() with it.
-    conf.set("socket.timeout.ms", (std::min<std::int64_t>)(patience_ms(), 2'000));
+    conf.set("socket.timeout.ms", (std::min<std::int64_t>)(patience_ms(), 2'000));  // a leader that is silent is left
     conf.set("isolation.level", "read_uncommitted");  // a stranger's open transaction would hold everything up
     conf.set("queued.max.messages.kbytes", 16'384);   // beside BusOptions::queue_bytes
     conf.set("group.id", "syncbus");                  // asked for by librdkafka; no group is joined
@@ -333,18 +354,20 @@ class KafkaClients {
 
   const KafkaPlace& place_;
   TransportSettings settings_;
+  const bool debugs_ = std::any_of(place_.tuning.properties.begin(), place_.tuning.properties.end(),
+                                   [](const auto& property) { return property.first == "debug"; });
   std::size_t limit_ = place_.tuning.max_frame_bytes;
-  Duration question_time_ = std::chrono::milliseconds{250};
+  bool knows_topic_ = false;  ///< what it takes; own clients are told when it is too much
+  KafkaPatience with_any_;
+  KafkaPatience with_leader_;
   bool retired_ = false;
   bool fresh_ = true;
+  int failures_ = 0;
   bool jumps_silently_ = false;
-  KafkaEvents events_;  // the clients' opaque
-  KafkaHandle<rd_kafka_t> own_producer_;
-  KafkaHandle<rd_kafka_t> own_consumer_;
+  const std::shared_ptr<std::atomic<int>> ending_ = std::make_shared<std::atomic<int>>(0);
+  std::shared_ptr<KafkaOwned> owned_;  ///< while started: the events and handles of the topic, and own clients
   rd_kafka_t* producer_ = nullptr;
   rd_kafka_t* consumer_ = nullptr;
-  KafkaHandle<rd_kafka_topic_t> topic_;
-  KafkaHandle<rd_kafka_topic_t> listing_;  ///< of a lent consumer
   KafkaHandle<rd_kafka_queue_t> reports_;
   KafkaHandle<rd_kafka_queue_t> messages_;
   KafkaHandle<rd_kafka_queue_t> partition_;  ///< what the client reads of the partition, on its way to messages_

@@ -7,19 +7,22 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
-#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
+#include <syncbus/detail/detachable_call.hpp>
 #include <syncbus/detail/poll_timeout.hpp>
 #include <syncbus/detail/session_failure.hpp>
 #include <syncbus/detail/sessions.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/options.hpp>
+#include <syncbus/transport/kafka_calls.hpp>
 #include <syncbus/transport/kafka_clients.hpp>
 #include <syncbus/transport/kafka_events.hpp>
 #include <syncbus/transport/kafka_handles.hpp>
+#include <syncbus/transport/kafka_topics.hpp>
 
 namespace syncbus::inline v1::detail {
 
@@ -43,7 +46,10 @@ class KafkaDialogue {
     const TimePoint absent = now() + (std::min)(new_topic_time, (deadline_ - now()) / 2);
     bool made = false;
     while (true) {
-      const KafkaHandle<const rd_kafka_metadata_t> metadata = ask_metadata();
+      // An own producer then also knows what became of a topic that was refused. A lent one's question might make the
+      // topic, if the cluster's auto.create.topics.enable lets it.
+      const KafkaHandle<const rd_kafka_metadata_t> metadata =
+          ask_metadata(clients_.owned() ? clients_.producer() : clients_.consumer());
       if (metadata && metadata->topic_cnt == 1) {
         const rd_kafka_metadata_topic_t& topic = metadata->topics[0];
         if (is_unknown(topic.err)) {
@@ -54,7 +60,7 @@ class KafkaDialogue {
             fail(Errc::not_connected,
                  "the Kafka topic '" + place_.topic + "' does not exist: create it, or set KafkaTuning::create_topic");
           }
-        } else if (has_leader(topic)) {
+        } else if (has_leader(*metadata)) {
           return;
         }
       }
@@ -63,28 +69,37 @@ class KafkaDialogue {
   }
 
   [[nodiscard]] KafkaRange find_range() {
+    asks_leader_ = true;
     while (true) {
-      KafkaRange range;
-      const rd_kafka_resp_err_t error = rd_kafka_query_watermark_offsets(
-          clients_.consumer(), place_.topic.c_str(), place_.tuning.partition, &range.oldest, &range.next, slice());
-      if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        note_answer();
-        return range;
-      }
-      // The producer has just heard who leads it: the consumer keeps what it heard of a broker that was not up yet.
-      if (error == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION) clients_.retire();
-      note(error, "tell where its log ends");
+      const auto oldest = ask_offset(RD_KAFKA_OFFSET_BEGINNING);
+      const auto next = oldest ? ask_offset(RD_KAFKA_OFFSET_END) : std::nullopt;
+      if (next) return {*oldest, *next};
       pause();
+      // Unless it is told who leads the partition by now, the consumer goes on asking who did.
+      const KafkaHandle<const rd_kafka_metadata_t> metadata = ask_metadata(clients_.consumer());
+      if (metadata && metadata->topic_cnt == 1) static_cast<void>(has_leader(*metadata));
     }
+  }
+
+  /// What the cluster tells of the topic, if it does, soon.
+  [[nodiscard]] KafkaTopicSettings find_settings() {
+    const int limit = slice(clients_.patience_with_any());
+    KafkaTopicDescription description{clients_.producer(), place_.topic, limit};
+    const TimePoint until = now() + std::chrono::milliseconds{limit};
+    while (now() < until) {
+      if (auto settings = description.poll(poll_timeout((std::min)(until, now() + moment)))) return *settings;
+      look_after_clients();
+      check();
+    }
+    return {};
   }
 
   /// Looks after the clients for a moment, and gives up when they, or time, say so.
   void pause() {
-    awaits_return_ ? clients_.poll_producer() : clients_.poll_idle();
+    look_after_clients();
     check();
     pollfd waited{around_.wake.fd(), POLLIN, 0};
-    const TimePoint soon = now() + std::chrono::milliseconds{20};
-    if (::poll(&waited, 1, poll_timeout((std::min)(deadline_, soon))) > 0) around_.wake.drain();
+    if (::poll(&waited, 1, poll_timeout((std::min)(deadline_, now() + moment))) > 0) around_.wake.drain();
   }
 
   /// From now on the partition is read, and what is late is a message on its way through the cluster.
@@ -99,13 +114,9 @@ class KafkaDialogue {
     if (const auto outage = clients_.events().take_outage()) note_outage(outage->reason);
     if (outage_ && now() >= outage_->until) unreachable(outage_->reason);
     if (now() < deadline_) return;
+    clients_.note_failure();
     const std::string& reason = clients_.events().last_reason();
-    if (awaits_return_ && !clients_.owned()) {
-      fail(Errc::not_connected, "what the given producer sends to topic '" + place_.topic +
-                                    "' does not come back to the given consumer: check that the producer's user may "
-                                    "write to it, and that both are clients of one cluster");
-    }
-    unreachable(!reason.empty() ? reason : last_.empty() ? "it did not answer in time" : last_);
+    unanswered(!reason.empty() ? reason : last_.empty() ? "it did not answer in time" : last_);
   }
 
   [[noreturn]] static void fail(Errc code, const std::string& sentence) { throw SessionFailure{code, sentence}; }
@@ -118,10 +129,11 @@ class KafkaDialogue {
 
   static constexpr Duration new_topic_time = std::chrono::seconds{1};
   static constexpr Duration reconnect_time = std::chrono::seconds{1};
+  static constexpr Duration moment = std::chrono::milliseconds{20};
 
   [[nodiscard]] static TimePoint now() noexcept { return std::chrono::steady_clock::now(); }
-  [[nodiscard]] int slice() const noexcept {
-    return poll_timeout((std::min)(deadline_, now() + clients_.question_time()));
+  [[nodiscard]] int slice(const KafkaPatience& patience) const noexcept {
+    return poll_timeout((std::min)(deadline_, now() + patience.limit()));
   }
   [[nodiscard]] static bool is_unknown(rd_kafka_resp_err_t error) noexcept {
     return error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || error == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC;
@@ -133,13 +145,39 @@ class KafkaDialogue {
          "no Kafka broker could be used " + where + " (check the addresses and that the cluster runs): " + why);
   }
 
+  /// Some broker answers, or none does.
+  [[noreturn]] void unanswered(const std::string& why) const {
+    const std::string topic = "topic '" + place_.topic + "'";
+    if (awaits_return_ && !clients_.owned()) {
+      fail(Errc::not_connected, "what the given producer sends to " + topic +
+                                    " does not come back to the given consumer: check that the producer's user may "
+                                    "write to it, and that both are clients of one cluster");
+    }
+    if (awaits_return_) {
+      fail(Errc::not_connected, "what is written to Kafka " + topic + " is not stored by " + leader_ +
+                                    ", which leads its partition: check that as many replicas are in sync as its "
+                                    "min.insync.replicas asks for (" +
+                                    why + ")");
+    }
+    if (asks_leader_ && was_answered_) {
+      fail(Errc::not_connected, "the partition of Kafka " + topic + " is led by " + leader_ +
+                                    ", and cannot be used there: check that it runs, and that its advertised.listeners "
+                                    "name an address that is reachable from here (" +
+                                    why + ")");
+    }
+    unreachable(why);
+  }
+
   /// All brokers are unreachable, the client says; but of a name with several addresses it has tried one, and tries
   /// the next one when it reconnects.
   void note_outage(const std::string& reason) {
     if (!outage_) outage_ = {now() + (std::min)(reconnect_time, (deadline_ - now()) / 2), {}};
     outage_->reason = reason;
   }
-  void note_answer() noexcept { outage_.reset(); }
+  void note_answer() noexcept {
+    outage_.reset();
+    was_answered_ = true;
+  }
 
   /// An answer that may be better next time is remembered; one that will not be ends the dialogue.
   void note(rd_kafka_resp_err_t error, std::string_view verb) {
@@ -148,24 +186,85 @@ class KafkaDialogue {
                                         "' to this user: grant Describe, Read and Write on it (" + kafka_words(error) +
                                         ")");
     }
-    if (error == RD_KAFKA_RESP_ERR__TIMED_OUT) clients_.ask_longer();
+    if (is_outdated(error)) clients_.retire();
     last_ = kafka_words(error);
   }
 
-  [[nodiscard]] KafkaHandle<const rd_kafka_metadata_t> ask_metadata() {
-    const rd_kafka_metadata_t* metadata = nullptr;
-    const rd_kafka_resp_err_t error =
-        rd_kafka_metadata(clients_.asking(), 0, clients_.asked_topic(), &metadata, slice());
-    error == RD_KAFKA_RESP_ERR_NO_ERROR ? note_answer() : note(error, "tell who leads the partitions");
-    return KafkaHandle<const rd_kafka_metadata_t>{metadata};
+  struct Metadata {
+    rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
+    KafkaHandle<const rd_kafka_metadata_t> metadata{};
+  };
+  struct Offset {
+    rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
+    std::int64_t offset = 0;
+  };
+
+  /// What `ask(milliseconds)` answers on a thread of its own. Own clients are left behind with it when there is nothing
+  /// more to wait for: the client may be in a look-up of a name that has no end. Lent ones are waited for.
+  template <class Ask>
+  [[nodiscard]] auto put(KafkaPatience& patience, Ask ask) {
+    const int limit = slice(patience);
+    const TimePoint begin = now();
+    DetachableCall<decltype(ask(limit))> call{[ask, limit, keep = clients_.keep()]() mutable {
+      auto answer = ask(limit);
+      keep.reset();  // before who waits goes on, and ends lent clients' handles
+      return answer;
+    }};
+    while (!call.wait(now() + moment)) {
+      look_after_clients();
+      if (clients_.owned()) check();
+    }
+    auto answer = call.take();
+    answer.error == RD_KAFKA_RESP_ERR__TIMED_OUT ? patience.timed_out() : patience.answered_after(now() - begin);
+    return answer;
   }
 
-  [[nodiscard]] bool has_leader(const rd_kafka_metadata_topic_t& topic) {
+  [[nodiscard]] KafkaHandle<const rd_kafka_metadata_t> ask_metadata(rd_kafka_t* client) {
+    rd_kafka_topic_t* const topic =
+        client == clients_.consumer() ? clients_.keep()->listing.get() : clients_.keep()->topic.get();
+    Metadata answer = put(clients_.patience_with_any(), [client, topic](int limit) {
+      const rd_kafka_metadata_t* metadata = nullptr;
+      const rd_kafka_resp_err_t error = rd_kafka_metadata(client, 0, topic, &metadata, limit);
+      return Metadata{error, KafkaHandle<const rd_kafka_metadata_t>{metadata}};
+    });
+    answer.error == RD_KAFKA_RESP_ERR_NO_ERROR ? note_answer() : note(answer.error, "tell who leads the partitions");
+    return std::move(answer.metadata);
+  }
+
+  /// Of the oldest message, or of the next one: in the protocol they stand in the place of a time. Before its version
+  /// 2.3 librdkafka's own call for this, rd_kafka_query_watermark_offsets, waits for a leader that cannot be reached
+  /// without end.
+  [[nodiscard]] std::optional<std::int64_t> ask_offset(std::int64_t which) {
+    const auto ask = [client = clients_.consumer(), topic = place_.topic, partition = place_.tuning.partition,
+                      which](int limit) {
+      const KafkaHandle<rd_kafka_topic_partition_list_t> list{rd_kafka_topic_partition_list_new(1)};
+      rd_kafka_topic_partition_t* const one = rd_kafka_topic_partition_list_add(list.get(), topic.c_str(), partition);
+      one->offset = which;
+      const rd_kafka_resp_err_t error = rd_kafka_offsets_for_times(client, list.get(), limit);
+      return Offset{error == RD_KAFKA_RESP_ERR_NO_ERROR ? one->err : error, one->offset};
+    };
+    const Offset answer = put(clients_.patience_with_leader(), ask);
+    if (answer.error == RD_KAFKA_RESP_ERR_NO_ERROR) return answer.offset;
+    note(answer.error, "tell where its log ends");
+    return std::nullopt;
+  }
+
+  /// The consumer's callbacks only run while nothing is assigned.
+  void look_after_clients() {
+    awaits_return_ ? clients_.poll_producer() : clients_.poll_idle();
+    clients_.events().tell_lines([&](const std::string& line) { around_.sink.on_problem({}, line); });
+  }
+
+  [[nodiscard]] bool has_leader(const rd_kafka_metadata_t& metadata) {
+    const rd_kafka_metadata_topic_t& topic = metadata.topics[0];
     if (topic.err != RD_KAFKA_RESP_ERR_NO_ERROR) note(topic.err, "tell who leads the partitions");
     const std::int32_t partition = place_.tuning.partition;
     for (int i = 0; i != topic.partition_cnt; ++i) {
       if (topic.partitions[i].id != partition) continue;
-      if (topic.partitions[i].leader >= 0) return true;
+      if (topic.partitions[i].leader >= 0) {
+        leader_ = name_of(topic.partitions[i].leader, metadata);
+        return true;
+      }
       last_ = "partition " + std::to_string(partition) + " of topic '" + place_.topic + "' has no leader";
       return false;
     }
@@ -177,50 +276,25 @@ class KafkaDialogue {
     return false;
   }
 
-  /// False, for a cluster that may only just have been started, if it has too few brokers yet.
-  [[nodiscard]] bool create_topic(bool may_wait, bool& of_old_log) {
-    char why[512] = "";
-    const KafkaTuning& tuning = place_.tuning;
-    KafkaHandle<rd_kafka_NewTopic_t> topic{
-        rd_kafka_NewTopic_new(place_.topic.c_str(), (std::max)(tuning.topic_partitions, tuning.partition + 1),
-                              tuning.topic_replication, why, sizeof why)};
-    if (!topic) fail(Errc::invalid_argument, std::string{"librdkafka does not make such a topic: "} + why);
-    const auto retention = kafka_ms(tuning.topic_retention, 1, (std::numeric_limits<std::int64_t>::max)());
-    rd_kafka_NewTopic_set_config(topic.get(), "cleanup.policy", "delete");  // frames have no keys to be compacted by
-    rd_kafka_NewTopic_set_config(topic.get(), "retention.ms", std::to_string(retention).c_str());
-
-    const KafkaHandle<rd_kafka_queue_t> answers{rd_kafka_queue_new(clients_.producer())};
-    const KafkaHandle<rd_kafka_AdminOptions_t> options{
-        rd_kafka_AdminOptions_new(clients_.producer(), RD_KAFKA_ADMIN_OP_CREATETOPICS)};
-    rd_kafka_AdminOptions_set_request_timeout(options.get(), (std::max)(1, poll_timeout(deadline_)), why, sizeof why);
-    rd_kafka_NewTopic_t* wanted = topic.get();
-    rd_kafka_CreateTopics(clients_.producer(), &wanted, 1, options.get(), answers.get());
-    KafkaHandle<rd_kafka_event_t> answer;
-    while (!answer) {
-      answer.reset(rd_kafka_queue_poll(answers.get(), slice()));
-      if (!answer) pause();
+  [[nodiscard]] static std::string name_of(std::int32_t broker, const rd_kafka_metadata_t& metadata) {
+    for (int i = 0; i != metadata.broker_cnt; ++i) {
+      const rd_kafka_metadata_broker_t& one = metadata.brokers[i];
+      if (one.id == broker)
+        return "broker " + std::to_string(broker) + " at " + one.host + ":" + std::to_string(one.port);
     }
-    return judge_creation(*answer, may_wait, of_old_log);
+    return "broker " + std::to_string(broker);
   }
 
-  [[nodiscard]] bool judge_creation(rd_kafka_event_t& answer, bool may_wait, bool& of_old_log) {
-    rd_kafka_resp_err_t error = rd_kafka_event_error(&answer);
-    std::string said = error == RD_KAFKA_RESP_ERR_NO_ERROR ? "" : rd_kafka_event_error_string(&answer);
-    if (const rd_kafka_CreateTopics_result_t* result = rd_kafka_event_CreateTopics_result(&answer)) {
-      std::size_t count = 0;
-      const rd_kafka_topic_result_t** topics = rd_kafka_CreateTopics_result_topics(result, &count);
-      if (error == RD_KAFKA_RESP_ERR_NO_ERROR && count == 1) {
-        error = rd_kafka_topic_result_error(topics[0]);
-        if (const char* text = rd_kafka_topic_result_error_string(topics[0])) said = text;
+  /// False, for a cluster that may only just have been started, if it has too few brokers yet.
+  [[nodiscard]] bool create_topic(bool may_grow, bool& of_old_log) {
+    KafkaTopicCreation creation{clients_.producer(), place_, poll_timeout(deadline_)};
+    while (true) {
+      if (const auto made = creation.poll(poll_timeout(now() + moment), may_grow)) {
+        of_old_log = of_old_log || *made;  // there was none: whoever has made it since
+        return *made;
       }
+      pause();
     }
-    if (error == RD_KAFKA_RESP_ERR_NO_ERROR || error == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) {
-      of_old_log = true;  // there was none: whoever has made it since
-      return true;
-    }
-    if (error == RD_KAFKA_RESP_ERR_INVALID_REPLICATION_FACTOR && may_wait) return false;
-    fail(kafka_errc(error),
-         "the Kafka topic '" + place_.topic + "' could not be made: " + said + " (" + rd_kafka_err2name(error) + ")");
   }
 
   KafkaClients& clients_;
@@ -228,7 +302,10 @@ class KafkaDialogue {
   const SessionSurroundings& around_;
   TimePoint deadline_;
   std::optional<Outage> outage_;
+  bool was_answered_ = false;
+  bool asks_leader_ = false;
   bool awaits_return_ = false;
+  std::string leader_;
   std::string last_;  // why the last question had no answer
 };
 

@@ -1,6 +1,7 @@
 // What librdkafka's callbacks have said since somebody last looked.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <optional>
@@ -55,11 +56,21 @@ class KafkaEvents {
     trouble_.reset();
   }
 
-  /// Makes own clients tell it.
-  void listen_to(rd_kafka_conf_t* conf) noexcept {
+  /// Tells the lines that the clients' `debug` property asks for, if it does.
+  template <class Tell>
+  void tell_lines(const Tell& tell) {
+    for (const std::string& line : std::exchange(lines_, {})) tell(line);
+    if (const std::size_t count = std::exchange(lines_left_out_, 0)) {
+      tell("Kafka client: lines left out because they came too fast: " + std::to_string(count));
+    }
+  }
+
+  /// Makes own clients tell it. Lines only if they come to those who poll (log.queue): without that, the client's own
+  /// threads bring them.
+  void listen_to(rd_kafka_conf_t* conf, bool to_lines) noexcept {
     rd_kafka_conf_set_opaque(conf, this);
     rd_kafka_conf_set_error_cb(conf, &on_error);
-    rd_kafka_conf_set_log_cb(conf, &on_log);
+    rd_kafka_conf_set_log_cb(conf, to_lines ? &on_line : &ignore_line);
     rd_kafka_conf_set_stats_cb(conf, &on_statistics);
   }
   void listen_to_reports(rd_kafka_conf_t* conf) noexcept { rd_kafka_conf_set_dr_msg_cb(conf, &on_report); }
@@ -86,7 +97,23 @@ class KafkaEvents {
   }
 
   /// The default writes to the standard error stream of the program. What matters comes as an error, too.
-  static void on_log(const rd_kafka_t*, int, const char*, const char*) noexcept {}
+  static void ignore_line(const rd_kafka_t*, int, const char*, const char*) noexcept {}
+
+  static void on_line(const rd_kafka_t* client, int, const char* facility, const char* text) noexcept try {
+    if (client != nullptr) static_cast<KafkaEvents*>(rd_kafka_opaque(client))->keep_line(facility, text);
+  } catch (const std::exception&) {
+  }
+
+  void keep_line(const char* facility, const char* text) {
+    if (lines_.size() == most_lines) {
+      ++lines_left_out_;
+      return;
+    }
+    std::string& line = lines_.emplace_back(std::string{"Kafka client: "} + facility + ": " + text);
+    for (char& c : line) {
+      if (c == '\n' || c == '\r') c = ' ';
+    }
+  }
 
   void note(rd_kafka_resp_err_t code, const char* reason) {
     if (is_of_a_group(code)) return;
@@ -100,7 +127,11 @@ class KafkaEvents {
     }
   }
 
+  static constexpr std::size_t most_lines = 1'000;
+
   std::vector<Report> reports_;
+  std::vector<std::string> lines_;
+  std::size_t lines_left_out_ = 0;
   std::optional<Error> outage_;
   std::optional<Error> refusal_;
   std::string last_reason_;

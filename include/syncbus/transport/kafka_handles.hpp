@@ -16,10 +16,9 @@ namespace syncbus::inline v1 {
 /// A program's own clients, for a bus to use; they stay the program's and must outlive the bus.
 ///
 /// `producer` may be shared with others. Its settings decide what becomes of frames: with enable.idempotence or
-/// max.in.flight=1 they keep their order through retries; linger.ms delays them; batch.size must not exceed what the
-/// topic takes. The bus polls it, so that its callbacks also run on a thread of the bus, like handlers; that of
-/// delivery reports sees the bus's messages, too, whose _private is null. It must not take its reports as events, nor
-/// be transactional.
+/// max.in.flight=1 they keep their order through retries; linger.ms delays them. The bus polls it, so that its
+/// callbacks also run on a thread of the bus, like handlers; that of delivery reports sees the bus's messages, too,
+/// whose _private is null. It must not take its reports as events, nor be transactional.
 ///
 /// `consumer` is the bus's alone as long as the bus lives: no subscription, no assignment, polled by nobody else. It
 /// needs a group.id (any: no group is joined), and should have auto.offset.reset=error and enable.auto.commit=false.
@@ -48,6 +47,7 @@ struct KafkaDeleter {
   void operator()(const rd_kafka_metadata_t* metadata) const noexcept { rd_kafka_metadata_destroy(metadata); }
   void operator()(rd_kafka_event_t* event) const noexcept { rd_kafka_event_destroy(event); }
   void operator()(rd_kafka_NewTopic_t* topic) const noexcept { rd_kafka_NewTopic_destroy(topic); }
+  void operator()(rd_kafka_ConfigResource_t* resource) const noexcept { rd_kafka_ConfigResource_destroy(resource); }
   void operator()(rd_kafka_AdminOptions_t* options) const noexcept { rd_kafka_AdminOptions_destroy(options); }
 };
 template <class Handle>
@@ -80,12 +80,6 @@ using KafkaHandle = std::unique_ptr<Handle, KafkaDeleter>;
   return count != 0;
 }
 
-/// An error for people, and as a code.
-[[nodiscard]] inline std::string kafka_words(rd_kafka_resp_err_t error) {
-  const bool compacted = error == RD_KAFKA_RESP_ERR_INVALID_RECORD;  // frames have no keys
-  return std::string{rd_kafka_err2str(error)} + " (" + rd_kafka_err2name(error) + ")" +
-         (compacted ? "; a topic that is compacted takes no frames: set its cleanup.policy to delete" : "");
-}
 /// Of the group whose name librdkafka asks for. We join none, but it looks for one's coordinator all the same.
 [[nodiscard]] inline bool is_of_a_group(rd_kafka_resp_err_t error) noexcept {
   switch (error) {
@@ -97,10 +91,49 @@ using KafkaHandle = std::unique_ptr<Handle, KafkaDeleter>;
   }
 }
 
+/// Says that the client's view of the cluster is an old one: it may keep it, and go on asking who led a partition once.
+[[nodiscard]] inline bool is_outdated(rd_kafka_resp_err_t error) noexcept {
+  switch (error) {
+    case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
+    case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+    case RD_KAFKA_RESP_ERR__UNKNOWN_BROKER:
+    case RD_KAFKA_RESP_ERR__NOENT:
+    case RD_KAFKA_RESP_ERR__WAIT_CACHE:
+    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+    case RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE:
+    case RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION:
+    case RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE:
+    case RD_KAFKA_RESP_ERR_REPLICA_NOT_AVAILABLE:
+    case RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR:
+    case RD_KAFKA_RESP_ERR_LISTENER_NOT_FOUND:
+    case RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH:
+    case RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH:
+    case RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE:
+    case RD_KAFKA_RESP_ERR_PREFERRED_LEADER_NOT_AVAILABLE:
+    case RD_KAFKA_RESP_ERR_ELIGIBLE_LEADERS_NOT_AVAILABLE:
+    case RD_KAFKA_RESP_ERR_NOT_CONTROLLER: return true;
+    default: return false;
+  }
+}
+
 [[nodiscard]] inline bool is_too_large(rd_kafka_resp_err_t error) noexcept {
   return error == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE || error == RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE;
 }
 
+/// What to do about it.
+[[nodiscard]] inline std::string words_of_size() {
+  return "; where the topic's max.message.bytes is less, raise it, or set KafkaTuning::max_frame_bytes to 1 KiB below "
+         "it "
+         "(smaller frames are tried from now on)";
+}
+
+/// An error for people, and as a code.
+[[nodiscard]] inline std::string kafka_words(rd_kafka_resp_err_t error) {
+  const bool compacted = error == RD_KAFKA_RESP_ERR_INVALID_RECORD;  // frames have no keys
+  return std::string{rd_kafka_err2str(error)} + " (" + rd_kafka_err2name(error) + ")" +
+         (compacted ? "; a topic that is compacted takes no frames: set its cleanup.policy to delete" : "") +
+         (is_too_large(error) ? words_of_size() : "");
+}
 [[nodiscard]] inline Errc kafka_errc(rd_kafka_resp_err_t error) noexcept {
   switch (error) {
     case RD_KAFKA_RESP_ERR__AUTHENTICATION:

@@ -2,6 +2,7 @@
 // which of it is not known to be stored yet.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstddef>
@@ -59,8 +60,8 @@ class KafkaPublisher {
     session_ = session;
     self_ = self;
     signed_ = !clients_.owned();
-    unanswered_.clear();
-    unproduced_.clear();
+    window_ = clients_.window();
+    forget();
     failure_ = RD_KAFKA_RESP_ERR_NO_ERROR;
   }
 
@@ -68,8 +69,7 @@ class KafkaPublisher {
   void stop() noexcept {
     const std::lock_guard lock{mutex_};
     session_ = 0;
-    unanswered_.clear();
-    unproduced_.clear();
+    forget();
   }
 
   /// False if the client did not take it: then the I/O thread has to come, and offer it again or end the session.
@@ -77,7 +77,7 @@ class KafkaPublisher {
     const std::lock_guard lock{mutex_};
     if (token.session != session_ || session_ == 0 || failure_ != RD_KAFKA_RESP_ERR_NO_ERROR) return true;
     const std::uint64_t serial = ++last_serial_;
-    unanswered_.push_back({serial, token.frame, std::chrono::steady_clock::now(), false});
+    unanswered_.push_back({serial, token.frame, bytes.size(), std::chrono::steady_clock::now(), false});
     if (unproduced_.empty() && produce_broadcast(bytes, serial)) return true;
     if (failure_ == RD_KAFKA_RESP_ERR_NO_ERROR) unproduced_.push_back({serial, {bytes.begin(), bytes.end()}});
     return false;
@@ -123,9 +123,18 @@ class KafkaPublisher {
     const std::lock_guard lock{mutex_};
     if (Unanswered* const found = entry(serial)) found->stored = true;
     std::optional<std::uint64_t> frame;
-    for (; !unanswered_.empty() && unanswered_.front().stored; unanswered_.pop_front())
+    for (; !unanswered_.empty() && unanswered_.front().stored; unanswered_.pop_front()) {
       frame = unanswered_.front().frame;
+      under_way_ -= unanswered_.front().size;
+    }
+    if (frame && unanswered_.empty()) most_stored_ = (std::max)(most_stored_, std::exchange(most_under_way_, 0));
     return frame;
+  }
+
+  /// How many bytes are unanswered, if so many were never stored at once: they may be too large for the topic. Else 0.
+  [[nodiscard]] std::size_t may_be_too_large() {
+    const std::lock_guard lock{mutex_};
+    return most_under_way_ > most_stored_ ? most_under_way_ : 0;
   }
 
   /// Since when the oldest broadcast is unanswered.
@@ -145,11 +154,19 @@ class KafkaPublisher {
   struct Unanswered {
     std::uint64_t serial;
     std::uint64_t frame;
+    std::size_t size;
     TimePoint at;
     bool stored;
   };
 
-  /// A copy of what the client's queue had no room for: others may use it, too. The engine bounds what is unconfirmed.
+  void forget() noexcept {
+    unanswered_.clear();
+    unproduced_.clear();
+    under_way_ = most_under_way_ = 0;
+  }
+
+  /// A copy of what the client's queue, which others may use, too, or the window had no room for. The engine bounds
+  /// what is unconfirmed.
   struct Unproduced {
     std::uint64_t serial;
     std::vector<std::byte> bytes;
@@ -157,6 +174,7 @@ class KafkaPublisher {
 
   /// Whether the client took it; if it never will, failure_ says so.
   [[nodiscard]] bool produce_broadcast(Bytes bytes, std::uint64_t serial) {
+    if (under_way_ != 0 && under_way_ + bytes.size() > window_) return false;
     rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
     if (signed_) {
       const auto key = KafkaSignature{self_.value, serial}.encoded();
@@ -165,7 +183,10 @@ class KafkaPublisher {
       error = produce(bytes.data(), bytes.size(), nullptr, 0, opaque(serial));
     }
     if (error != RD_KAFKA_RESP_ERR__QUEUE_FULL) failure_ = error;
-    return error == RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) return false;
+    under_way_ += bytes.size();
+    most_under_way_ = (std::max)(most_under_way_, under_way_);
+    return true;
   }
 
   [[nodiscard]] static void* opaque(std::uint64_t serial) noexcept {
@@ -196,6 +217,10 @@ class KafkaPublisher {
   std::uint64_t last_serial_ = 0;
   std::deque<Unanswered> unanswered_;
   std::deque<Unproduced> unproduced_;
+  std::size_t window_ = 0;          // so many bytes may be under way: with the client, and not known to be stored
+  std::size_t under_way_ = 0;       // are
+  std::size_t most_under_way_ = 0;  // were, since none was
+  std::size_t most_stored_ = 0;     // of which all were stored, ever
   rd_kafka_resp_err_t failure_ = RD_KAFKA_RESP_ERR_NO_ERROR;
 };
 

@@ -27,24 +27,11 @@
 #include <syncbus/transport/kafka_dialogue.hpp>
 #include <syncbus/transport/kafka_events.hpp>
 #include <syncbus/transport/kafka_handles.hpp>
+#include <syncbus/transport/kafka_probe.hpp>
 #include <syncbus/transport/kafka_publisher.hpp>
+#include <syncbus/transport/kafka_surroundings.hpp>
 
 namespace syncbus::inline v1::detail {
-
-/// Where a node reads, through all its sessions.
-struct KafkaPosition {
-  std::optional<std::int64_t> next{};       ///< the offset to be read next
-  std::optional<std::int64_t> jumped_to{};  ///< the consumer went on there instead, without an error
-  bool of_old_log = false;                  ///< the topic is another one since
-};
-
-/// What all sessions of a transport have in common.
-struct KafkaSurroundings : SessionSurroundings {
-  const KafkaPlace& place;
-  KafkaClients& clients;
-  KafkaPublisher& publisher;
-  KafkaPosition& position;
-};
 
 /// librdkafka connects, retries and reconnects by itself; a session is a stretch of time in which that worked, and the
 /// partition was read without a gap. Everything here runs on one thread at a time; KafkaPublisher alone is shared.
@@ -55,25 +42,25 @@ class KafkaSession {
   /// Returns when the partition has a leader, and reading begins; the first time also only when a message was written
   /// and has come back. Throws SessionFailure.
   KafkaSession(const KafkaSurroundings& around, TimePoint deadline) : around_{around} {
-    const bool first = !around.clients.started();
-    if (first) {
+    const bool first = !around.position.has_begun;
+    if (!around.clients.started()) {
       around.clients.start(around.settings, around.wake);  // an outage is told once: what is said from here on counts
-    } else if (around.clients.renew(around.wake)) {
-      deadline = (std::max)(deadline, deadline_after(around.place.tuning.attempt_timeout));
-    } else {
+    } else if (!around.clients.renew(around.wake)) {
       around.clients.hear_out();
     }
     refuse_failed_producer();
     KafkaDialogue dialogue{around.clients, around.place, around, deadline};
     dialogue.find_leader(first, around.position.of_old_log);
     if (!first && around.position.of_old_log) require_fresh_clients();
+    if (!around.clients.owned()) obey_topic(dialogue.find_settings());
     KafkaRange range;
     if (around.clients.consumer() != nullptr) range = dialogue.find_range();
     around.clients.hear_out();  // each client has found a broker by now: what it said before is of the past
     if (around.clients.consumer() != nullptr) read_on(range);
-    if (first) probe(dialogue);
+    if (first) held_ = KafkaProbe{around, dialogue}.run();
     around.clients.used();
     around.position.of_old_log = false;
+    around.position.has_begun = true;
   }
 
   ~KafkaSession() { around_.clients.unassign(); }
@@ -127,18 +114,7 @@ class KafkaSession {
   [[nodiscard]] bool reopened() const noexcept { return reopened_; }
 
  private:
-  using Messages = std::array<KafkaHandle<rd_kafka_message_t>, 128>;
-  static constexpr std::size_t most_held = std::size_t{16} << 20U;
-
   [[nodiscard]] static TimePoint now() noexcept { return std::chrono::steady_clock::now(); }
-
-  /// What has arrived, as far as it fits; how many.
-  [[nodiscard]] std::size_t take(Messages& messages) noexcept {
-    std::array<rd_kafka_message_t*, std::tuple_size_v<Messages>> room;
-    const std::size_t count = around_.clients.receive(room);
-    for (std::size_t i = 0; i != count; ++i) messages[i].reset(room[i]);
-    return count;
-  }
 
   // --- how it begins
 
@@ -157,9 +133,20 @@ class KafkaSession {
       lose(range,
            "has lost " + std::to_string(range.oldest - wanted) + " messages to its retention before they were read");
     } else {
-      at = {(std::min)(found, range.next)};  // in between is nothing: marks of transactions, say, or keys made compact
+      at.go_to((std::min)(found, range.next));  // in between is nothing: marks of transactions, say
     }
     around_.clients.assign(*at.next);
+  }
+
+  /// A lent producer's reports, which would tell of what the topic does not take, are its owner's.
+  void obey_topic(const KafkaTopicSettings& settings) {
+    if (settings.is_compacted()) {
+      throw SessionFailure{Errc::transport_failure, "the Kafka topic '" + around_.place.topic +
+                                                        "' is compacted, and frames have no keys to be compacted by: "
+                                                        "set its cleanup.policy to delete, which is '" +
+                                                        settings.cleanup_policy + "'"};
+    }
+    if (settings.max_message_bytes != 0) around_.clients.obey(settings.max_message_bytes);
   }
 
   /// What librdkafka 2.8 knows of the old log, its leader's epoch, keeps it from reading the new one.
@@ -173,7 +160,7 @@ class KafkaSession {
   void lose(KafkaRange range, const std::string& what) {
     tell(what);
     around_.sink.on_lost();
-    around_.position = {range.next};
+    around_.position.go_to(range.next);
   }
 
   void tell(const std::string& what) {
@@ -191,75 +178,6 @@ class KafkaSession {
                              (around_.clients.owned() ? "" : ": make a new one, and a new bus over it")};
   }
 
-  /// Writes a message without a value and waits for it: that the user may not read, or not write, is known nowhere else
-  /// before the first frame.
-  void probe(KafkaDialogue& dialogue) {
-    dialogue.await_return();
-    const std::uint64_t serial = produce_probe(dialogue);
-    const bool owned = around_.clients.owned();
-    std::optional<std::int64_t> stored_at;
-    std::int64_t read_to = -1;
-    bool back = around_.clients.consumer() == nullptr;
-    while (true) {
-      around_.clients.poll_producer();
-      hold_received([&](const rd_kafka_message_t& message) {
-        read_to = message.offset;
-        back = back || is_probe(message, serial);
-      });
-      around_.clients.events().take_reports(reports_);
-      for (const KafkaEvents::Report& report : reports_) {
-        if (report.serial != serial) continue;
-        if (report.error != RD_KAFKA_RESP_ERR_NO_ERROR) refuse("write to", report.error);
-        stored_at = report.offset;
-      }
-      if (owned ? stored_at && (back || read_to >= *stored_at) : back) break;
-      dialogue.pause();
-    }
-    if (held_bytes_ <= most_held) return;
-    held_.clear();
-    around_.clients.assign(*around_.position.next);  // they are read again
-  }
-
-  [[nodiscard]] std::uint64_t produce_probe(KafkaDialogue& dialogue) {
-    while (true) {
-      rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
-      const std::uint64_t serial = around_.publisher.probe(around_.settings.self, error);
-      if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return serial;
-      if (error != RD_KAFKA_RESP_ERR__QUEUE_FULL) refuse("write to", error);
-      dialogue.pause();  // a lent producer has much to do
-    }
-  }
-
-  /// What others publish meanwhile is the session's: it is kept, as long as it is not too much.
-  template <class Look>
-  void hold_received(const Look& look) {
-    Messages messages;
-    const std::size_t count = take(messages);
-    for (std::size_t i = 0; i != count; ++i) {
-      const rd_kafka_resp_err_t error = messages[i]->err;
-      if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        look(*messages[i]);
-        held_bytes_ += messages[i]->len;
-        if (held_bytes_ <= most_held) held_.push_back(std::move(messages[i]));
-      } else if (!is_harmless(error)) {
-        refuse("read", error);
-      }
-    }
-  }
-
-  /// Of a lent producer's.
-  [[nodiscard]] bool is_probe(const rd_kafka_message_t& message, std::uint64_t serial) const noexcept {
-    const auto signature = KafkaSignature::of(message);
-    return signature && signature->node == around_.settings.self.value && signature->serial == serial;
-  }
-
-  [[noreturn]] void refuse(const char* verb, rd_kafka_resp_err_t error) const {
-    const Errc code = kafka_errc(error);
-    const char* const who =
-        code == Errc::permission_denied ? "the Kafka cluster does not let this user " : "the Kafka clients cannot ";
-    throw SessionFailure{code, who + std::string{verb} + " topic '" + around_.place.topic + "': " + kafka_words(error)};
-  }
-
   // --- what goes on
 
   /// A caller's producer does not signal when it has something to be polled for.
@@ -275,8 +193,8 @@ class KafkaSession {
   }
 
   void receive() {
-    Messages messages;
-    const std::size_t count = take(messages);
+    KafkaMessages messages;
+    const std::size_t count = take_messages(around_.clients, messages);
     more_ = count == messages.size();
     for (std::size_t i = 0; i != count && !end_; ++i) deliver(*messages[i]);
   }
@@ -296,14 +214,11 @@ class KafkaSession {
   }
 
   void take_error(const rd_kafka_message_t& message) {
-    if (is_harmless(message.err)) return;
+    if (is_no_loss(message.err)) return;
     const char* const said = rd_kafka_message_errstr(&message);
+    retire_outdated(message.err);
     fail(kafka_errc(message.err), "it cannot be read: " + std::string{said == nullptr ? "" : said} + " (" +
                                       rd_kafka_err2name(message.err) + ")");
-  }
-
-  [[nodiscard]] static bool is_harmless(rd_kafka_resp_err_t error) noexcept {
-    return error == RD_KAFKA_RESP_ERR__PARTITION_EOF || is_of_a_group(error);
   }
 
   void take_echo(const rd_kafka_message_t& message) {
@@ -319,12 +234,18 @@ class KafkaSession {
         note_stored(report.serial);
       } else if (around_.publisher.awaits(report.serial)) {
         if (is_too_large(report.error) && !end_) around_.clients.shrink();
+        retire_outdated(report.error);
         fail(kafka_errc(report.error), "a frame was not stored: " + kafka_words(report.error));
       } else if (report.serial == 0) {
         around_.problems.report(around_.sink, make_error_code(kafka_errc(report.error)),
                                 partition_name() + " took no directed frame: " + kafka_words(report.error), now());
       }
     }
+  }
+
+  void retire_outdated(rd_kafka_resp_err_t error) noexcept {
+    const bool late = error == RD_KAFKA_RESP_ERR__MSG_TIMED_OUT || error == RD_KAFKA_RESP_ERR__TIMED_OUT;
+    if (late || is_outdated(error)) around_.clients.retire();
   }
 
   void note_stored(std::uint64_t serial) {
@@ -347,16 +268,30 @@ class KafkaSession {
     const rd_kafka_resp_err_t failure = around_.publisher.failure();
     if (failure != RD_KAFKA_RESP_ERR_NO_ERROR) {
       if (is_too_large(failure)) around_.clients.shrink();
+      retire_outdated(failure);
       fail(kafka_errc(failure), "the producer took no frame: " + kafka_words(failure));
     }
     const auto since = around_.publisher.unanswered_since();
     if (since && now() >= deadline_after(*since, around_.clients.patience())) {
-      fail(Errc::not_connected, "a frame was not answered within the peer timeout");
+      end_unanswered();
     }
+  }
+
+  /// Own clients may ask who does not lead the partition any more. A lent producer's report might say that a batch is
+  /// too large, but it is its owner's, and not everybody may see the topic's settings.
+  void end_unanswered() {
+    around_.clients.retire();
+    const std::string why = "a frame was not answered within the peer timeout";
+    const std::size_t bytes = around_.clients.knows_topic() ? 0 : around_.publisher.may_be_too_large();
+    if (bytes == 0) return fail(Errc::not_connected, why);
+    around_.clients.stay_below(bytes);
+    fail(Errc::not_connected,
+         why + "; so much was never stored at once, " + std::to_string(bytes) + " bytes" + words_of_size());
   }
 
   /// What the client has to say that ends nothing.
   void tell_news() {
+    around_.clients.events().tell_lines([&](const std::string& line) { around_.sink.on_problem({}, line); });
     if (const auto statistics = around_.clients.events().take_statistics()) around_.sink.on_problem({}, *statistics);
     if (now() - told_trouble_at_ < ProblemReporter::interval) return;
     const auto trouble = around_.clients.events().take_trouble();
@@ -385,11 +320,10 @@ class KafkaSession {
 
   const KafkaSurroundings& around_;
   std::vector<KafkaHandle<rd_kafka_message_t>> held_;  // came before the session had begun
-  std::size_t held_bytes_ = 0;                         // and what had no room there
   std::vector<KafkaEvents::Report> reports_;
   std::uint64_t number_ = 0;
   std::optional<std::uint64_t> confirmed_;  // the last frame that was, of those not told yet
-  bool more_ = true;  // may be there, without a signal: at first, because one may have been taken before the session
+  bool more_ = true;   // may be there, without a signal: at first, because one may have been taken before the session
   bool full_ = false;  // the client's queue: something waits for room there
   TimePoint told_trouble_at_{};
   bool confirmed_any_ = false;

@@ -76,12 +76,12 @@ class KafkaTransport {
   /// Leaves it to the I/O thread.
   void reopen(std::uint64_t session) noexcept { host_.reopen(session); }
 
-  /// Waits for whoever does the I/O: for a sink call that is running, or a question to the cluster, which takes a
-  /// quarter of a second, two where nobody answers, and with lent clients their own socket.timeout.ms. Then own clients
-  /// send what they have, for a quarter of a second at most, and end.
+  /// Waits for whoever does the I/O: for a sink call that is running, and with lent clients for a question to the
+  /// cluster, which takes four seconds at most. Then own clients send what they have, for a quarter of a second at
+  /// most, and end: what takes longer is left behind.
   void close() noexcept {
     const bool connected = host_.close();
-    clients_.stop(connected ? std::chrono::milliseconds{250} : Duration::zero());
+    clients_.stop(connected ? std::chrono::milliseconds{250} : Duration::zero(), std::chrono::milliseconds{500});
   }
 
  private:
@@ -98,6 +98,21 @@ class KafkaTransport {
     if (tuning.topic_partitions < 1) refuse("KafkaTuning::topic_partitions must be 1 or more");
     if (tuning.topic_replication < 1 && tuning.topic_replication != -1) {
       refuse("KafkaTuning::topic_replication must be 1 or more, or -1 for the cluster's default");
+    }
+    check_properties();
+  }
+
+  /// What would leave the bus without an answer for what it sends.
+  void check_properties() const {
+    for (const auto& [name, value] : place_.tuning.properties) {
+      if (name == "transactional.id") {
+        refuse("KafkaTuning::properties has transactional.id, and the bus begins no transaction: leave it out");
+      }
+      if (name == "delivery.report.only.error" && value != "false") {
+        refuse(
+            "KafkaTuning::properties has delivery.report.only.error, and the bus confirms what is reported as stored: "
+            "leave it out");
+      }
     }
   }
 

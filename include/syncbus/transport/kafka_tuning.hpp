@@ -23,9 +23,9 @@ struct KafkaTuning {
   /// Likewise: how long frames are kept. A node that was cut off for longer reads on where the log begins by then.
   Duration topic_retention = std::chrono::hours{1};
 
-  /// Neither frames nor what the client sends at once are larger, in bytes: 1 KiB or so below the max.message.bytes of
-  /// the topic, if that is not the usual 1 MB. 0: what the client allows. It is halved when a broker finds it too
-  /// large, down to 4 KiB.
+  /// Neither frames nor what is sent at once are larger, in bytes: 1 KiB or so below the max.message.bytes of the
+  /// topic, if that is not the usual 1 MB. 0: what the client allows. It is halved when a broker finds it too large,
+  /// down to 4 KiB; lent clients keep to what the topic's settings say.
   std::size_t max_frame_bytes = 0;
   /// How long a broker holds an unanswered fetch. What is published meanwhile ends it at once, so it costs no latency;
   /// shorter only means more requests of idle nodes. Own clients only.
@@ -36,7 +36,7 @@ struct KafkaTuning {
   Duration attempt_timeout = std::chrono::seconds{2};    ///< limit of one attempt, but of the first: connect_timeout
 
   /// Further properties of librdkafka for own clients, set last: {"security.protocol", "SASL_SSL"}, for example. With
-  /// statistics.interval.ms the client's statistics go to BusOptions::on_log.
+  /// statistics.interval.ms the client's statistics go to BusOptions::on_log, with debug its lines.
   std::vector<std::pair<std::string, std::string>> properties{};
 };
 
