@@ -49,10 +49,11 @@ class KafkaAdmin {
   using Properties = std::vector<std::pair<std::string, std::string>>;
 
   /// Returns when its partitions have leaders.
-  void create_topic(const std::string& name, int partitions = 1, const Properties& properties = {}) const {
+  void create_topic(const std::string& name, int partitions = 1, const Properties& properties = {},
+                    int replication = 1) const {
     char why[512];
     const std::unique_ptr<rd_kafka_NewTopic_t, decltype(&rd_kafka_NewTopic_destroy)> topic{
-        rd_kafka_NewTopic_new(name.c_str(), partitions, 1, why, sizeof why), &rd_kafka_NewTopic_destroy};
+        rd_kafka_NewTopic_new(name.c_str(), partitions, replication, why, sizeof why), &rd_kafka_NewTopic_destroy};
     for (const auto& [property, value] : properties)
       rd_kafka_NewTopic_set_config(topic.get(), property.c_str(), value.c_str());
     rd_kafka_NewTopic_t* one = topic.get();
@@ -104,22 +105,41 @@ class KafkaAdmin {
 
   /// How many partitions of it have a leader; 0 when there is none of that name.
   [[nodiscard]] int leaders(const std::string& topic) const {
-    rd_kafka_topic_t* handle = rd_kafka_topic_new(client_.get(), topic.c_str(), nullptr);
-    const rd_kafka_metadata_t* metadata = nullptr;
-    const auto error = rd_kafka_metadata(client_.get(), 0, handle, &metadata, 1'000);
     int count = 0;
-    if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
-      for (int i = 0; i != metadata->topics[0].partition_cnt; ++i)
-        count += metadata->topics[0].partitions[i].leader >= 0;
-      rd_kafka_metadata_destroy(metadata);
-    } else {
-      count = -1;
-    }
-    rd_kafka_topic_destroy(handle);
-    return count;
+    const bool answered = look_at(topic, [&](const rd_kafka_metadata_topic_t& found) {
+      for (int i = 0; i != found.partition_cnt; ++i) count += found.partitions[i].leader >= 0;
+    });
+    return answered ? count : -1;
+  }
+
+  /// Of its partition 0: the leader, or -1 for none, and how many replicas are in sync.
+  struct Leadership {
+    std::int32_t leader = -1;
+    int in_sync = 0;
+  };
+  [[nodiscard]] Leadership leadership(const std::string& topic) const {
+    Leadership now;
+    static_cast<void>(look_at(topic, [&](const rd_kafka_metadata_topic_t& found) {
+      if (found.partition_cnt > 0) now = {found.partitions[0].leader, found.partitions[0].isr_cnt};
+    }));
+    return now;
   }
 
  private:
+  /// Whether there was an answer.
+  template <class Look>
+  [[nodiscard]] bool look_at(const std::string& topic, const Look& look) const {
+    rd_kafka_topic_t* handle = rd_kafka_topic_new(client_.get(), topic.c_str(), nullptr);
+    const rd_kafka_metadata_t* metadata = nullptr;
+    const auto error = rd_kafka_metadata(client_.get(), 0, handle, &metadata, 1'000);
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
+      look(metadata->topics[0]);
+      rd_kafka_metadata_destroy(metadata);
+    }
+    rd_kafka_topic_destroy(handle);
+    return error == RD_KAFKA_RESP_ERR_NO_ERROR;
+  }
+
   static void set(rd_kafka_conf_t* conf, const char* name, const std::string& value) {
     char why[512];
     if (rd_kafka_conf_set(conf, name, value.c_str(), why, sizeof why) != RD_KAFKA_CONF_OK)

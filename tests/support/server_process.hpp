@@ -106,6 +106,13 @@ class ServerProcess {
     process_ = -1;
   }
 
+  /// SIGTERM: it says what it has to say, and ends; in the end it is killed.
+  void terminate() noexcept {
+    signal(SIGTERM);
+    static_cast<void>(eventually([this] { return ended(); }));
+    kill();
+  }
+
   /// SIGSTOP and SIGCONT: a server that is there and answers nothing. The former returns when all of its threads have
   /// stopped.
   void stop() const noexcept {
