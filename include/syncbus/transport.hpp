@@ -52,6 +52,10 @@ class TransportSink {
   /// Messages of others are lost for good, and perhaps nobody is left who would tell of them. Between sessions.
   virtual void on_lost() noexcept {}
 
+  /// The same, because the session that is about to begin is on another broker than the one before, and others may have
+  /// been on this one meanwhile: neither they nor we have heard what was published on the other. Between sessions.
+  virtual void on_moved() noexcept {}
+
   /// A session began: whatever is published by anybody from now on arrives here. Called once before open() returns,
   /// then once after each interruption.
   virtual void on_ready(std::uint64_t session, std::size_t max_frame_bytes) noexcept = 0;

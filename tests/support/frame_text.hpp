@@ -55,6 +55,7 @@ inline std::string text_of(const core::HeartbeatView& view) {
   if (view.answer_me) text += " answer_me";
   if (view.goodbye) text += " goodbye";
   if (view.publish_only) text += " publish_only";
+  if (view.moved) text += " moved";
   return text + '\n';
 }
 

@@ -45,6 +45,11 @@ class Recorder : public syncbus::TransportSink {
     in_order_ = in_order_ && !ready_;
     ++losses_;
   }
+  void on_moved() noexcept override {
+    on_lost();
+    const std::lock_guard lock{mutex_};
+    ++moves_;
+  }
   void on_ready(std::uint64_t session, std::size_t max_frame_bytes) noexcept override {
     const std::lock_guard lock{mutex_};
     in_order_ = in_order_ && !ready_ && session == session_ + 1;
@@ -61,6 +66,7 @@ class Recorder : public syncbus::TransportSink {
   [[nodiscard]] syncbus::BroadcastToken confirmed() const { return read(confirmed_); }
   [[nodiscard]] int interruptions() const { return read(interruptions_); }
   [[nodiscard]] int losses() const { return read(losses_); }
+  [[nodiscard]] int moves() const { return read(moves_); }
   [[nodiscard]] std::uint64_t session() const { return read(session_); }
   [[nodiscard]] bool ready() const { return read(ready_); }
   [[nodiscard]] std::size_t max_frame_bytes() const { return read(max_frame_bytes_); }
@@ -102,6 +108,7 @@ class Recorder : public syncbus::TransportSink {
   std::size_t max_frame_bytes_ = 0;
   int interruptions_ = 0;
   int losses_ = 0;
+  int moves_ = 0;
   bool ready_ = false;
   bool in_order_ = true;
 };

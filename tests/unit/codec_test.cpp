@@ -286,7 +286,7 @@ TEST_CASE("a decoded header shows the body in the frame", "[codec]") {
 
 TEST_CASE("the largest heartbeat fits into max_heartbeat_bytes, and into nothing smaller than itself", "[codec]") {
   const std::string name(core::max_name_bytes, 'n');
-  core::HeartbeatView heartbeat{.answer_me = true, .goodbye = true, .publish_only = true};
+  core::HeartbeatView heartbeat{.answer_me = true, .goodbye = true, .publish_only = true, .moved = true};
   heartbeat.number = heartbeat.last_sequence = heartbeat.oldest_sequence = heartbeat.newest_number = most;
   heartbeat.interval = core::max_heartbeat_interval;
   heartbeat.name = heartbeat.zone = name;

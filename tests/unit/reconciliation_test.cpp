@@ -218,6 +218,93 @@ TEST_CASE("in a later session it may be: a stranger may have published while we 
   CHECK(node.heard() == Lines{"invalidate 100", "resync: joined"});
 }
 
+TEST_CASE("a stranger that comes from another broker is a resync, joined, wherever it was and whatever it sent") {
+  Receiver node{lossless()};
+  const std::uint64_t last = GENERATE(0U, 5U, 100U);
+  const bool frame_first = GENERATE(false, true);  // of who publishes only: nothing tells it to say hello
+  if (frame_first) node.frame(last + 1, other);
+  (void)node.heard();
+  const core::HeartbeatView hello{.moved = true, .number = 7, .last_sequence = last + (frame_first ? 1 : 0)};
+  node.on_frame(heartbeat_frame(other, hello));
+  node.pass(100ms);
+  CHECK(node.heard() == Lines{"resync: joined"});
+  CHECK(node.requests().empty());
+  node.on_frame(heartbeat_frame(other, {.moved = true, .number = 8, .last_sequence = hello.last_sequence}));
+  node.pass(100ms);
+  CHECK(node.heard().empty());
+}
+
+TEST_CASE("strangers that come from another broker together are one resync, and known peers none") {
+  Receiver node{lossless()};
+  node.on_frame(heartbeat_frame(peer, {.moved = true, .number = 7, .last_sequence = 1}));
+  node.pass(100ms);
+  CHECK(node.heard().empty());
+  for (std::uint64_t id = 10; id != 20; ++id) {
+    node.on_frame(heartbeat_frame(NodeId{id}, {.moved = true, .number = 1, .last_sequence = 500}));
+  }
+  node.pass(100ms);
+  CHECK(node.heard() == Lines{"resync: joined"});
+}
+
+TEST_CASE("who does not listen yet when a stranger comes from another broker has lost nothing") {
+  Node node{lossless()};
+  node.listening = false;
+  node.join();
+  node.on_frame(heartbeat_frame(other, {.moved = true, .number = 7, .last_sequence = 100}));
+  node.listening = true;
+  node.pass(1s);
+  CHECK(node.heard().empty());
+}
+
+TEST_CASE("a node on another broker than before has a resync, and says so until it hears itself there") {
+  Receiver node{lossless()};
+  node.on_interrupted();
+  node.machine.on_lost(true, true);
+  node.on_ready(2);
+  const auto hello = support::heartbeat_of(node.newest_heartbeat());
+  CHECK(hello.answer_me);
+  CHECK(hello.moved);
+  node.join();
+  CHECK(node.heard() == Lines{"resync: interrupted"});
+  node.pass(2s);
+  CHECK_FALSE(support::heartbeat_of(node.newest_heartbeat()).moved);
+  node.reconnect();
+  CHECK(support::heartbeat_of(node.newest_heartbeat()).answer_me);
+  CHECK_FALSE(support::heartbeat_of(node.newest_heartbeat()).moved);
+}
+
+TEST_CASE("what a node could not say of its move in one session it says in the next") {
+  Node node{lossless()};
+  node.join();
+  node.hears_itself = false;
+  node.on_interrupted();
+  node.machine.on_lost(true, true);
+  for (std::uint64_t session = 2; session != 4; ++session) {
+    node.on_ready(session);
+    CHECK(support::heartbeat_of(node.newest_heartbeat()).moved);
+    node.on_interrupted();
+  }
+}
+
+TEST_CASE("who only publishes says of its move what one heartbeat can say in a session that goes on") {
+  auto options = lossless();
+  options.publish_only = true;
+  Node node{options};
+  node.pass(1s);
+  node.on_interrupted();
+  node.machine.on_lost(false, true);
+  node.on_ready(2);
+  const std::size_t before = node.others.size();
+  node.pass(3s);
+  const auto said = node.heartbeats(before);
+  REQUIRE(said.size() > 1);
+  CHECK(support::heartbeat_of(node.heartbeats(0).back()).moved == false);
+  const auto moved = std::ranges::count_if(node.heartbeats(), [](const auto& sent) {
+    return support::heartbeat_of(sent).moved;
+  });
+  CHECK(moved == 1);
+}
+
 TEST_CASE("a heartbeat to us alone may overtake frames: where nothing is lost no stranger is met by it") {
   Receiver node{lossless()};
   node.on_frame(heartbeat_frame(other, {.number = 3, .last_sequence = 5}, node.self));

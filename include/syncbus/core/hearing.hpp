@@ -30,7 +30,7 @@ namespace syncbus::inline v1::core {
 ///  * it has none: L is the baseline. Was there a subscriber already that could have heard those L, they are asked for
 ///    if they are few and history still has all; otherwise they become a resync.
 ///
-/// A resync is raised once for a loss, with its cause: *joined* for a stranger's past, *interrupted* for what was lost
+/// A resync is raised once for a loss, with its cause: *joined* for a stranger's past or one that comes from another broker, *interrupted* for what was lost
 /// while we were cut off, *unrepairable* for what was lost while we were not, *peer_lost* for a peer that fell silent.
 class Hearing {
  public:
@@ -59,9 +59,10 @@ class Hearing {
     if (options_.publish_only) cut_off_since_.reset();
   }
 
-  /// What no peer may be left to tell of was lost.
-  void lost(bool listening) noexcept {
+  /// What no peer may be left to tell of was lost. `moved`: whoever is on the next broker is told of it, too.
+  void lost(bool listening, bool moved) noexcept {
     listening_ = listening;
+    if (moved) membership_.moved();
     if (listening_) raise({ResyncCause::interrupted, {}});
   }
 
@@ -122,6 +123,7 @@ class Hearing {
       membership_.asked(origin, now);
     }
     if (heartbeat.goodbye) end(*peer);
+    if (heartbeat.moved && !told_who) met_from_elsewhere(origin, now);
     electorate_changed_ = electorate_changed_ || !told_who;
   }
 
@@ -255,6 +257,14 @@ class Hearing {
       raise({ResyncCause::joined, origin});
     }
     return &peer;
+  }
+
+  /// What was published on the broker where it was before, by itself and by others who may have ended there, has not come
+  /// here, and nobody need have it.
+  void met_from_elsewhere(NodeId origin, TimePoint now) {
+    if (!listening_) return;
+    membership_.reopen_window(now);
+    raise({ResyncCause::joined, origin});
   }
 
   /// Nobody will notice any more that something of this peer does not come.

@@ -26,6 +26,7 @@ struct HeartbeatView {
   bool answer_me = false;                ///< a hello: who hears it sends a heartbeat back
   bool goodbye = false;                  ///< the sender ends here, on purpose
   bool publish_only = false;             ///< the sender receives nothing and acknowledges nothing
+  bool moved = false;                    ///< the sender was on another broker until now, and others may have been
   std::uint64_t number = 0;              ///< of this heartbeat, 1, 2, 3 …
   std::uint64_t last_sequence = 0;       ///< of the sender's newest events frame; 0: it sent none
   std::uint64_t ahead = 0;               ///< so many more hold events that were accepted; ahead_unknown: nobody knows
@@ -49,6 +50,7 @@ struct PublishedExtent {
 inline constexpr std::uint8_t heartbeat_answer_me = 1U;
 inline constexpr std::uint8_t heartbeat_goodbye = 2U;
 inline constexpr std::uint8_t heartbeat_publish_only = 4U;
+inline constexpr std::uint8_t heartbeat_moved = 8U;
 
 /// Of HeartbeatView::ahead: events wait for room and have no sequence yet.
 inline constexpr std::uint64_t ahead_unknown = (std::numeric_limits<std::uint64_t>::max)();
@@ -67,7 +69,8 @@ inline constexpr std::size_t max_heartbeat_bytes =
   WireWriter body = begin_control_frame(out);
   body.u8(static_cast<std::uint8_t>((heartbeat.answer_me ? heartbeat_answer_me : 0U) |
                                     (heartbeat.goodbye ? heartbeat_goodbye : 0U) |
-                                    (heartbeat.publish_only ? heartbeat_publish_only : 0U)));
+                                    (heartbeat.publish_only ? heartbeat_publish_only : 0U) |
+                                    (heartbeat.moved ? heartbeat_moved : 0U)));
   body.varint(heartbeat.number);
   body.varint(heartbeat.last_sequence);
   body.varint(heartbeat.oldest_sequence);
@@ -97,6 +100,7 @@ inline FrameError decode_heartbeat(const FrameHeader& header, HeartbeatView& vie
   read.answer_me = (flags & heartbeat_answer_me) != 0;
   read.goodbye = (flags & heartbeat_goodbye) != 0;
   read.publish_only = (flags & heartbeat_publish_only) != 0;
+  read.moved = (flags & heartbeat_moved) != 0;
   read.number = body.varint();
   read.last_sequence = body.varint();
   read.oldest_sequence = body.varint();

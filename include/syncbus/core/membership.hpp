@@ -48,12 +48,16 @@ class Membership {
   /// control rate gives them.
   void begin_session(TimePoint now) noexcept {
     own_.begin_session(now);
+    told_moved_ = false;
     schedule_.begin_session(now +
                             (own_.sent_ever() ? random_delay(schedule_.hello_spread(peers_.nodes())) : Duration{}));
     answers_.clear();
     window_open_ = !publish_only_;
     window_ends_ = (TimePoint::max)();
   }
+
+  /// The next session is on another broker: whoever is there is told by our first heartbeats.
+  void moved() noexcept { moved_ = true; }
 
   // --- the join window
 
@@ -108,10 +112,14 @@ class Membership {
       number_ = publish_only_ ? number_ + 1 : own_.send(now);
       interval_ = schedule_.sent(now, peers_.nodes());
     }
+    // Who receives nothing cannot know that it was heard, but that the session has gone on since.
+    moved_ = moved_ && !(publish_only_ && told_moved_);
+    told_moved_ = moved_;
     const HeartbeatView heartbeat{
         .answer_me = destination == NodeId{} && !goodbye && !publish_only_ && !own_.returned_in_session(),
         .goodbye = goodbye,
         .publish_only = publish_only_,
+        .moved = moved_,
         .number = number_,
         .last_sequence = published.last,
         .ahead = published.ahead,
@@ -129,6 +137,7 @@ class Membership {
   /// One of our own came back.
   void returned(std::uint64_t number, TimePoint now) noexcept {
     own_.returned(number, now);
+    moved_ = moved_ && !own_.returned_in_session();
     note_newest(self_, number);
     if (window_open_ && window_ends_ == (TimePoint::max)() && own_.returned_in_session()) {
       window_ends_ = now + own_.answer_time();
@@ -190,6 +199,8 @@ class Membership {
   Duration interval_{};          // that it announced
   NodeId newest_origin_{};       // the newest heartbeat received, in our receive order
   std::uint64_t newest_number_ = 0;
+  bool moved_ = false;           // and not everybody who is there was told of it
+  bool told_moved_ = false;      // in this session
   bool window_open_ = false;
   TimePoint window_ends_{};
 };

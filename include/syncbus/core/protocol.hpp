@@ -73,8 +73,8 @@ class Protocol {
 
   // --- the transport's word
 
-  /// Messages of others are lost, and who would tell of them may be gone. `listening`, also of on_ready: see on_frame.
-  void on_lost(bool listening) noexcept { hearing_.lost(listening); }
+  /// What nobody need have was lost; `moved`: by a change of the broker. `listening`, also of on_ready: see on_frame.
+  void on_lost(bool listening, bool moved = false) noexcept { hearing_.lost(listening, moved); }
 
   void on_ready(std::uint64_t session, std::size_t frame_limit, bool listening, TimePoint now) noexcept {
     session_ = session;

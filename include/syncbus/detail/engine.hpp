@@ -192,14 +192,15 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
   void on_frame(Bytes bytes) noexcept override {
     input([&, listening = subscribers_->hears_remote()] { protocol_.on_frame(bytes, listening, port_->now()); });
   }
-  void on_confirmed(BroadcastToken token) noexcept override {
-    input([&] { protocol_.on_confirmed(token.frame); });
-  }
+  void on_confirmed(BroadcastToken token) noexcept override { input([&] { protocol_.on_confirmed(token.frame); }); }
   void on_interrupted() noexcept override {
     input([&] { protocol_.on_interrupted(port_->now()); });
   }
   void on_lost() noexcept override {
     input([&, listening = subscribers_->hears_remote()] { protocol_.on_lost(listening); });
+  }
+  void on_moved() noexcept override {
+    input([&, listening = subscribers_->hears_remote()] { protocol_.on_lost(listening, true); });
   }
   void on_ready(std::uint64_t session, std::size_t max_frame_bytes) noexcept override {
     input([&] { protocol_.on_ready(session, max_frame_bytes, subscribers_->hears_remote(), port_->now()); });
