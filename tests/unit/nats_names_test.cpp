@@ -87,6 +87,16 @@ TEST_CASE("a wrong NATS URL is refused with what is wrong, never with a password
   }
 }
 
+TEST_CASE("a delimiter in a password of a NATS URL is refused with the way to write it") {
+  std::string sentence;
+  try {
+    static_cast<void>(syncbus::detail::parse_nats_urls("nats://u:s3c/ret@host"));
+  } catch (const std::system_error& error) {
+    sentence = error.what();
+  }
+  CHECK(sentence.find("percent-encoded (%2F, %3F, %23)") != std::string::npos);
+}
+
 TEST_CASE("a subject is tokens between dots, without wildcards or blanks") {
   for (const std::string_view good : {"a", "a.b", "warp.events-2_x", "\xc3\xbc", "a.direct.b", "a$b"}) {
     INFO(good);

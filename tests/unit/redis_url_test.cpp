@@ -88,6 +88,24 @@ TEST_CASE("a malformed URL is refused with the form that is expected") {
   CHECK(sentence.find("redis://[user:password@]host[:port][/db]") != std::string::npos);
 }
 
+TEST_CASE("a delimiter in a password is refused with the way to write it, and a path or a query is not taken for one") {
+  const auto refusal = [](std::string_view url) {
+    try {
+      static_cast<void>(parse_redis_url(url));
+      return std::string{};
+    } catch (const std::system_error& error) {
+      return std::string{error.what()};
+    }
+  };
+  for (const std::string_view url : {"redis://u:s3c/ret@host", "redis://u:s3c#ret@host:1", "redis://:s3c?ret@host"}) {
+    INFO(url);
+    CHECK(refusal(url).find("percent-encoded (%2F, %3F, %23)") != std::string::npos);
+    CHECK(refusal(url).find("s3c") == std::string::npos);
+  }
+  CHECK(refusal("redis://u:p@host/db").find("percent-encoded (") == std::string::npos);
+  CHECK(refusal("redis://u:p%2F@host/1").empty());
+}
+
 TEST_CASE("TLS by URL is refused with the way to have it") {
   CHECK(refusal("rediss://host").find("RedisConnector") != std::string::npos);
 }

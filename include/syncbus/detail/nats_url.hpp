@@ -70,6 +70,7 @@ inline void parse_nats_credentials(std::string_view text, NatsUrl& url) {
     if (is_blank_or_control(c)) refuse_nats_url("it holds a space or a control character");
   }
   if (text.ends_with('/')) text.remove_suffix(1);
+  require_encoded_credentials(text, refuse_nats_url);
   if (text.find_first_of("/?#") != std::string_view::npos) refuse_nats_url("it has a path, a query or a fragment");
 
   NatsUrl url;

@@ -53,6 +53,7 @@ inline void parse_redis_credentials(std::string_view text, RedisUrl& url) {
   for (const char c : text) {
     if (is_blank_or_control(c)) refuse_redis_url("it holds a space or a control character");
   }
+  require_encoded_credentials(text, refuse_redis_url);
   if (text.find_first_of("?#") != std::string_view::npos) refuse_redis_url("it has a query or a fragment");
 
   RedisUrl url;

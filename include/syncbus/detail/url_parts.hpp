@@ -39,6 +39,15 @@ namespace syncbus::inline v1::detail {
   return out;
 }
 
+/// `text` is what follows the scheme. One of "/?#" ends the user, the password and the host: an '@' behind it means that
+/// it was meant to be part of a password. `refuse` as below.
+template <class Refuse>
+void require_encoded_credentials(std::string_view text, const Refuse& refuse) {
+  const std::size_t end = text.find_first_of("/?#");
+  if (end == std::string_view::npos || text.find('@', end) == std::string_view::npos) return;
+  refuse("a '/', '?' or '#' in a user or password must be percent-encoded (%2F, %3F, %23)");
+}
+
 /// Space, control characters, and DEL stand in no URL.
 [[nodiscard]] constexpr bool is_blank_or_control(char c) noexcept {
   return static_cast<unsigned char>(c) <= ' ' || c == '\x7f';
