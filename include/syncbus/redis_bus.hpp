@@ -15,7 +15,9 @@ namespace syncbus::inline v1 {
 /// A node on a channel of a Redis server (also Valkey and others that speak RESP2). It uses two connections, needs the
 /// permissions +publish, +subscribe, +ping and the channels `channel` and `channel.direct.*`, and survives the server:
 /// while it is away publishes are accepted, when it is back they go out, and what a node missed meanwhile is repaired
-/// from its peers' histories. Only where these no longer have it, subscribers hear a resync with cause `interrupted`.
+/// from its peers' histories. Only where these no longer have it, subscribers hear a resync with cause `interrupted`. The
+/// server is the primary: a replica is refused, and left when it becomes one. Who comes to another server, after a
+/// failover, hears a resync, too.
 ///
 /// Constructors block until this node hears itself and its peers had time to say where they are, usually 20 ms, at most
 /// `connect_timeout`, and throw std::system_error with a sentence that says what to do: invalid_argument (the URL),
@@ -27,8 +29,8 @@ class RedisBus : public BasicBus<RedisTransport> {
   RedisBus(std::string_view url, std::string_view channel, BusOptions options = {}, RedisTuning tuning = {})
       : BasicBus{std::move(options), std::in_place, url, std::string{channel}, tuning} {}
 
-  /// `connector` makes an authenticated context; it is called again, on a thread of the bus, for every reconnect, and
-  /// the bus owns what it returns. It should have a timeout: close waits until it has returned.
+  /// `connector` makes a new, authenticated context; it is called again, on a thread of the bus, for every reconnect, and
+  /// the bus owns what it returns. See RedisConnector for what becomes of one that does not return in time.
   RedisBus(RedisConnector connector, std::string_view channel, BusOptions options = {}, RedisTuning tuning = {})
       : BasicBus{std::move(options), std::in_place, std::move(connector), std::string{channel}, tuning} {}
 

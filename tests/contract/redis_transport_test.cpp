@@ -139,6 +139,13 @@ TEST_CASE("a user who may not subscribe or publish is told which grant is missin
   CHECK(refusal(user({"+@all"}), sentence) == Errc::permission_denied);
   CHECK(told("ACL SETUSER eve &channel &channel.direct.* +subscribe +publish"));
   CHECK(refusal(user({"+@all", "&channel"}), sentence) == Errc::permission_denied);
+  CHECK(told("may not publish to the nodes' own channels 'channel.direct.*'"));
+  CHECK(refusal(user({"+publish", "+subscribe", "&channel"}), sentence) == Errc::permission_denied);
+  CHECK(told("may not publish to the nodes' own channels 'channel.direct.*'"));
+  CHECK(refusal(user({"+publish", "+subscribe", "&channel.direct.*"}), sentence) == Errc::permission_denied);
+  CHECK(told("may not subscribe to channel 'channel'"));
+  CHECK(refusal(user({"+@all", "&channel.direct.*"}), sentence) == Errc::permission_denied);
+  CHECK(told("may not publish to channel 'channel'"));
   CHECK(refusal(user({"+@all", "-publish", "&*"}), sentence) == Errc::permission_denied);
   CHECK(told("may not publish"));
   CHECK(refusal(user({"+subscribe", "&*"}), sentence) == Errc::permission_denied);

@@ -1,11 +1,23 @@
 // Faults that only a redis-server has, while caches are written and read: connections thrown out, permissions revoked,
-// memory at its limit. What history can repair is repaired, the rest has its cause, and afterwards nothing is stale.
+// memory at its limit, a failover to another one. What history can repair is repaired, the rest has its cause, and afterwards nothing is stale.
+#include <hiredis/hiredis.h>
+
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <memory>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
+#include <syncbus/redis_bus.hpp>
+
+#include "contract/heard.hpp"
 #include "fault/auditor.hpp"
 #include "fault/cluster.hpp"
 #include "fault/on_redis.hpp"
@@ -126,4 +138,140 @@ TEST_CASE("a permission that is revoked and granted again costs no resync, and i
   CHECK(cluster.no_resyncs());
   CHECK(cluster.bus(0).metrics().reconnects == 0);
   check_nothing_leaked(trial);
+}
+
+// --- failover
+
+namespace {
+
+using Port = std::shared_ptr<std::atomic<int>>;
+
+Port port_of(const support::RedisServer& server) { return std::make_shared<std::atomic<int>>(server.port()); }
+
+/// A node that goes to the server at a port which the test changes.
+struct Wanderer {
+  explicit Wanderer(Port at, syncbus::BusOptions options = {})
+      : port{std::move(at)},
+        bus{[port = port] { return redisConnect("127.0.0.1", *port); }, OnRedis::channel, std::move(options),
+            OnRedis::tuning},
+        subscription{bus.subscribe_all(heard.on_event(), heard.on_resync())} {}
+
+  [[nodiscard]] bool knows(const Wanderer& other) const {
+    return eventually([&] {
+      const auto peers = bus.peers();
+      return std::ranges::any_of(peers, [&](const auto& peer) { return peer.id == other.bus.id(); });
+    });
+  }
+  /// After it was published elsewhere, before it hears anything again.
+  [[nodiscard]] bool will_hear(const std::string& line) const {
+    return eventually([&] { return heard.contains(line); });
+  }
+
+  contract::Heard heard;
+  Port port;
+  syncbus::RedisBus bus;
+  syncbus::Subscription subscription;
+};
+
+/// Watches one primary, and makes its replica the primary when it is away for half a second.
+class Sentinel final : public support::TestServer {
+ public:
+  explicit Sentinel(const support::RedisServer& primary) : TestServer{"redis-server"}, primary_{primary.port()} {
+    start_on_free_port();
+  }
+  ~Sentinel() override { std::filesystem::remove(file_); }
+
+  /// Where it says that the primary is; 0 while it cannot be asked.
+  [[nodiscard]] int primary() const {
+    const std::unique_ptr<redisContext, void (*)(redisContext*)> context{redisConnect("127.0.0.1", port()), redisFree};
+    if (!context || context->err != 0) return 0;
+    auto* const reply =
+        static_cast<redisReply*>(redisCommand(context.get(), "SENTINEL get-master-addr-by-name primary"));
+    if (reply == nullptr) return 0;
+    const int at = reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 ? std::atoi(reply->element[1]->str) : 0;
+    freeReplyObject(reply);
+    return at;
+  }
+  [[nodiscard]] bool knows_replica() const {
+    const std::unique_ptr<redisContext, void (*)(redisContext*)> context{redisConnect("127.0.0.1", port()), redisFree};
+    auto* const reply = static_cast<redisReply*>(redisCommand(context.get(), "SENTINEL replicas primary"));
+    const bool known = reply != nullptr && reply->type == REDIS_REPLY_ARRAY && reply->elements == 1;
+    if (reply != nullptr) freeReplyObject(reply);
+    return known;
+  }
+
+ private:
+  bool try_start() override {
+    file_ = std::filesystem::temp_directory_path() / ("sentinel-" + std::to_string(port()) + ".conf");
+    std::ofstream{file_} << "port " << port() << "\nbind 127.0.0.1\ndir /tmp\nsentinel monitor primary 127.0.0.1 " << primary_
+                         << " 1\nsentinel down-after-milliseconds primary 500\nsentinel failover-timeout primary 5000\n";
+    return process().start({"redis-server", file_.string(), "--sentinel"}, [this] { return primary() == primary_; });
+  }
+
+  int primary_;
+  std::filesystem::path file_;
+};
+
+}  // namespace
+
+TEST_CASE("what was published on another server before a failover is told of on both sides of it", "[fault]") {
+  support::RedisServer old_primary, new_primary;
+  REQUIRE(eventually([&] { return new_primary.info("server", "uptime_in_seconds") >= "2"; }));
+  Wanderer left{port_of(old_primary)}, mover{port_of(old_primary)}, right{port_of(new_primary)};
+  {
+    Wanderer on_the_old{port_of(old_primary)}, on_the_new{port_of(new_primary)};
+    REQUIRE(mover.knows(on_the_old));
+    REQUIRE(right.knows(on_the_new));
+    CHECK_FALSE(on_the_old.bus.publish("old"));
+    CHECK_FALSE(on_the_new.bus.publish("new"));
+    CHECK_FALSE(on_the_old.bus.flush(support::patience));
+    CHECK_FALSE(on_the_new.bus.flush(support::patience));
+  }
+  CHECK(mover.will_hear("invalidate old"));
+  CHECK(right.will_hear("invalidate new"));
+  CHECK(mover.heard.count() == 1);
+  CHECK(right.heard.count() == 1);
+  *mover.port = *left.port = new_primary.port();
+  old_primary.kill();
+  REQUIRE(mover.knows(right));
+  REQUIRE(right.knows(mover));
+  CHECK(mover.will_hear("resync: interrupted"));  // for what was published on the new one
+  CHECK(right.will_hear("resync: joined"));       // for what was on the old one
+  REQUIRE(mover.knows(left));
+  REQUIRE(eventually([&] { return left.bus.is_healthy(); }));
+  CHECK(mover.bus.metrics().resyncs_by(syncbus::ResyncCause::interrupted) == 1);
+  CHECK_FALSE(mover.bus.publish("together"));
+  CHECK(right.will_hear("invalidate together"));
+  CHECK(left.will_hear("invalidate together"));
+}
+
+TEST_CASE("a failover by Sentinel moves every node, and what it lost is told of", "[fault]") {
+  support::RedisServer primary, replica;
+  replica.command({"REPLICAOF", "127.0.0.1", std::to_string(primary.port())});
+  const Sentinel sentinel{primary};
+  REQUIRE(eventually([&] { return sentinel.knows_replica(); }));
+  const auto connector = [&sentinel] { return redisConnect("127.0.0.1", sentinel.primary()); };
+  const auto node = [&] { return syncbus::RedisBus{connector, OnRedis::channel, {.peer_timeout = 30s}, OnRedis::tuning}; };
+
+  contract::Heard at_old, at_new;
+  syncbus::RedisBus old_node = node();
+  const auto old_subscription = old_node.subscribe_all(at_old.on_event(), at_old.on_resync());
+  primary.stop();
+  REQUIRE(eventually([&] { return sentinel.primary() == replica.port(); }));
+  REQUIRE(eventually([&] { return replica.info("replication", "role") == "master"; }));
+  primary.resume();  // and a primary it is for some seconds more, with the old node on it
+  syncbus::RedisBus new_node = node();
+  const auto new_subscription = new_node.subscribe_all(at_new.on_event(), at_new.on_resync());
+  {
+    syncbus::RedisBus short_lived = node();
+    CHECK_FALSE(short_lived.publish("k"));
+    CHECK_FALSE(short_lived.flush(support::patience));
+  }
+  CHECK(eventually([&] { return at_new.contains("invalidate k"); }));
+  CHECK(eventually([&] { return at_old.contains("resync: interrupted"); }));  // when it was demoted
+  CHECK(eventually([&] { return at_new.contains("resync: joined"); }));
+  CHECK(eventually([&] { return old_node.is_healthy(); }));
+  CHECK_FALSE(at_old.contains("invalidate k"));
+  CHECK_FALSE(old_node.publish("together"));
+  CHECK(eventually([&] { return at_new.contains("invalidate together"); }));
 }

@@ -43,6 +43,17 @@ class RedisServer final : public TestServer {
     command({"CONFIG", "SET", parameter, value});
   }
 
+  /// A value of INFO; empty: there is none.
+  [[nodiscard]] std::string info(const std::string& section, const std::string& key) const {
+    const Context context = connect();
+    const Reply reply = run(context, {"INFO", section});
+    const std::string text = "\n" + std::string{reply->str, reply->len};
+    const auto at = text.find("\n" + key + ":");
+    if (at == text.npos) return {};
+    const auto begin = at + key.size() + 2;
+    return text.substr(begin, text.find('\r', begin) - begin);
+  }
+
   /// CLIENT KILL of all connections of a user, or of those of one type: "normal" or "pubsub". How many there were.
   long long throw_out(const std::string& user, const std::string& type = {}) const {
     std::vector<std::string> words{"CLIENT", "KILL", "USER", user};

@@ -130,11 +130,27 @@ TEST_CASE("every strict prefix of a reply is incomplete, and says how much it wa
   CHECK(parse(whole).bytes == whole.size());
 }
 
+TEST_CASE("of an array in an array only the place is kept, and of a long one the first words") {
+  const auto words = [](std::string_view input) {
+    RespReply reply;
+    REQUIRE(parse_reply(input, reply).bytes == input.size());
+    std::string all;
+    for (std::size_t i = 0; i != reply.size; ++i) all += std::string{reply.word(i)} + "|";
+    return all;
+  };
+  CHECK(words("*3\r\n+a\r\n*2\r\n*1\r\n+x\r\n:7\r\n+b\r\n") == "a||b|");
+  CHECK(words("*2\r\n*-1\r\n*0\r\n") == "||");
+  CHECK(words("%1\r\n+role\r\n$6\r\nmaster\r\n") == "role|master|");
+  std::string many = "*20\r\n";
+  for (int i = 0; i != 20; ++i) many += "+w\r\n";
+  CHECK(words(many).size() == 2 * 16);
+}
+
 TEST_CASE("what is no reply is malformed") {
   const std::string_view input =
       GENERATE(as<std::string_view>{}, "\r\n", "hello\r\n", "$x\r\n", "$\r\n", "$-2\r\n", "$1x\r\na\r\n", "$1\r\nabc",
-               "*-7\r\n", "*5\r\n", "*1\r\n*0\r\n", "*2\r\n+a\r\n>1\r\n", "$99999999999999999999\r\n",
-               "$9999999999999999\r\n", "%1\r\n+a\r\n+b\r\n", "*1\r\nx\r\n");
+               "*-7\r\n", "*10001\r\n", "*1\r\n*10001\r\n", "%5001\r\n", "$99999999999999999999\r\n",
+               "$9999999999999999\r\n", "*1\r\nx\r\n", "*2\r\n*1\r\nx\r\n");
   INFO(input);
   CHECK(parse(input).state == RespState::malformed);
 }

@@ -1,19 +1,22 @@
 // Tells when a silent connection is to be asked for a sign of life, and when it is dead. Pure.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include <syncbus/options.hpp>
 
 namespace syncbus::inline v1::detail {
 
-/// Nothing heard for a quarter of the patience: ask; nothing for the other three quarters: dead. Only an unanswered
-/// question kills, so a program that was stopped itself for a while does not take its own pause for the server's.
+/// Nothing heard for a quarter of the patience, or for `keep_alive` if that is less: ask; nothing for the rest: dead.
+/// Only an unanswered question kills, so a program that was stopped itself for a while does not take its own pause for
+/// the server's.
 class IdleWatch {
  public:
   enum class Verdict : std::uint8_t { fine, ask, dead };
 
-  IdleWatch(Duration patience, TimePoint now) noexcept : patience_{patience}, since_{now} {}
+  IdleWatch(Duration patience, TimePoint now, Duration keep_alive = (Duration::max)()) noexcept
+      : patience_{patience}, ask_after_{(std::min)(patience / 4, keep_alive)}, since_{now} {}
 
   void heard(TimePoint now) noexcept {
     since_ = now;
@@ -31,12 +34,12 @@ class IdleWatch {
 
   /// When check() will have something to say.
   [[nodiscard]] TimePoint due() const noexcept {
-    const Duration quarter = patience_ / 4;
-    return since_ + (asked_ ? patience_ - quarter : quarter);
+    return since_ + (asked_ ? patience_ - ask_after_ : ask_after_);
   }
 
  private:
   Duration patience_;
+  Duration ask_after_;
   TimePoint since_;  // when it was heard, or asked
   bool asked_ = false;
 };

@@ -25,6 +25,9 @@ struct SocketAddress {
 
   [[nodiscard]] const sockaddr* get() const noexcept { return reinterpret_cast<const sockaddr*>(&storage); }
 
+  /// The same for the same address.
+  [[nodiscard]] std::string bytes() const { return {reinterpret_cast<const char*>(&storage), size}; }
+
   /// As people write it, without the port.
   [[nodiscard]] std::string text() const {
     char host[NI_MAXHOST]{};

@@ -20,12 +20,13 @@ struct RespReply {
     error,    ///< words[0] is the sentence, which begins with its code
     integer,  ///< words[0] is its digits
     text,     ///< a bulk string, empty if null
-    array,    ///< an array, or a push of RESP3: all elements are words
+    array,    ///< an array, a map or a push of RESP3: its elements are words, an array among them an empty one
   };
 
   Kind kind = Kind::status;
+  bool push = false;  ///< an array that answers nothing
   std::size_t size = 0;
-  std::array<std::string_view, 4> words{};  ///< a pattern's message, the longest that a subscriber gets, has four
+  std::array<std::string_view, 16> words{};  ///< the first; the answer to HELLO has fourteen, a message three
 
   [[nodiscard]] constexpr std::string_view word(std::size_t i) const noexcept { return i < size ? words[i] : ""; }
 };
@@ -41,11 +42,22 @@ struct RespProgress {
 /// Longest line (status, error, number) that is believed to be one, in bytes.
 inline constexpr std::size_t resp_max_line = std::size_t{64} << 10U;
 
+/// Most elements, those of arrays in it included, that are believed to be one array.
+inline constexpr std::int64_t resp_max_elements = 10'000;
+
 /// One element of a reply. An array's is its header alone; `length` is then the number of elements.
 struct RespItem {
   char sign = 0;
   std::int64_t length = 0;
   std::string_view word;
+
+  [[nodiscard]] constexpr bool is_array() const noexcept {
+    return sign == '*' || sign == '>' || sign == '%' || sign == '~';
+  }
+  /// Of an array.
+  [[nodiscard]] constexpr std::int64_t elements() const noexcept {
+    return length < 0 ? 0 : sign == '%' ? 2 * length : length;
+  }
 };
 
 /// Reads the item at input[at...). `bytes` counts from the start of the input.
@@ -60,7 +72,7 @@ struct RespItem {
   item.sign = input[at];
   item.word = input.substr(at + 1, line_end - at - 1);
   constexpr std::string_view simple = "+-:_#,(";
-  constexpr std::string_view counted = "$=!*>";
+  constexpr std::string_view counted = "$=!*>%~";
   if (simple.find(item.sign) != std::string_view::npos) return {RespState::complete, next};
   if (counted.find(item.sign) == std::string_view::npos) return {RespState::malformed, 0};
 
@@ -71,7 +83,7 @@ struct RespItem {
     return {RespState::malformed, 0};
   }
   item.word = {};
-  if (item.sign == '*' || item.sign == '>' || item.length < 0) return {RespState::complete, next};
+  if (item.is_array() || item.length < 0) return {RespState::complete, next};
   const auto length = static_cast<std::size_t>(item.length);
   if (input.size() - next < length + 2) return {RespState::incomplete, next + length + 2};
   if (input.substr(next + length, 2) != "\r\n") return {RespState::malformed, 0};
@@ -79,15 +91,15 @@ struct RespItem {
   return {RespState::complete, next + length + 2};
 }
 
-/// Reads the reply that begins the input. An array in an array, or one of more elements than a reply has words, is
-/// malformed: nothing that a subscriber gets looks so.
+/// Reads the reply that begins the input. Of an array with more than resp_max_elements nothing is believed.
 [[nodiscard]] inline RespProgress parse_reply(std::string_view input, RespReply& reply) noexcept {
   using Kind = RespReply::Kind;
   RespItem item;
   RespProgress progress = parse_item(input, 0, item);
   if (progress.state != RespState::complete) return progress;
   reply.size = 0;
-  if (item.sign != '*' && item.sign != '>') {
+  reply.push = item.sign == '>';
+  if (!item.is_array()) {
     const bool text = item.sign == '$' || item.sign == '=';
     const bool error = item.sign == '-' || item.sign == '!';
     reply.kind = text ? Kind::text : error ? Kind::error : item.sign == ':' ? Kind::integer : Kind::status;
@@ -95,12 +107,16 @@ struct RespItem {
     return progress;
   }
   reply.kind = Kind::array;
-  if (item.length > static_cast<std::int64_t>(reply.words.size())) return {RespState::malformed, 0};
-  for (std::int64_t left = item.length; left > 0; --left) {
+  std::int64_t own = item.elements();  // still to come
+  std::int64_t inner = 0;              // of arrays in it, likewise
+  while (own + inner > 0) {
+    if (own + inner > resp_max_elements) return {RespState::malformed, 0};
     progress = parse_item(input, progress.bytes, item);
     if (progress.state != RespState::complete) return progress;
-    if (item.sign == '*' || item.sign == '>') return {RespState::malformed, 0};
-    reply.words[reply.size++] = item.word;
+    const bool is_own = inner == 0;
+    --(is_own ? own : inner);
+    if (item.is_array()) inner += item.elements();
+    if (is_own && reply.size != reply.words.size()) reply.words[reply.size++] = item.is_array() ? "" : item.word;
   }
   return progress;
 }

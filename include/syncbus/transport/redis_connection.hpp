@@ -5,14 +5,12 @@
 #include <fcntl.h>
 #include <hiredis/hiredis.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <sys/uio.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -23,17 +21,17 @@
 #include <system_error>
 #include <utility>
 
-#include <syncbus/detail/redis_url.hpp>
+#include <syncbus/detail/resolve.hpp>
 #include <syncbus/detail/resp_reader.hpp>
 #include <syncbus/detail/session_failure.hpp>
 #include <syncbus/error.hpp>
-#include <syncbus/options.hpp>
 
 namespace syncbus::inline v1 {
 
 /// Makes a connected, authenticated, blocking context, which the transport then owns: TLS, ACL and Sentinel are the
-/// caller's. Called twice for each session, on the transport's I/O thread. A context with an error, a null, and a throw
-/// are a failed attempt. It should have timeouts: open() and close() wait for a call that is running.
+/// caller's. Called twice for each session, on a thread of its own, one call at a time; each call makes a new context. A
+/// context with an error, a null, and a throw are a failed attempt. It should have timeouts: one that does not return in
+/// time is left behind, with the copy of the connector that it runs in, and what comes of it late is freed.
 using RedisConnector = std::function<redisContext*()>;
 
 }  // namespace syncbus::inline v1
@@ -50,20 +48,6 @@ inline void require_connected(const redisContext* context, const std::string& se
   if (context != nullptr && context->err == 0) return;
   const char* const why = context == nullptr ? "there is no context" : context->errstr;
   throw SessionFailure{Errc::not_connected, sentence + ": " + why};
-}
-
-/// Connects within the timeout (a slow name server not counted: getaddrinfo has its own limits), without
-/// authenticating.
-[[nodiscard]] inline RedisContextPtr connect_redis(const RedisUrl& url, Duration timeout) {
-  const auto micros = (std::max)(std::chrono::duration_cast<std::chrono::microseconds>(timeout).count(),
-                                 std::chrono::microseconds::rep{1'000});
-  timeval limit{};
-  limit.tv_sec = static_cast<decltype(limit.tv_sec)>(micros / 1'000'000);
-  limit.tv_usec = static_cast<decltype(limit.tv_usec)>(micros % 1'000'000);
-  RedisContextPtr context{redisConnectWithTimeout(url.host.c_str(), url.port, limit)};
-  require_connected(context.get(), "no Redis server could be reached at " + url.host + ":" + std::to_string(url.port) +
-                                       " (check the address and that the server runs)");
-  return context;
 }
 
 /// Whether the bytes of a context are those of its socket. hiredis before 1.0 knows nothing else.
@@ -105,6 +89,15 @@ class RedisConnection {
   }
 
   [[nodiscard]] int fd() const noexcept { return static_cast<int>(context_->fd); }
+  [[nodiscard]] const redisContext* context() const noexcept { return context_.get(); }
+
+  /// The server's end.
+  [[nodiscard]] SocketAddress peer() const noexcept {
+    SocketAddress address;
+    address.size = sizeof address.storage;
+    if (::getpeername(fd(), reinterpret_cast<sockaddr*>(&address.storage), &address.size) != 0) address.size = 0;
+    return address;
+  }
 
   /// Why receive() said broken, or the server's bytes were not understood.
   [[nodiscard]] const std::string& error() const noexcept { return error_; }

@@ -4,20 +4,19 @@
 #include <poll.h>
 
 #include <array>
-#include <atomic>
 #include <chrono>
-#include <cstdint>
 #include <string>
 #include <string_view>
 
 #include <syncbus/detail/poll_timeout.hpp>
+#include <syncbus/detail/redis_server.hpp>
 #include <syncbus/detail/redis_url.hpp>
 #include <syncbus/detail/resp.hpp>
 #include <syncbus/detail/resp_reader.hpp>
-#include <syncbus/detail/wake_fd.hpp>
+#include <syncbus/detail/session_failure.hpp>
 #include <syncbus/error.hpp>
-#include <syncbus/options.hpp>
 #include <syncbus/transport/redis_connection.hpp>
+#include <syncbus/transport/redis_dialer.hpp>
 
 namespace syncbus::inline v1::detail {
 
@@ -32,8 +31,8 @@ namespace syncbus::inline v1::detail {
 /// Commands and their replies, one after the other, until a deadline, or until a stop ends it with Errc::closed.
 class RedisDialogue {
  public:
-  RedisDialogue(RedisConnection& connection, TimePoint deadline, WakeFd& wake, const std::atomic<bool>& stop) noexcept
-      : connection_{connection}, deadline_{deadline}, wake_{wake}, stop_{stop} {}
+  RedisDialogue(RedisConnection& connection, const DialLimit& limit) noexcept
+      : connection_{connection}, limit_{limit} {}
 
   void say(std::string_view commands) { connection_.write(std::array{commands}); }
 
@@ -72,17 +71,15 @@ class RedisDialogue {
 
   void wait() {
     const int events = connection_.wants_flush() ? POLLIN | POLLOUT : POLLIN;
-    std::array<pollfd, 2> waited{{{connection_.fd(), static_cast<short>(events), 0}, {wake_.fd(), POLLIN, 0}}};
-    ::poll(waited.data(), waited.size(), poll_timeout(deadline_));
-    if (waited[1].revents != 0) wake_.drain();
-    if (stop_.load()) throw SessionFailure{Errc::closed, "the transport is being closed"};
-    if (std::chrono::steady_clock::now() >= deadline_) fail("it did not answer in time; is it stopped, or loading?");
+    std::array<pollfd, 2> waited{
+        {{connection_.fd(), static_cast<short>(events), 0}, {limit_.wake.fd(), POLLIN, 0}}};
+    ::poll(waited.data(), waited.size(), poll_timeout(limit_.deadline));
+    if (waited[1].revents != 0) limit_.look_up();
+    if (limit_.over()) fail("it did not answer in time; is it stopped, or loading?");
   }
 
   RedisConnection& connection_;
-  TimePoint deadline_;
-  WakeFd& wake_;
-  const std::atomic<bool>& stop_;
+  const DialLimit limit_;
 };
 
 /// The channels of one node, and whose permissions count.
@@ -92,8 +89,14 @@ struct RedisChannels {
   std::string user;    ///< as people know it; empty: not known
 };
 
-[[noreturn]] inline void refuse_greeting(const RespReply& reply, const RedisChannels& channels, std::string_view verb) {
+/// `channel`: the one of them that was refused.
+[[noreturn]] inline void refuse_greeting(const RespReply& reply, const RedisChannels& channels, std::string_view verb,
+                                         std::string_view channel) {
   const std::string said{reply.word(0)};
+  if (reply.kind != RespReply::Kind::error) {
+    throw SessionFailure{Errc::transport_failure,
+                         "the Redis server answered '" + said + "' in the greeting, which says nothing"};
+  }
   if (!is_refusal(said)) throw SessionFailure{Errc::not_connected, "the Redis server refused to begin: " + said};
   if (!said.starts_with("NOPERM")) {
     throw SessionFailure{Errc::permission_denied,
@@ -103,9 +106,11 @@ struct RedisChannels {
   }
   const std::string who = channels.user.empty() ? "the user of this connection" : "user '" + channels.user + "'";
   const std::string grantee = channels.user.empty() ? "<user>" : channels.user;
-  throw SessionFailure{Errc::permission_denied, who + " may not " + std::string{verb} + " channel '" +
-                                                    channels.broadcast + "': grant it with ACL SETUSER " + grantee +
-                                                    " &" + channels.broadcast + " &" + channels.broadcast +
+  const std::string what = channel == channels.direct ? "the nodes' own channels '" + channels.broadcast + ".direct.*'"
+                                                      : "channel '" + channels.broadcast + "'";
+  throw SessionFailure{Errc::permission_denied, who + " may not " + std::string{verb} + " " + what +
+                                                    ": grant it with ACL SETUSER " + grantee + " &" +
+                                                    channels.broadcast + " &" + channels.broadcast +
                                                     ".direct.* +subscribe +publish +ping (" + said + ")"};
 }
 
@@ -130,25 +135,68 @@ inline void greet_as(RedisDialogue& dialogue, const RedisUrl& url) {
   }
 }
 
+// --- which server it is
+
+/// The questions that tell its role, the cheapest first: whoever may do anything may ask the first, where there is it;
+/// a user needs permission for the others.
+inline constexpr std::string_view redis_hello = "*1\r\n$5\r\nHELLO\r\n";
+inline constexpr std::string_view redis_ask_role = "*1\r\n$4\r\nROLE\r\n";
+inline constexpr std::string_view redis_info_replication = "*2\r\n$4\r\nINFO\r\n$11\r\nreplication\r\n";
+inline constexpr std::string_view redis_info_server = "*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n";
+inline constexpr std::string_view redis_ping = "*1\r\n$4\r\nPING\r\n";
+
+[[nodiscard]] inline std::string refusal_of_role(RedisRole role) {
+  if (role == RedisRole::sentinel) {
+    return "this is a Redis Sentinel and no server for a bus: ask it for the primary in a RedisConnector, and connect "
+           "there";
+  }
+  return "the Redis server is a replica: what is published there reaches none of the nodes on the primary; connect to "
+         "the primary (in a RedisConnector that asks Sentinel, after a failover)";
+}
+
+/// Learns who the server is, and throws unless it is a primary. Returns the question by which to watch that it stays
+/// one: a PING where nothing tells.
+[[nodiscard]] inline std::string_view require_primary(RedisDialogue& dialogue, RedisServer& server) {
+  const auto text_of = [&](std::string_view question) {
+    const RespReply reply = dialogue.ask(question);
+    return reply.kind == RespReply::Kind::text ? std::string{reply.word(0)} : std::string{};
+  };
+  const std::string process = text_of(redis_info_server);
+  const auto now = std::chrono::steady_clock::now();
+  learn_redis_server(process, text_of(redis_info_replication), now, server);
+  for (const std::string_view question : {redis_hello, redis_ask_role, redis_info_replication}) {
+    const RedisRole role = redis_role(dialogue.ask(question));
+    if (role == RedisRole::primary) return question;
+    if (role != RedisRole::unknown) throw SessionFailure{Errc::not_connected, refusal_of_role(role)};
+  }
+  return redis_ping;
+}
+
+// --- what its user may do
+
+[[nodiscard]] inline bool is_status(const RespReply& reply, std::string_view word) noexcept {
+  return reply.kind == RespReply::Kind::status && reply.word(0) == word;
+}
+
 /// Throws if the user may not publish. Permissions are checked when a command is queued in a transaction, and the
 /// transaction is discarded: nobody hears anything. (At its maxmemory a server refuses to queue with OOM, after that
-/// check, and publishes all the same.) Who may not do that asks by an empty message to the own channel.
-inline void require_publish(RedisDialogue& dialogue, const RedisChannels& channels) {
-  const std::string broadcast = resp_command({"PUBLISH", channels.broadcast, ""});
-  const std::string direct = resp_command({"PUBLISH", channels.direct, ""});
+/// check, and publishes all the same.) Who may not do that asks by an empty message to the own channel, where nobody
+/// hears yet. Returns false when the user may begin a transaction but not discard it: the connection stays in it, and is
+/// of no use.
+[[nodiscard]] inline bool may_publish(RedisDialogue dialogue, const RedisChannels& channels) {
   const RespReply begun = dialogue.ask(resp_command({"MULTI"}));
-  if (begun.kind == RespReply::Kind::error) {
-    if (!begun.word(0).starts_with("NOPERM")) refuse_greeting(begun, channels, "publish to");
-    const RespReply reply = dialogue.ask(direct);
-    if (reply.kind == RespReply::Kind::error) refuse_greeting(reply, channels, "publish to");
-    return;
+  if (begun.kind == RespReply::Kind::error && begun.word(0).starts_with("NOPERM")) {
+    const RespReply reply = dialogue.ask(resp_command({"PUBLISH", channels.direct, ""}));
+    if (reply.kind != RespReply::Kind::integer) refuse_greeting(reply, channels, "publish to", channels.direct);
+    return true;
   }
-  for (const std::string& command : {broadcast, direct}) {
-    const RespReply reply = dialogue.ask(command);
-    const bool refused = reply.kind == RespReply::Kind::error && !reply.word(0).starts_with("OOM");
-    if (refused) refuse_greeting(reply, channels, "publish to");
+  if (!is_status(begun, "OK")) refuse_greeting(begun, channels, "publish to", channels.broadcast);
+  for (const std::string& channel : {channels.broadcast, channels.direct}) {
+    const RespReply reply = dialogue.ask(resp_command({"PUBLISH", channel, ""}));
+    const bool full = reply.kind == RespReply::Kind::error && reply.word(0).starts_with("OOM");
+    if (!full && !is_status(reply, "QUEUED")) refuse_greeting(reply, channels, "publish to", channel);
   }
-  static_cast<void>(dialogue.ask(resp_command({"DISCARD"})));
+  return is_status(dialogue.ask(resp_command({"DISCARD"})), "OK");
 }
 
 /// Returns when the server has confirmed both subscriptions. One command, so that nothing comes between the
@@ -157,9 +205,20 @@ inline void subscribe(RedisDialogue& dialogue, const RedisChannels& channels) {
   dialogue.say(resp_command({"SUBSCRIBE", channels.direct, channels.broadcast}));
   for (int confirmed = 0; confirmed != 2;) {
     const RespReply reply = dialogue.hear();
-    if (reply.kind == RespReply::Kind::error) refuse_greeting(reply, channels, "subscribe to");
     if (reply.kind == RespReply::Kind::array && reply.word(0) == "subscribe") ++confirmed;
+    if (reply.kind == RespReply::Kind::error) refuse_greeting(reply, channels, "subscribe to", channels.broadcast);
   }
+}
+
+/// Throws if the connection is to another server than the one that is known, as far as both tell.
+inline void require_same_server(RedisDialogue& dialogue, const RedisServer& known) {
+  if (known.run_id.empty()) return;
+  const RespReply reply = dialogue.ask(redis_info_server);
+  const std::string_view run_id = redis_info(reply.word(0), "run_id");
+  if (reply.kind != RespReply::Kind::text || run_id.empty() || run_id == known.run_id) return;
+  throw SessionFailure{Errc::not_connected,
+                       "the two connections of this node have reached two Redis servers: what is published on one need "
+                       "not come back on the other; all connections of all nodes must go to the same primary"};
 }
 
 }  // namespace syncbus::inline v1::detail

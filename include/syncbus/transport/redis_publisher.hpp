@@ -23,13 +23,11 @@ namespace syncbus::inline v1::detail {
 
 /// What a command was for: the server answers in the order of the commands.
 struct RedisCommand {
-  enum class Kind : std::uint8_t { broadcast, direct, ping };
+  enum class Kind : std::uint8_t { broadcast, direct, question };
 
-  Kind kind = Kind::ping;
+  Kind kind = Kind::question;
   std::uint64_t frame = 0;  ///< of a broadcast
 };
-
-inline constexpr std::string_view redis_ping = "*1\r\n$4\r\nPING\r\n";
 
 /// Two locks: a write may keep the kernel busy for a while, and the replies must not wait for it.
 class RedisPublisher {
@@ -71,11 +69,11 @@ class RedisPublisher {
     return publish(prefix, message, {RedisCommand::Kind::direct, 0});
   }
 
-  /// Asks for a sign of life. I/O thread.
-  void ping() {
+  /// Asks the server something. I/O thread.
+  void ask(std::string_view question) {
     const std::lock_guard writing{write_mutex_};
     enqueue({});
-    connection_->write(std::array{redis_ping});
+    connection_->write(std::array{question});
   }
 
   /// False if the connection is broken. I/O thread.

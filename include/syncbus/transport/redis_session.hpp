@@ -18,7 +18,7 @@
 
 #include <syncbus/detail/idle_watch.hpp>
 #include <syncbus/detail/poll_timeout.hpp>
-#include <syncbus/detail/redis_url.hpp>
+#include <syncbus/detail/redis_server.hpp>
 #include <syncbus/detail/resp.hpp>
 #include <syncbus/detail/resp_reader.hpp>
 #include <syncbus/detail/session_failure.hpp>
@@ -26,6 +26,7 @@
 #include <syncbus/error.hpp>
 #include <syncbus/transport.hpp>
 #include <syncbus/transport/redis_connection.hpp>
+#include <syncbus/transport/redis_dialer.hpp>
 #include <syncbus/transport/redis_handshake.hpp>
 #include <syncbus/transport/redis_publisher.hpp>
 
@@ -35,17 +36,18 @@ namespace syncbus::inline v1::detail {
 /// minute, or 32 MiB at all (its default client-output-buffer-limit): a larger message could hardly be received.
 inline constexpr std::size_t redis_max_message = std::size_t{8} << 20U;
 
-/// Where the server is: by the caller's connector, or else by URL.
-struct RedisEndpoint {
-  RedisConnector connector;
-  std::optional<RedisUrl> url;
+/// The server of the last session that began.
+struct RedisHome {
+  std::optional<RedisServer> server{};
+  TimePoint heard{};  ///< when it last answered
 };
 
 /// What all sessions of a transport have in common.
 struct RedisSurroundings : SessionSurroundings {
-  const RedisEndpoint& endpoint;
+  RedisDialer& dialer;
   const RedisChannels& channels;
   RedisPublisher& publisher;
+  RedisHome& home;
 };
 
 /// Both connections of a session. Everything here runs on one thread at a time; RedisPublisher alone is shared.
@@ -53,26 +55,39 @@ class RedisSession {
  public:
   using Surroundings = RedisSurroundings;
 
-  /// Connects, authenticates, checks the permissions, subscribes. Throws SessionFailure.
+  /// Connects, authenticates, checks the server and the permissions, subscribes. Throws SessionFailure.
   RedisSession(const RedisSurroundings& around, TimePoint deadline)
-      : around_{around}, publish_{connect(deadline, small_buffer)} {
-    RedisDialogue publishing{*publish_, deadline, around.wake, around.stop};
-    require_publish(publishing, around.channels);
+      : around_{around}, limit_{deadline, around.wake, around.stop} {
+    publish_ = connect(small_buffer, nullptr);
+    if (!may_publish(RedisDialogue{*publish_, limit_}, around.channels)) {
+      publish_ = connect(small_buffer, publish_.get());
+    }
+    RedisDialogue publishing{*publish_, limit_};
+    server_.address = publish_->peer().bytes();
+    question_ = require_primary(publishing, server_);
     if (around.settings.publish_only) return;
-    subscribe_ = connect(deadline, large_buffer);
-    RedisDialogue subscribing{*subscribe_, deadline, around.wake, around.stop};
+    subscribe_ = connect(large_buffer, publish_.get());
+    RedisDialogue subscribing{*subscribe_, limit_};
+    require_same_server(subscribing, server_);
     subscribe(subscribing, around.channels);
     publish_->tell_from(longer_than_consent);
   }
 
-  /// Tells the sink that the session has begun.
+  /// Tells the sink that the session has begun. What others published on another server, while this one was there too,
+  /// nobody need know of who is here.
   void begin(std::uint64_t number) {
     number_ = number;
     publish_watch_.heard(now());
     subscribe_watch_.heard(now());
+    question_due_ = now() + keep_alive;
     around_.publisher.start(*publish_, number);
     around_.live_session.store(number);
+    RedisHome& home = around_.home;
+    const bool moved = home.server && redis_server_changed(*home.server, home.heard, server_);
+    home = {server_, now()};
+    if (moved) around_.sink.on_moved();
     around_.sink.on_ready(number, redis_max_message);
+    if (question_ == redis_ping) tell_unknown_role();
   }
 
   /// Delivers and confirms what is there, or waits until something is, or until the wake signal. Not after it has
@@ -118,32 +133,20 @@ class RedisSession {
   /// The answer to a broadcast is read together with the broadcast itself, which comes back right behind it: waking the
   /// thread for either would keep a processor from who waits for the event. Refusals are longer, and wake at once.
   static constexpr int longer_than_consent = 16;  // bytes of ":<receivers>\r\n", and more
+  /// A server, or what stands before it, may close a connection on which nothing is said for some seconds.
+  static constexpr Duration keep_alive = std::chrono::milliseconds{750};
   static constexpr int last_reads = 64;           // a connection that did not break could go on for ever
 
   [[nodiscard]] static TimePoint now() noexcept { return std::chrono::steady_clock::now(); }
 
-  [[nodiscard]] std::unique_ptr<RedisConnection> connect(TimePoint deadline, std::size_t buffer) {
-    const RedisEndpoint& endpoint = around_.endpoint;
-    RedisContextPtr context{endpoint.url ? connect_redis(*endpoint.url, deadline - now())
-                                         : ask_connector(endpoint.connector)};
-    require_connected(context.get(), "the RedisConnector made no connection");
+  [[nodiscard]] std::unique_ptr<RedisConnection> connect(std::size_t buffer, const RedisConnection* beside) {
     const std::size_t longest = redis_max_message + around_.channels.direct.size() + 1'024;  // with what is around it
-    auto connection = std::make_unique<RedisConnection>(std::move(context), buffer, longest);
-    if (endpoint.url) {
-      RedisDialogue dialogue{*connection, deadline, around_.wake, around_.stop};
-      greet_as(dialogue, *endpoint.url);
+    auto connection = std::make_unique<RedisConnection>(around_.dialer.dial(limit_, beside), buffer, longest);
+    if (const auto& url = around_.dialer.url()) {
+      RedisDialogue dialogue{*connection, limit_};
+      greet_as(dialogue, *url);
     }
     return connection;
-  }
-
-  [[nodiscard]] static RedisContextPtr ask_connector(const RedisConnector& connector) {
-    try {
-      return RedisContextPtr{connector()};
-    } catch (const std::exception& error) {
-      throw SessionFailure{Errc::not_connected, std::string{"the RedisConnector threw: "} + error.what()};
-    } catch (...) {
-      throw SessionFailure{Errc::not_connected, "the RedisConnector threw"};
-    }
   }
 
   void step() {
@@ -156,8 +159,7 @@ class RedisSession {
          {subscribe_ ? subscribe_->fd() : -1, subscribe_ ? events(*subscribe_) : short{0}, 0},
          {subscribe_ ? around_.publisher.timer_fd() : -1, POLLIN, 0}}};
     const bool more = publish_->may_hold_more() || (subscribe_ && subscribe_->may_hold_more());
-    const TimePoint due = subscribe_ ? (std::min)(publish_watch_.due(), subscribe_watch_.due()) : publish_watch_.due();
-    ::poll(polled.data(), polled.size(), more ? 0 : poll_timeout(due));
+    ::poll(polled.data(), polled.size(), more ? 0 : poll_timeout(next_watch()));
     if (polled[0].revents != 0) around_.wake.drain();
     if (around_.live_session.load() != number_) return reopen();
     if (subscribe_ && (polled[2].revents != 0 || subscribe_->may_hold_more())) receive_messages();
@@ -190,9 +192,21 @@ class RedisSession {
         fail(std::string{name} + " connection answered nothing within the peer timeout");
       }
     };
-    check(publish_watch_, "the publish", [this] { around_.publisher.ping(); });
+    check(publish_watch_, "the publish", [this] { ask_server(); });
+    if (now() >= question_due_) ask_server();
     if (!subscribe_) return;
     check(subscribe_watch_, "the subscribe", [this] { subscribe_->write(std::array{redis_ping}); });
+  }
+
+  /// Whether it is still a primary; at the same time what keeps the connection alive.
+  void ask_server() {
+    question_due_ = now() + keep_alive;
+    if (!std::exchange(question_open_, true)) around_.publisher.ask(question_);
+  }
+
+  [[nodiscard]] TimePoint next_watch() const noexcept {
+    const TimePoint due = (std::min)(publish_watch_.due(), question_due_);
+    return subscribe_ ? (std::min)(due, subscribe_watch_.due()) : due;
   }
 
   // --- what comes in ---
@@ -245,17 +259,23 @@ class RedisSession {
   }
 
   void take_answer(const RespReply& reply) {
-    if (refused_ || reply.kind == RespReply::Kind::array) return;  // an array: a push of RESP3, which answers nothing
+    if (refused_ || reply.push) return;
     const std::optional<RedisCommand> command = around_.publisher.answered();
     if (!command) return fail("the server answered what was not asked");
+    if (command->kind == RedisCommand::Kind::question) return take_role(reply);
     const bool broadcast = command->kind == RedisCommand::Kind::broadcast;
-    if (reply.kind != RespReply::Kind::error) {
-      if (!broadcast) return;
-      confirmed_ = command->frame;
-      confirmed_any_ = true;
-      return;
+    if (reply.kind == RespReply::Kind::error) return take_refusal(reply, broadcast);
+    if (reply.kind != RespReply::Kind::integer) {  // in a transaction, for one, nothing is published
+      refused_ = true;
+      return fail("it answered '" + std::string{reply.word(0).substr(0, 64)} +
+                  "' to a PUBLISH, and not with the number of receivers: is the connection in a transaction (MULTI)?");
     }
-    if (command->kind == RedisCommand::Kind::ping) return;  // it may not ping, but the server is alive
+    if (!broadcast) return;
+    confirmed_ = command->frame;
+    confirmed_any_ = true;
+  }
+
+  void take_refusal(const RespReply& reply, bool broadcast) {
     const Errc code = redis_errc(reply.word(0));
     const std::string sentence = std::string{"the Redis server refused to publish to "} +
                                  (broadcast ? "" : "a node's own channel below ") + "'" + around_.channels.broadcast +
@@ -265,15 +285,35 @@ class RedisSession {
     end_ = SessionEnd{code, sentence};
   }
 
+  /// An error is one that its user may not ask: but the server is alive.
+  void take_role(const RespReply& reply) {
+    question_open_ = false;
+    around_.home.heard = now();
+    const RedisRole role = redis_role(reply);
+    if (role == RedisRole::replica || role == RedisRole::sentinel) fail(refusal_of_role(role));
+  }
+
+  void tell_unknown_role() {
+    around_.problems.report(around_.sink, {},
+                            "the Redis server does not tell whether it is a primary or a replica: grant +info or +role, "
+                            "or a failover may go unnoticed",
+                            now());
+  }
+
   void fail(const std::string& why) {
     if (!end_) end_ = SessionEnd{Errc::not_connected, "lost the connection to the Redis server: " + why};
   }
 
   const RedisSurroundings& around_;
+  const DialLimit limit_;  // while it is made
+  RedisServer server_;
+  std::string_view question_;
+  TimePoint question_due_{};
+  bool question_open_ = false;
   std::unique_ptr<RedisConnection> publish_;
   std::unique_ptr<RedisConnection> subscribe_;  // none if publish_only
-  IdleWatch publish_watch_{around_.settings.peer_timeout, now()};
-  IdleWatch subscribe_watch_{around_.settings.peer_timeout, now()};
+  IdleWatch publish_watch_{around_.settings.peer_timeout, now(), keep_alive};
+  IdleWatch subscribe_watch_{around_.settings.peer_timeout, now(), keep_alive};
   std::uint64_t number_ = 0;
   std::optional<std::uint64_t> confirmed_;  // the last frame that was, of those not told yet
   bool late_ = false;                       // an answer is owed, and wakes the thread

@@ -17,12 +17,12 @@
 #include <syncbus/options.hpp>
 #include <syncbus/transport.hpp>
 #include <syncbus/transport/redis_connection.hpp>
+#include <syncbus/transport/redis_dialer.hpp>
 #include <syncbus/transport/redis_publisher.hpp>
 #include <syncbus/transport/redis_session.hpp>
 
 namespace syncbus::inline v1 {
 
-/// What a RedisConnector takes for an attempt is its own affair.
 using RedisTuning = ReconnectTuning;
 
 /// Broadcasts go to `channel`, directed frames to `channel`.direct.<16 hex digits of the node>; channel names may hold
@@ -36,14 +36,17 @@ class RedisTransport {
   /// Both constructors only check their arguments: std::system_error (invalid_argument) for an empty channel, an empty
   /// connector, a malformed URL.
   RedisTransport(RedisConnector connector, std::string channel, RedisTuning tuning = {})
-      : RedisTransport{detail::RedisEndpoint{std::move(connector), {}}, std::move(channel), tuning} {
-    if (!endpoint_.connector) refuse("the RedisConnector is empty: pass a callable that makes a redisContext*");
+      : dialer_{std::move(connector)}, channels_{std::move(channel), {}, {}}, tuning_{tuning} {
+    require_channel();
+    if (!dialer_.has_connector()) refuse("the RedisConnector is empty: pass a callable that makes a redisContext*");
   }
 
   /// url: redis://[user:password@]host[:port][/db], percent-encoded, an IPv6 address in brackets.
   RedisTransport(std::string_view url, std::string channel, RedisTuning tuning = {})
-      : RedisTransport{detail::RedisEndpoint{{}, detail::parse_redis_url(url)}, std::move(channel), tuning} {
-    channels_.user = endpoint_.url->user;
+      : dialer_{detail::parse_redis_url(url)},
+        channels_{std::move(channel), {}, dialer_.url()->user},
+        tuning_{tuning} {
+    require_channel();
   }
 
   RedisTransport(const RedisTransport&) = delete;
@@ -56,7 +59,7 @@ class RedisTransport {
     channels_.direct = direct_channel(settings.self);
     broadcast_prefix_ = detail::resp_publish_prefix(channels_.broadcast);
     host_.open(sink, settings, tuning_, [this](const detail::SessionSurroundings& common) {
-      return detail::RedisSurroundings{common, endpoint_, channels_, publisher_};
+      return detail::RedisSurroundings{common, dialer_, channels_, publisher_, home_};
     });
   }
 
@@ -76,13 +79,12 @@ class RedisTransport {
   /// peer_timeout at most.
   void reopen(std::uint64_t session) noexcept { host_.reopen(session); }
 
-  /// Waits for whoever does the I/O: for a sink call that is running, or an attempt to connect (attempt_timeout, or
-  /// however long the caller's connector takes).
+  /// Waits for a sink call that is running. An attempt to connect ends at once; a connector that is still running then
+  /// is waited for by the destructor, for a second at most.
   void close() noexcept { host_.close(); }
 
  private:
-  RedisTransport(detail::RedisEndpoint endpoint, std::string channel, RedisTuning tuning)
-      : endpoint_{std::move(endpoint)}, channels_{std::move(channel), {}, {}}, tuning_{tuning} {
+  void require_channel() const {
     if (channels_.broadcast.empty()) refuse("the Redis channel has no name");
   }
 
@@ -92,11 +94,13 @@ class RedisTransport {
   [[nodiscard]] std::string direct_channel(NodeId node) const {
     return channels_.broadcast + ".direct." + to_string(node);
   }
-  detail::RedisEndpoint endpoint_;
+
+  detail::RedisDialer dialer_;
   detail::RedisChannels channels_;
   RedisTuning tuning_;
   std::string broadcast_prefix_;
   detail::RedisPublisher publisher_;
+  detail::RedisHome home_;
   detail::SessionHost<detail::RedisSession> host_;  // uses all of the above
 };
 
