@@ -24,6 +24,7 @@
 #include <syncbus/detail/resolve.hpp>
 #include <syncbus/detail/resp_reader.hpp>
 #include <syncbus/detail/session_failure.hpp>
+#include <syncbus/detail/tls_errors.hpp>
 #include <syncbus/error.hpp>
 
 namespace syncbus::inline v1 {
@@ -60,10 +61,11 @@ template <class Context>
   }
 }
 
-/// Reads through hiredis: more than 0 bytes, 0 for "nothing now", or less for an error.
+/// Reads through hiredis, which carries TLS: more than 0 bytes, 0 for "nothing now", or less for an error.
 template <class Context>
 [[nodiscard]] ssize_t read_wrapped(Context& context, std::span<char> room) noexcept {
   if constexpr (requires { context.funcs->read(&context, room.data(), room.size()); }) {
+    forget_tls_errors();
     return context.funcs->read(&context, room.data(), room.size());
   } else {
     return -1;
@@ -186,6 +188,7 @@ class RedisConnection {
   /// was.
   void flush_wrapped() {
     int done = 0;
+    forget_tls_errors();
     failed_ = redisBufferWrite(context_.get(), &done) != REDIS_OK;
     if (!failed_ && done != 0 && !output_.empty()) {
       failed_ = redisAppendFormattedCommand(context_.get(), output_.data(), output_.size()) != REDIS_OK ||

@@ -1,0 +1,18 @@
+// OpenSSL's queue of errors, of which every thread has one, in programs that have OpenSSL; the library itself does not.
+#pragma once
+
+namespace syncbus::inline v1::detail {
+
+extern "C" {
+/// A weak reference: null where the program has no OpenSSL.
+[[gnu::weak]] void ERR_clear_error(void);
+}
+
+/// Before anything is read or written through TLS: SSL_get_error() takes whatever stands in the queue of the thread for an
+/// error of the connection, also what handlers left there, which run on the same threads (a loop over PEM_read_bio_X509
+/// ends with one).
+inline void forget_tls_errors() noexcept {
+  if (ERR_clear_error != nullptr) ERR_clear_error();
+}
+
+}  // namespace syncbus::inline v1::detail
