@@ -310,7 +310,8 @@ class BusFacade {
 
   [[nodiscard]] Mailbox attach_mailbox(core::Space space, std::string_view key, const MailboxOptions& options) {
     if (options.capacity == 0) throw std::system_error{Errc::invalid_argument, "a mailbox needs a capacity above 0"};
-    auto state = std::make_shared<detail::MailboxState>(key, options, derived().waiting());
+    auto state = std::make_shared<detail::MailboxState>(key, options, derived().waiting(),
+                                                        derived().dispatch(options.scope)->fork_mark());
     auto subscription = attach(space, key, detail::Subscriber{state}, options.scope);
     return {std::move(state), std::move(subscription)};
   }

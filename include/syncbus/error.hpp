@@ -23,6 +23,7 @@ enum class Errc {
   malformed_frame,       ///< bytes that are no frame
   unsupported_version,   ///< a frame of another protocol version
   transport_failure,     ///< the broker or its client reported an error
+  forked,                ///< the bus was made before a fork, by the parent process
 };
 
 /// The category of `Errc`. Each shared object may have an object of it, so it is known by its name: `code == Errc::closed`
@@ -78,6 +79,8 @@ inline std::string ErrorCategory::message(int code) const {
     case Errc::malformed_frame: return "the bytes are not a valid frame";
     case Errc::unsupported_version: return "the frame is of a protocol version that this library does not know";
     case Errc::transport_failure: return "the broker or its client reported an error";
+    case Errc::forked:
+      return "the bus, or hub, was made by the process that forked this one and works only there; make one after the fork";
   }
   return "unknown syncbus error";
 }
@@ -98,7 +101,8 @@ inline std::error_condition ErrorCategory::default_error_condition(int code) con
     case Errc::unsupported_version: return std::errc::protocol_not_supported;
     case Errc::closed:
     case Errc::quorum_not_satisfied:
-    case Errc::transport_failure: break;
+    case Errc::transport_failure:
+    case Errc::forked: break;
   }
   return {code, *this};
 }

@@ -12,6 +12,7 @@
 #include <syncbus/detail/await_call.hpp>
 #include <syncbus/detail/deadline.hpp>
 #include <syncbus/detail/engine_link.hpp>
+#include <syncbus/detail/fork_mark.hpp>
 #include <syncbus/detail/handler_scope.hpp>
 #include <syncbus/detail/hub_task.hpp>
 #include <syncbus/detail/local_await.hpp>
@@ -28,6 +29,9 @@ namespace syncbus::inline v1 {
 ///
 /// Threads: handlers run on the publishers' threads, also those of remote events, unless BusOptions::executor is given.
 /// Thread safety: shared objects safe, except during construction and destruction. Neither copied nor moved.
+///
+/// It belongs to the process that made it: in a child that is forked off later every verb answers Errc::forked, and
+/// nothing of what the parent uses is touched, by the destructor neither.
 class InMemoryBus : public BusFacade<InMemoryBus> {
  public:
   InMemoryBus() : InMemoryBus{BusOptions{}} {}
@@ -45,13 +49,18 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
   InMemoryBus& operator=(const InMemoryBus&) = delete;
 
   /// Closes with `close_timeout`. Destroying a bus inside one of its own handlers is undefined.
-  ~InMemoryBus() { static_cast<void>(shut(local_.options().close_timeout)); }
+  ~InMemoryBus() {
+    if (shut(local_.options().close_timeout) != Errc::forked) return;
+    detail::leave_behind(awaits_);
+    detail::leave_behind(hub_);
+  }
 
   /// Returns when the hub has taken what was accepted before; without delays on the hub, every node has heard it then.
   /// Errors: closed, would_deadlock, timed_out.
   [[nodiscard]] std::error_code flush(Duration timeout) {
     if (in_handler()) return Errc::would_deadlock;
     if (local_.closed()) return Errc::closed;
+    if (local_.forked()) return Errc::forked;
     if (!link_) return {};
     const bool settled = settle_within(timeout);
     if (link_->engine().closed()) return Errc::closed;
@@ -69,6 +78,7 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
 
   /// A snapshot; on a hub it takes the engine's lock for a moment.
   [[nodiscard]] Metrics metrics() const {
+    if (local_.forked()) return {};
     Metrics metrics = link_ ? link_->engine().metrics() : Metrics{};
     local_.subscribers()->add_to(metrics);
     return metrics;
@@ -76,12 +86,17 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
 
   /// Whether the bus is not closed; on a hub also, whether it brings back what this node broadcasts.
   [[nodiscard]] bool is_healthy() const noexcept {
-    return !local_.closed() && (!link_ || link_->engine().health().connected);
+    return !local_.closed() && !local_.forked() && (!link_ || link_->engine().health().connected);
   }
 
   /// See BasicBus; alone, nothing can be missed.
-  [[nodiscard]] Duration staleness() const { return link_ ? link_->engine().health().staleness : Duration::zero(); }
-  [[nodiscard]] std::vector<Peer> peers() const { return link_ ? link_->engine().peers() : std::vector<Peer>{}; }
+  [[nodiscard]] Duration staleness() const {
+    if (local_.forked()) return (Duration::max)();
+    return link_ ? link_->engine().health().staleness : Duration::zero();
+  }
+  [[nodiscard]] std::vector<Peer> peers() const {
+    return link_ && !local_.forked() ? link_->engine().peers() : std::vector<Peer>{};
+  }
 
   [[nodiscard]] NodeId id() const noexcept { return local_.id(); }
 
@@ -163,6 +178,7 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
   [[nodiscard]] bool in_handler() const noexcept { return local_.subscribers()->in_handler(); }
 
   [[nodiscard]] std::error_code shut(Duration timeout) noexcept {
+    if (local_.forked()) return Errc::forked;
     local_.refuse_all();
     std::error_code error;
     if (link_) {

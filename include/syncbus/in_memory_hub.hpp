@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 
+#include <syncbus/detail/fork_mark.hpp>
 #include <syncbus/detail/hub_state.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/options.hpp>
@@ -34,7 +35,8 @@ struct HubOptions {
 /// the node's own too, wait. The calls concern what is published from now on; drop, duplicate, reorder and delay are
 /// set back by calling them with zero.
 ///
-/// Arguments out of range throw std::system_error (invalid_argument) with a sentence.
+/// Arguments out of range throw std::system_error (invalid_argument) with a sentence, and everything does (forked) in a
+/// process that was forked off the one that made the hub.
 /// Thread safety: shared objects safe; handlers may call everything but advance(), and nothing else blocks. The hub may
 /// end before its nodes, which keep what is behind it alive.
 class InMemoryHub {
@@ -45,6 +47,9 @@ class InMemoryHub {
 
   InMemoryHub(const InMemoryHub&) = delete;
   InMemoryHub& operator=(const InMemoryHub&) = delete;
+  ~InMemoryHub() {
+    if (state_->forked()) detail::leave_behind(state_);
+  }
 
   /// A copy is lost with this probability.
   void drop(double probability) {

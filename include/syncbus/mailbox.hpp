@@ -15,6 +15,7 @@
 
 #include <syncbus/core/pending_events.hpp>
 #include <syncbus/detail/deadline.hpp>
+#include <syncbus/detail/fork_mark.hpp>
 #include <syncbus/detail/local_dispatch.hpp>
 #include <syncbus/detail/random_hash_secret.hpp>
 #include <syncbus/detail/waiting.hpp>
@@ -30,10 +31,12 @@ namespace detail {
 class MailboxState final : public MailboxSink {
  public:
   /// `name` is the key, prefix or lease subscribed to: the key of the resyncs it yields. `waiting` is null where the
-  /// steady clock counts.
-  MailboxState(std::string_view name, const MailboxOptions& options, std::shared_ptr<Waiting> waiting)
+  /// steady clock counts. In a forked child it is closed and empty: who held its lock is not there to release it.
+  MailboxState(std::string_view name, const MailboxOptions& options, std::shared_ptr<Waiting> waiting,
+               ForkMark fork_mark)
       : name_{name},
         waiting_{std::move(waiting)},
+        fork_mark_{std::move(fork_mark)},
         pending_{options.capacity, (std::numeric_limits<std::size_t>::max)(), random_hash_secret()},
         on_stop_{options.stop_token, Close{*this}} {}
 
@@ -62,6 +65,7 @@ class MailboxState final : public MailboxSink {
   }
 
   void close() noexcept override {
+    if (fork_mark_.forked()) return;
     {
       const std::lock_guard lock{mutex_};
       closed_ = true;
@@ -70,16 +74,19 @@ class MailboxState final : public MailboxSink {
   }
 
   [[nodiscard]] bool closed() const noexcept {
+    if (fork_mark_.forked()) return true;
     const std::lock_guard lock{mutex_};
     return closed_;
   }
 
   [[nodiscard]] std::optional<OwnedEvent> take() {
+    if (fork_mark_.forked()) return std::nullopt;
     const std::lock_guard lock{mutex_};
     return take_locked();
   }
 
   [[nodiscard]] std::optional<OwnedEvent> take_within(Duration timeout, const std::stop_token& stop) {
+    if (fork_mark_.forked()) return std::nullopt;
     const std::stop_callback wake{stop, [this]() noexcept {
                                     { const std::lock_guard lock{mutex_}; }
                                     announce_end();
@@ -125,6 +132,7 @@ class MailboxState final : public MailboxSink {
 
   const std::string name_;
   const std::shared_ptr<Waiting> waiting_;
+  const ForkMark fork_mark_;
   mutable std::mutex mutex_;
   std::condition_variable arrived_;
   core::PendingEvents pending_;
@@ -157,7 +165,8 @@ class Mailbox {
     return state_ ? state_->take_within(timeout, stop) : std::nullopt;
   }
 
-  /// Whether nothing more will arrive: after unsubscribe, the end of the bus, or a request of the options' stop token.
+  /// Whether nothing more will arrive: after unsubscribe, the end of the bus, or a request of the options' stop token,
+  /// and in a forked child, where it is empty, too.
   /// What arrived before can still be received.
   [[nodiscard]] bool closed() const noexcept { return !state_ || state_->closed(); }
 

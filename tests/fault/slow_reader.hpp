@@ -12,11 +12,11 @@
 #include <syncbus/options.hpp>
 
 #include "fault/auditor.hpp"
-#include "fault/child_process.hpp"
 #include "fault/cluster.hpp"
 #include "fault/shared.hpp"
 #include "fault/trial.hpp"
 #include "support/catch.hpp"
+#include "support/child_process.hpp"
 #include "support/eventually.hpp"
 #include "support/process_limits.hpp"
 
@@ -78,7 +78,7 @@ template <class Broker, class IsCutOff>
 void check_slow_reader(const typename Broker::Server& server, IsCutOff is_cut_off) {
   const Shared<Conversation> conversation;
   const Shared<Database> database;
-  ChildProcess child{[&] { return read_until_all_is_true<Broker>(server, *database, *conversation); }};
+  support::ChildProcess child{[&] { return read_until_all_is_true<Broker>(server, *database, *conversation); }};
   [[maybe_unused]] const typename Broker::Client client{};
   const support::ProcessLimits limits;
   REQUIRE(support::eventually([&] { return conversation->ready.load(); }));

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -23,6 +24,7 @@
 #include <syncbus/in_memory_hub.hpp>
 
 #include "support/catch.hpp"
+#include "support/child_process.hpp"
 #include "support/eventually.hpp"
 #include "support/lines.hpp"
 
@@ -606,4 +608,54 @@ TEST_CASE("a code compares with Errc whichever shared object made it, and with s
   CHECK(make_error_code(Errc::canceled) == std::errc::operation_canceled);
   CHECK(make_error_code(Errc::invalid_key) == std::errc::invalid_argument);
   CHECK(make_error_code(Errc::frame_too_large) == std::errc::message_size);
+}
+
+// --- forked children
+
+TEST_CASE("a child that was forked while static buses live leaves by exit") {
+  static InMemoryHub hub{{.real_time = true}};
+  static InMemoryBus alone, node{hub, {.name = std::string(100, 'n')}};
+  static const auto subscription = node.subscribe("k", [](const Event&) {});
+  static Mailbox mailbox = alone.subscribe_all();
+  CHECK_FALSE(alone.publish("k"));
+  support::ChildProcess child{[]() -> int { std::exit(alone.publish("k") == Errc::forked ? 7 : 8); }};
+  CHECK(child.ends() == 7);
+  CHECK_FALSE(node.publish("k"));
+  CHECK(mailbox.try_receive());
+}
+
+TEST_CASE("a hub of the parent's refuses a forked child, and ends there") {
+  auto hub = std::make_unique<InMemoryHub>(HubOptions{.real_time = true});
+  support::ChildProcess child{[&] {
+    int refused = 0;
+    const auto count = [&refused](const auto& call) {
+      try {
+        call();
+      } catch (const std::system_error& error) {
+        if (error.code() == Errc::forked) ++refused;
+      }
+    };
+    count([&] { const InMemoryBus bus{*hub}; });
+    count([&] { hub->drop(0.5); });
+    count([&] { hub->partition({NodeId{1}}); });
+    count([&] { hub->crash(NodeId{1}); });
+    count([&] { hub->advance(1s); });
+    hub.reset();
+    return refused;
+  }};
+  CHECK(child.ends() == 5);
+}
+
+TEST_CASE("a forked child makes buses of its own") {
+  InMemoryBus parents;
+  support::ChildProcess child{[] {
+    InMemoryHub hub;
+    InMemoryBus a{hub}, b{hub};
+    int heard = 0;
+    auto subscription = b.subscribe("k", [&](const Event&) { ++heard; });
+    if (a.publish("k")) return 1;
+    subscription.unsubscribe();
+    return a.close(1s) || heard != 1 ? 2 : 0;
+  }};
+  CHECK(child.ends() == 0);
 }

@@ -25,11 +25,12 @@ enum class Dispatching : std::uint8_t {
   inline_,   ///< on the thread that brought the frame
 };
 
-/// Runs the work of an engine, by one thread at a time. `Work` has, all but the last two called under the engine's
+/// Runs the work of an engine, by one thread at a time. `Work` has, all but the last three called under the engine's
 /// lock,
 ///
 ///     bool has_work() const;
 ///     bool do_one(std::unique_lock<std::mutex>&);   // releases the lock while user code runs; false: nothing to do
+///     bool forked() const;                          // see ForkMark
 ///     void post();                                  // gives the executor a task that calls run_task(), or drop_task()
 ///     bool serve(const std::atomic<bool>& leave);   // does the transport's I/O: see LendableTransport
 ///
@@ -85,6 +86,7 @@ class DispatchLoop {
 
   /// What a posted task does.
   void run_task() noexcept {
+    if (work_.forked()) return;
     std::unique_lock lock{mutex_};
     run_all(lock);
     task_posted_ = false;
@@ -92,6 +94,7 @@ class DispatchLoop {
 
   /// A posted task will not be run.
   void drop_task() noexcept {
+    if (work_.forked()) return;
     const std::lock_guard lock{mutex_};
     task_posted_ = false;
   }
@@ -123,9 +126,10 @@ class DispatchLoop {
     if (stopping_) stopped_.notify_all();
   }
 
+  /// A child that was forked inside a handler, and returned from it, ends here: it may not do the parent's I/O.
   void run_until_stopped() noexcept {
     std::unique_lock lock{mutex_};
-    while (!stopping_) {
+    while (!stopping_ && !work_.forked()) {
       if (!running_ && work_.has_work()) {
         run_all(lock);
       } else if (serving_possible_ && leader_ == std::thread::id{}) {

@@ -103,6 +103,10 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
     };
   }
 
+  /// Whether this process is not the one that made it: see ForkMark. What user code has kept of it, a stop callback or an
+  /// executor's task, then does nothing.
+  [[nodiscard]] bool forked() const noexcept { return subscribers_->forked(); }
+
   /// Also after close.
   void cancel(std::uint64_t ticket) noexcept {
     input([&] { protocol_.cancel_await(ticket, Errc::canceled); });
@@ -288,6 +292,7 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
   /// Tells the machine something, and does what it says.
   template <class Tell>
   void input(const Tell& tell) noexcept {
+    if (forked()) return;
     std::unique_lock lock{mutex_};
     tell();
     settle(lock);

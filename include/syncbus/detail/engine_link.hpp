@@ -8,6 +8,7 @@
 #include <syncbus/detail/deadline.hpp>
 #include <syncbus/detail/engine.hpp>
 #include <syncbus/detail/engine_port.hpp>
+#include <syncbus/detail/fork_mark.hpp>
 #include <syncbus/detail/local_bus.hpp>
 #include <syncbus/detail/local_dispatch.hpp>
 #include <syncbus/error.hpp>
@@ -51,7 +52,11 @@ class EngineLink {
 
   EngineLink(const EngineLink&) = delete;
   EngineLink& operator=(const EngineLink&) = delete;
-  ~EngineLink() = default;
+  ~EngineLink() {
+    if (!engine_->forked()) return;
+    leave_behind(port_);
+    leave_behind(engine_);
+  }
 
   [[nodiscard]] Engine& engine() const noexcept { return *engine_; }
 

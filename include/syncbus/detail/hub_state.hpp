@@ -15,6 +15,7 @@
 #include <utility>
 
 #include <syncbus/detail/deadline.hpp>
+#include <syncbus/detail/fork_mark.hpp>
 #include <syncbus/detail/handler_scope.hpp>
 #include <syncbus/detail/hub_clock.hpp>
 #include <syncbus/detail/hub_deadlines.hpp>
@@ -62,9 +63,14 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
     server_.join();
   }
 
+  /// Whether this process is not the one that made it: see ForkMark. Then what belongs to a node's object changes nothing,
+  /// and calls of the hub throw.
+  [[nodiscard]] bool forked() const noexcept { return fork_mark_.forked(); }
+
   // --- nodes
 
   [[nodiscard]] NodeId draw_id() {
+    refuse_children();
     const std::lock_guard lock{mutex_};
     return network_.draw_id();
   }
@@ -157,6 +163,7 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
 
   /// For a change that no frame brought, which may have made the `done` of a waiting call true.
   void recheck() noexcept override {
+    if (forked()) return;
     const std::lock_guard lock{mutex_};
     progress_.notify_all();
   }
@@ -165,6 +172,7 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
   /// the task broadcast is delivered then, unless another thread is at it; it is not waited for.
   void task_began() noexcept { unfinished_tasks_.fetch_add(1); }
   void task_ended() noexcept {
+    if (forked()) return;
     Lock lock{mutex_};
     if (drainer_.can_be_me() && !in_handler(marks_)) drainer_.drain_queued(lock);
     if (unfinished_tasks_.fetch_sub(1) == 1) progress_.notify_all();
@@ -176,6 +184,7 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
   [[nodiscard]] TimePoint now() const noexcept { return clock_.now(); }
 
   void advance(Duration duration) {
+    refuse_children();
     if (clock_.real_time()) {
       throw std::system_error{Errc::invalid_argument, "InMemoryHub::advance: in real time nobody moves time"};
     }
@@ -191,16 +200,19 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
   /// Has `change(HubFaults&)` change the faults.
   template <class Change>
   void change_faults(const Change& change) {
+    refuse_children();
     const std::lock_guard lock{mutex_};
     change(network_.faults());
   }
 
   void partition(std::span<const NodeId> group) {
+    refuse_children();
     const std::lock_guard lock{mutex_};
     network_.partition(group);
   }
 
   void crash(NodeId id) {
+    refuse_children();
     const std::lock_guard lock{mutex_};
     network_.crash(id);
   }
@@ -211,8 +223,13 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
 
   static constexpr Duration longest_hold = std::chrono::milliseconds{1};  // in real time
 
+  void refuse_children() const {
+    if (forked()) throw std::system_error{Errc::forked, "InMemoryHub"};
+  }
+
   /// What is queued now is delivered, by this thread or by the drainer, who is not waited for.
   void deliver_queued() noexcept {
+    if (forked()) return;
     Lock lock{mutex_};
     drainer_.exists() ? drainer_.owe_all() : drainer_.drain_queued(lock);
   }
@@ -305,6 +322,7 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
     }
   }
 
+  const ForkMark fork_mark_;
   HubClock clock_;  // moved under the lock
   ThreadMarks& marks_ = ThreadMarks::home();
   std::atomic<std::size_t> unfinished_tasks_{0};

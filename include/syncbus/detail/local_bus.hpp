@@ -14,6 +14,7 @@
 #include <syncbus/core/hash_bytes.hpp>
 #include <syncbus/detail/deadline.hpp>
 #include <syncbus/detail/deliver.hpp>
+#include <syncbus/detail/fork_mark.hpp>
 #include <syncbus/detail/local_dispatch.hpp>
 #include <syncbus/detail/random_hash_secret.hpp>
 #include <syncbus/detail/random_node_id.hpp>
@@ -39,16 +40,27 @@ class LocalBus {
   /// On a hub, where one seed decides what happens, the id decides how tables hash.
   LocalBus(BusOptions options, NodeId id) : LocalBus{std::move(options), id, hash_secret_of(id)} {}
 
+  LocalBus(const LocalBus&) = delete;
+  LocalBus& operator=(const LocalBus&) = delete;
+  ~LocalBus() {
+    if (!forked()) return;
+    leave_behind(options_);
+    leave_behind(subscribers_);
+  }
+
   [[nodiscard]] NodeId id() const noexcept { return id_; }
-  [[nodiscard]] const BusOptions& options() const noexcept { return options_; }
+  [[nodiscard]] const BusOptions& options() const noexcept { return *options_; }
+
+  /// Whether this process is not the one that made the bus: see ForkMark.
+  [[nodiscard]] bool forked() const noexcept { return subscribers_->forked(); }
   [[nodiscard]] const std::shared_ptr<LocalDispatch>& subscribers() const noexcept { return subscribers_; }
 
   /// Throws std::system_error (invalid_argument) for options that no bus over a broker can have.
   void require_protocol_options() const {
-    if (options_.heartbeat <= Duration::zero() || options_.peer_timeout <= Duration::zero()) {
+    if (options_->heartbeat <= Duration::zero() || options_->peer_timeout <= Duration::zero()) {
       throw std::system_error{Errc::invalid_argument, "BusOptions: heartbeat and peer_timeout must be above zero"};
     }
-    if (options_.history_bytes < least_history_bytes) {
+    if (options_->history_bytes < least_history_bytes) {
       throw std::system_error{Errc::invalid_argument,
                               "BusOptions: history_bytes is too small for one frame; it is at least 1,024 bytes, and "
                               "usually some MiB"};
@@ -58,8 +70,10 @@ class LocalBus {
   /// What is wrong with a submission, before any of it is taken.
   [[nodiscard]] std::error_code check(const Submission& submission) const noexcept {
     if (closed_.load(std::memory_order_acquire)) return Errc::closed;
+    if (forked()) [[unlikely]]
+      return Errc::forked;
     for (const std::string_view key : submission.keys) {
-      if (key.empty() || key.size() > options_.max_key_bytes) return Errc::invalid_key;
+      if (key.empty() || key.size() > max_key_bytes_) return Errc::invalid_key;
     }
     return {};
   }
@@ -78,7 +92,7 @@ class LocalBus {
                                       const std::stop_token& stop) const noexcept {
     if (const auto error = check(submission)) return error;
     if (submission.keys.empty() || !quorum.valid()) return Errc::invalid_argument;
-    if (options_.publish_only) return Errc::quorum_unsupported;
+    if (options_->publish_only) return Errc::quorum_unsupported;
     return stop.stop_requested() ? make_error_code(Errc::canceled) : std::error_code{};
   }
 
@@ -101,7 +115,8 @@ class LocalBus {
   /// asked for what it cannot hear.
   [[nodiscard]] const std::shared_ptr<LocalDispatch>& dispatch_for(Scope from) const {
     if (closed_.load(std::memory_order_acquire)) throw std::system_error{Errc::closed, "subscribe"};
-    if (options_.publish_only && from != Scope::local) {
+    if (forked()) throw std::system_error{Errc::forked, "subscribe"};
+    if (options_->publish_only && from != Scope::local) {
       throw std::system_error{Errc::invalid_argument,
                               "subscribe: this bus is publish_only and hears no other node; "
                               "subscribe with Scope::local, or make the bus without publish_only"};
@@ -123,12 +138,13 @@ class LocalBus {
  private:
   LocalBus(BusOptions options, NodeId id, const core::HashSecret& secret)
       : id_{id},
-        options_{with_finite_times(std::move(options))},
-        subscribers_{std::make_shared<LocalDispatch>(options_.on_log, secret)} {
-    if (options_.name.size() > max_label_bytes || options_.zone.size() > max_label_bytes) {
+        options_{std::make_shared<const BusOptions>(with_finite_times(std::move(options)))},
+        max_key_bytes_{options_->max_key_bytes},
+        subscribers_{std::make_shared<LocalDispatch>(options_->on_log, secret)} {
+    if (options_->name.size() > max_label_bytes || options_->zone.size() > max_label_bytes) {
       throw std::system_error{Errc::invalid_argument, "BusOptions: name and zone are at most 255 bytes each"};
     }
-    if (options_.max_key_bytes == 0) {
+    if (max_key_bytes_ == 0) {
       throw std::system_error{Errc::invalid_argument, "BusOptions: max_key_bytes is at least 1: a key has a byte"};
     }
   }
@@ -155,7 +171,8 @@ class LocalBus {
   }
 
   const NodeId id_;
-  const BusOptions options_;
+  const std::shared_ptr<const BusOptions> options_;
+  const std::size_t max_key_bytes_;
   const std::shared_ptr<LocalDispatch> subscribers_;
   std::atomic<bool> closed_{false};
 };

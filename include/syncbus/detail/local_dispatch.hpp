@@ -20,6 +20,7 @@
 #include <syncbus/core/hash_bytes.hpp>
 #include <syncbus/core/prefix_lengths.hpp>
 #include <syncbus/detail/await_call.hpp>
+#include <syncbus/detail/fork_mark.hpp>
 #include <syncbus/detail/handler_scope.hpp>
 #include <syncbus/detail/random_hash_secret.hpp>
 #include <syncbus/detail/retired_nodes.hpp>
@@ -73,6 +74,7 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   }
 
   void detach(void* place, bool wait) noexcept override {
+    if (forked()) return;
     Node* const node = static_cast<Node*>(place);
     ThreadMark* const inside = marks_.of_handler();
     const bool waits = wait && inside == nullptr;
@@ -160,6 +162,10 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   [[nodiscard]] bool in_handler() const noexcept { return detail::in_handler(marks_); }
 
   [[nodiscard]] const core::HashSecret& hash_secret() const noexcept { return hash_secret_; }
+
+  /// Whether this process is not the one that made the bus; then nobody may be attached, and whoever is attached stays.
+  [[nodiscard]] bool forked() const noexcept { return fork_mark_.forked(); }
+  [[nodiscard]] const ForkMark& fork_mark() const noexcept { return fork_mark_; }
 
   // --- what people see
 
@@ -382,6 +388,7 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
     }
   }
 
+  const ForkMark fork_mark_;
   std::mutex mutex_;
   const core::HashSecret hash_secret_;
   Table table_;

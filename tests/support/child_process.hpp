@@ -1,4 +1,5 @@
-// A process forked off a test, which can be stopped and goes on later. Only for a test that has no threads yet.
+// A process forked off a test, which can be stopped and goes on later. In one of a test that has threads already nothing
+// releases the locks that they held: it does little.
 #pragma once
 
 #include <signal.h>
@@ -13,7 +14,7 @@
 
 #include "support/eventually.hpp"
 
-namespace fault {
+namespace support {
 
 class ChildProcess {
  public:
@@ -48,7 +49,7 @@ class ChildProcess {
 
   /// Its exit status, the negative number of the signal that ended it, or nothing when it is still there after a while.
   [[nodiscard]] std::optional<int> ends() {
-    static_cast<void>(support::eventually([this] { return has_ended(); }, 2 * support::patience));
+    static_cast<void>(eventually([this] { return has_ended(); }, 2 * patience));
     return status_;
   }
 
@@ -65,4 +66,4 @@ class ChildProcess {
   std::optional<int> status_;
 };
 
-}  // namespace fault
+}  // namespace support
