@@ -80,8 +80,10 @@ struct BusOptions {
   /// down; the first time perhaps before the constructor has returned. May be slow; must not call close.
   std::function<void(const Health& health)> on_health{};
   /// Called on the dispatch thread, or the publisher's for what its own handlers threw, so perhaps by several threads
-  /// at once, and perhaps before the constructor has returned: one sentence, no line end. Not called once the bus is
-  /// closed; a call that has begun by then may still run, as may a handler or on_health beyond the deadline of close.
+  /// at once, and perhaps before the constructor has returned: one sentence, on one line whatever the bytes of keys and
+  /// of others' texts in it: control characters and what is no UTF-8 are written as \xNN. Of each kind of line the first
+  /// few are told, then one now and then that says how many were left out. Not called once the bus is closed; a call
+  /// that has begun by then may still run, as may a handler or on_health beyond the deadline of close.
   std::function<void(std::string_view line)> on_log{};
 };
 

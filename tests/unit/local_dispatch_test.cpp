@@ -742,6 +742,28 @@ TEST_CASE("a handler that throws harms nobody, is counted and is reported") {
   CHECK_FALSE(bus->in_handler());
 }
 
+TEST_CASE("a handler that throws at every event writes a few lines, and the last of them is not lost") {
+  std::vector<std::string> lines;
+  const auto bus = std::make_shared<LocalDispatch>([&](std::string_view line) { lines.emplace_back(line); });
+  int calls = 0;
+  const auto a = subscribe(bus, "k", [&](const Event&) { throw std::runtime_error{"no. " + std::to_string(++calls)}; });
+  for (int i = 0; i != 100; ++i) publish(bus, "k");
+  CHECK(metrics(bus).handler_errors == 100);
+  CHECK(lines.size() < 20);
+  bus->report_left_out();
+  CHECK(lines.back().find("no. 100") != std::string::npos);
+}
+
+TEST_CASE("neither a key nor what is thrown writes a line of its own into the log") {
+  std::vector<std::string> lines;
+  const auto bus = std::make_shared<LocalDispatch>([&](std::string_view line) { lines.emplace_back(line); });
+  const std::string key = "k\" threw: nothing\nthe broker is gone";
+  const auto a = subscribe(bus, key, [](const Event&) { throw std::runtime_error{"bad\r\nalso the broker"}; });
+  publish(bus, key);
+  CHECK(lines == std::vector<std::string>{"the handler subscribed to \"k\\x22 threw: nothing\\x0athe broker is gone\" "
+                                          "threw: bad\\x0d\\x0aalso the broker"});
+}
+
 TEST_CASE("a handler that ends its own subscription and throws is destroyed") {
   const Bus bus = make_bus();
   std::atomic<int> destroyed = 0;

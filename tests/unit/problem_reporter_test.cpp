@@ -52,26 +52,8 @@ TEST_CASE("problems that take turns are each told once in an interval") {
   CHECK(log.told() == std::vector<std::string>{"refused", "timed out"});
 }
 
-TEST_CASE("problems that are always others are bounded in any interval, and the next one says how many were left out") {
+TEST_CASE("problems that are always others are each told") {
   Log log;
   for (int i = 0; i != 100; ++i) log.report("refused after " + std::to_string(i) + " ms", i * 5ms);
-  CHECK(log.told().size() == ProblemReporter::most);
-  log.report("no permission", 2s);
-  REQUIRE(log.told().size() == ProblemReporter::most + 1);
-  const std::string left_out = std::to_string(100 - ProblemReporter::most);
-  CHECK(log.told().back() ==
-        "no permission (before this, problems left out because they came too fast: " + left_out + ")");
-  log.report("no permission", 4s);
-  CHECK(log.told().back() == "no permission");
-}
-
-TEST_CASE("what was told long ago makes room one by one") {
-  Log log;
-  for (int i = 0; i != static_cast<int>(ProblemReporter::most); ++i) log.report(std::to_string(i), i * 100ms);
-  log.report("too early", 999ms);
-  log.report("in time", 1'000ms);
-  log.report("too early again", 1'099ms);
-  log.report("in time again", 1'100ms);
-  CHECK(log.told().size() == ProblemReporter::most + 2);
-  CHECK(log.told().back().starts_with("in time again"));
+  CHECK(log.told().size() == 100);
 }

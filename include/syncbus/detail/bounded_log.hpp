@@ -17,15 +17,14 @@ class BoundedLog {
   static constexpr std::size_t capacity = 64;
 
   void add(std::string_view line) noexcept try {
-    if (size_ == capacity) {
-      ++left_out_;
-      return;
-    }
+    if (size_ == capacity) return leave_one_out();
     lines_[(first_ + size_) % capacity] = line;
     ++size_;
   } catch (...) {
-    ++left_out_;
+    leave_one_out();
   }
+
+  void leave_one_out() noexcept { ++left_out_; }
 
   /// The oldest line; behind the last one, once, a line that says how many were left out.
   [[nodiscard]] std::optional<std::string> take() {

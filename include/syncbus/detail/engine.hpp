@@ -25,6 +25,7 @@
 #include <syncbus/detail/news.hpp>
 #include <syncbus/detail/posted_task.hpp>
 #include <syncbus/detail/protocol_options.hpp>
+#include <syncbus/detail/unlocked.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/metrics.hpp>
 #include <syncbus/options.hpp>
@@ -103,8 +104,7 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
     };
   }
 
-  /// Whether this process is not the one that made it: see ForkMark. What user code has kept of it, a stop callback or an
-  /// executor's task, then does nothing.
+  /// See ForkMark; what user code has kept of it, a stop callback or an executor's task, then does nothing.
   [[nodiscard]] bool forked() const noexcept { return subscribers_->forked(); }
 
   /// Also after close.
@@ -210,16 +210,18 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
     input([&] { protocol_.on_ready(session, max_frame_bytes, subscribers_->hears_remote(), port_->now()); });
   }
   void on_wake() noexcept override {
-    std::unique_lock lock{mutex_};
-    protocol_.tick(port_->now());
-    changed_.notify_all();  // it may have joined
-    settle(lock);
+    input([&] {
+      protocol_.tick(port_->now());
+      news_.look_at_log();
+      tell_news();
+      changed_.notify_all();  // it may have joined
+    });
   }
-  void on_problem(std::error_code, std::string_view sentence) noexcept override {
-    std::unique_lock lock{mutex_};
-    news_.log(sentence);
-    if (!news_.empty()) dispatch_.wake();
-    settle(lock);
+  void on_problem(std::error_code code, std::string_view sentence) noexcept override {
+    input([&] {
+      news_.log(code, sentence);
+      tell_news();
+    });
   }
 
  private:
@@ -323,24 +325,12 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
       case Kind::send: return unlocked(lock, [&] { port_->send(action.destination, action.bytes); });
       case Kind::reopen: return unlocked(lock, [&] { port_->reopen(action.session); });
       case Kind::wake: return unlocked(lock, [&] { port_->wake_at(action.at); });
-      case Kind::room:
-        ++rooms_;
-        return changed_.notify_all();
+      case Kind::room: ++rooms_; return changed_.notify_all();
       case Kind::complete: return end_calls();
-      case Kind::health:
-        news_.health_changed();
-        if (!news_.empty()) dispatch_.wake();
-        return;
+      case Kind::health: news_.health_changed(); return tell_news();
       case Kind::dispatch: return dispatch_.wake();
       case Kind::none: return;
     }
-  }
-
-  template <class Call>
-  void unlocked(std::unique_lock<std::mutex>& lock, const Call& call) noexcept {
-    lock.unlock();
-    call();
-    lock.lock();
   }
 
   void end_calls() noexcept {
@@ -351,11 +341,16 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
 
   // --- dispatching
 
+  void tell_news() noexcept {
+    if (!news_.empty()) dispatch_.wake();
+  }
+
   void post() noexcept try {
     const std::shared_ptr<DispatchLoop<Engine>> dispatch{shared_from_this(), &dispatch_};
     options_.executor([task = std::make_shared<PostedTask<DispatchLoop<Engine>>>(dispatch, port_)] { task->run(); });
   } catch (...) {
-    subscribers_->report("the executor threw; unless it has taken its task, it is given another in a moment");
+    subscribers_->report(LineKind::executor,
+                         "the executor threw; unless it has taken its task, it is given another in a moment");
   }
 
   [[nodiscard]] bool serve(const std::atomic<bool>& leave) noexcept { return port_->serve(leave); }
@@ -374,10 +369,10 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
     return true;
   }
 
-  /// Nobody is called after it; but what has completed is always told.
+  /// Nobody is called after it; but what has completed is always told, and lines unless on_log may be left behind.
   [[nodiscard]] bool end_dispatch(TimePoint deadline, std::unique_lock<std::mutex>& lock) noexcept {
     const bool ended = dispatch_.stop(deadline, lock);
-    news_.complete_all(lock);
+    news_.tell_last(ended, lock);
     state_ = State::closed;
     changed_.notify_all();
     return ended;

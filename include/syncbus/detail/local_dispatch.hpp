@@ -20,13 +20,14 @@
 #include <syncbus/core/hash_bytes.hpp>
 #include <syncbus/core/prefix_lengths.hpp>
 #include <syncbus/detail/await_call.hpp>
+#include <syncbus/detail/dispatch_counters.hpp>
 #include <syncbus/detail/fork_mark.hpp>
 #include <syncbus/detail/handler_scope.hpp>
 #include <syncbus/detail/random_hash_secret.hpp>
 #include <syncbus/detail/retired_nodes.hpp>
-#include <syncbus/detail/striped_counters.hpp>
 #include <syncbus/detail/subscriber.hpp>
 #include <syncbus/detail/thread_marks.hpp>
+#include <syncbus/detail/user_log.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/metrics.hpp>
@@ -51,7 +52,7 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   /// `on_log` may be empty. `secret` is for all that this node hashes and strangers choose.
   explicit LocalDispatch(std::function<void(std::string_view)> on_log,
                          const core::HashSecret& secret = random_hash_secret())
-      : hash_secret_{secret}, table_{secret}, on_log_{std::move(on_log)} {}
+      : hash_secret_{secret}, table_{secret}, log_{std::move(on_log)} {}
 
   // --- subscribing
 
@@ -174,23 +175,31 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   }
 
   /// An await of a bus that is alone has ended.
-  void count_await(bool satisfied) noexcept { awaits_[satisfied ? 1 : 0].fetch_add(1, std::memory_order_relaxed); }
+  void count_await(bool satisfied) noexcept { counters_.add_await(satisfied); }
 
-  void add_to(Metrics& metrics) const noexcept {
-    metrics.quorums_not_satisfied += awaits_[0].load(std::memory_order_relaxed);
-    metrics.quorums_satisfied += awaits_[1].load(std::memory_order_relaxed);
-    metrics.published += counters_.sum(&CounterStripe::published);
-    metrics.delivered += counters_.sum(&CounterStripe::delivered);
-    metrics.joined += counters_.sum(&CounterStripe::joined);
-    metrics.handler_errors += counters_.sum(&CounterStripe::handler_errors);
-    for (std::size_t i = 0; i != resyncs_.size(); ++i) {
-      metrics.resyncs[i] += resyncs_[i].load(std::memory_order_relaxed);
-    }
-  }
+  void add_to(Metrics& metrics) const noexcept { counters_.add_to(metrics); }
+
+  [[nodiscard]] UserLog& log() noexcept { return log_; }
 
   /// Tells on_log a line, unless the bus is closed: a handler that was left behind may outlive what on_log uses.
   void report(std::string_view line) noexcept {
-    if (on_log_ && !closed_) run_hook([&] { on_log_(line); });
+    if (log_ && !closed_) run_hook([&] { log_.tell(line); });
+  }
+
+  /// The same, unless there are too many of the kind.
+  void report(LineKind kind, std::string_view line) noexcept {
+    if (!log_ || closed_) return;
+    run_hook([&] {
+      if (const auto told = log_.admit(kind, std::string{line})) log_.tell(*told);
+    });
+  }
+
+  /// No further line will come: tells how many were left out.
+  void report_left_out() noexcept {
+    if (!log_ || closed_) return;
+    run_hook([&] {
+      while (const auto line = log_.overdue(true)) log_.tell(*line);
+    });
   }
 
   /// Runs a hook of the user's as handlers run: what it throws is counted.
@@ -300,7 +309,7 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   }
 
   void dispatch_resync(const Resync& resync, bool own, ThreadMark& mark) noexcept {
-    count_resync(resync.cause);
+    counters_.add_resync(resync.cause);
     {
       const HandlerScope scope{mark};
       const std::uint64_t last = table_.last_id();
@@ -339,7 +348,7 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
       tally.called(stored);
       counters_.add(mark.slot(), &CounterStripe::delivered, stored.stored ? deliveries : 0);
       if (stored.joined != 0) counters_.add(mark.slot(), &CounterStripe::joined, stored.joined);
-      if (stored.overflowed) count_resync(ResyncCause::overflow);
+      if (stored.overflowed) counters_.add_resync(ResyncCause::overflow);
     } catch (const std::exception& error) {
       tally.threw();
       count_error(node, mark, error.what());
@@ -349,17 +358,11 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
     }
   }
 
-  void count_resync(ResyncCause cause) noexcept {
-    resyncs_[static_cast<std::size_t>(cause)].fetch_add(1, std::memory_order_relaxed);
-  }
-
   void count_error(const Node& node, const ThreadMark& mark, std::string_view what) noexcept {
     counters_.add(mark.slot(), &CounterStripe::handler_errors, 1);
-    if (!on_log_ || closed_) return;
+    if (!log_ || closed_) return;
     run_hook([&] {
-      constexpr std::size_t shown = 64;
-      const std::string key = std::string{node.name().substr(0, shown)} + (node.name().size() > shown ? "..." : "");
-      on_log_("the handler subscribed to \"" + key + "\" threw: " + std::string{what});
+      if (const auto line = log_.admit(LineKind::handler, handler_threw(node.space, node.name(), what))) log_.tell(*line);
     });
   }
 
@@ -397,11 +400,9 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   ThreadMarks& marks_ = ThreadMarks::home();
   RetiredNodes<Node> retired_{marks_};
   std::atomic<bool> closed_{false};  ///< set under the lock
-  StripedCounters counters_;
-  std::array<std::atomic<std::uint64_t>, resync_cause_count> resyncs_{};
+  DispatchCounters counters_;
   std::atomic<std::size_t> remote_listeners_{0};
-  std::array<std::atomic<std::uint64_t>, 2> awaits_{};  ///< not satisfied, satisfied
-  const std::function<void(std::string_view)> on_log_;
+  UserLog log_;
 };
 
 }  // namespace syncbus::inline v1::detail

@@ -4,13 +4,18 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <new>
+#include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include <syncbus/detail/await_call.hpp>
 #include <syncbus/detail/await_calls.hpp>
 #include <syncbus/detail/bounded_log.hpp>
+#include <syncbus/detail/line_limiter.hpp>
 #include <syncbus/detail/local_dispatch.hpp>
+#include <syncbus/detail/unlocked.hpp>
 #include <syncbus/options.hpp>
 
 namespace syncbus::inline v1::detail {
@@ -20,12 +25,25 @@ namespace syncbus::inline v1::detail {
 class News {
  public:
   News(const BusOptions& options, std::shared_ptr<LocalDispatch> subscribers)
-      : on_health_{options.on_health}, logs_{static_cast<bool>(options.on_log)}, subscribers_{std::move(subscribers)} {}
+      : on_health_{options.on_health}, subscribers_{std::move(subscribers)} {}
 
   [[nodiscard]] AwaitCalls& awaits() noexcept { return awaits_; }
   void health_changed() noexcept { health_due_ = static_cast<bool>(on_health_); }
-  void log(std::string_view sentence) noexcept {
-    if (logs_) log_.add(sentence);
+
+  /// Without a code, what the user asked for.
+  void log(const std::error_code& code, std::string_view sentence) noexcept try {
+    if (!subscribers_->log()) return;
+    if (const auto line = subscribers_->log().admit(kind_of_problem(code), std::string{sentence})) log_.add(*line);
+  } catch (const std::bad_alloc&) {
+    log_.leave_one_out();
+  }
+
+  /// To be called now and then: brings what was left out and has waited long enough.
+  void look_at_log() noexcept try {
+    if (!subscribers_->log()) return;
+    while (const auto line = subscribers_->log().overdue()) log_.add(*line);
+  } catch (const std::bad_alloc&) {
+    log_.leave_one_out();
   }
 
   [[nodiscard]] bool empty() const noexcept { return !health_due_ && log_.empty() && !awaits_.has_completions(); }
@@ -45,9 +63,15 @@ class News {
     return true;
   }
 
-  /// Calls every completion that is due.
-  void complete_all(std::unique_lock<std::mutex>& lock) noexcept {
+  /// Nothing more will come: calls every completion that is due, and `with_lines` tells those that wait and how many
+  /// were left out.
+  void tell_last(bool with_lines, std::unique_lock<std::mutex>& lock) noexcept {
     while (awaits_.has_completions()) complete_one(lock);
+    if (!with_lines) return;
+    while (const auto line = log_.take()) {
+      unlocked(lock, [&] { subscribers_->report(*line); });
+    }
+    unlocked(lock, [&] { subscribers_->report_left_out(); });
   }
 
  private:
@@ -62,15 +86,7 @@ class News {
     });
   }
 
-  template <class Tell>
-  static void unlocked(std::unique_lock<std::mutex>& lock, const Tell& tell) noexcept {
-    lock.unlock();
-    tell();
-    lock.lock();
-  }
-
   const std::function<void(const Health&)>& on_health_;
-  const bool logs_;
   const std::shared_ptr<LocalDispatch> subscribers_;
   AwaitCalls awaits_;
   BoundedLog log_;

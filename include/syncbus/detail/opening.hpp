@@ -6,6 +6,7 @@
 #include <string>
 #include <system_error>
 
+#include <syncbus/detail/plain_text.hpp>
 #include <syncbus/detail/session_failure.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/options.hpp>
@@ -48,7 +49,7 @@ class Opening {
       throw std::system_error{make_error_code(Errc::not_connected),
                               "the broker's client did not come back in time; is the server stopped?"};
     }
-    if (error_) throw std::system_error{error_, sentence_};
+    if (error_) throw std::system_error{error_, one_line(sentence_)};
   }
 
  private:

@@ -1,0 +1,53 @@
+// BusOptions::on_log: what it is told, in which words, and how often.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <syncbus/core/dispatch_node.hpp>
+#include <syncbus/detail/line_limiter.hpp>
+#include <syncbus/detail/plain_text.hpp>
+
+namespace syncbus::inline v1::detail {
+
+/// Thread safety: all of it.
+class UserLog {
+ public:
+  /// `on_log` may be empty.
+  explicit UserLog(std::function<void(std::string_view)> on_log) : on_log_{std::move(on_log)} {}
+
+  /// Whether anybody reads it.
+  [[nodiscard]] explicit operator bool() const noexcept { return static_cast<bool>(on_log_); }
+
+  /// What is to be told now of a line of this kind: see LineLimiter.
+  [[nodiscard]] std::optional<std::string> admit(LineKind kind, std::string line) {
+    return limiter_.admit(kind, std::move(line), std::chrono::steady_clock::now());
+  }
+  [[nodiscard]] std::optional<std::string> overdue(bool at_the_end = false) {
+    return limiter_.overdue(std::chrono::steady_clock::now(), at_the_end);
+  }
+
+  /// Every line goes through here: as one, whoever chose its words. May throw what the user's function throws.
+  void tell(std::string_view line) const { on_log_(one_line(line)); }
+
+ private:
+  const std::function<void(std::string_view)> on_log_;
+  LineLimiter limiter_;
+};
+
+/// That the handler of a subscription threw.
+[[nodiscard]] inline std::string handler_threw(core::Space space, std::string_view name, std::string_view what) {
+  constexpr std::size_t shown_name = 64;
+  constexpr std::size_t shown_words = 512;
+  std::string line = "the handler subscribed to ";
+  if (space == core::Space::lease) line += "the lease ";
+  if (space == core::Space::prefix) line += name.empty() ? "all keys" : "the prefix ";
+  if (!name.empty()) line += quoted(name, shown_name);
+  return line + " threw: " + beginning_of(what, shown_words);
+}
+
+}  // namespace syncbus::inline v1::detail
