@@ -133,4 +133,4 @@
 #define small @
 #define unix @
 
-#include "all_headers.hpp"
+#include "all_headers.cpp"

@@ -15,9 +15,8 @@ namespace syncbus::inline v1::detail {
 
 /// What an acknowledgement says of an event that has been dispatched.
 [[nodiscard]] constexpr core::AcknowledgementStatus status_of(const DispatchTally& tally) noexcept {
-  using Status = core::AcknowledgementStatus;
-  if (tally.failed != 0) return Status::failed;
-  return tally.matched != 0 ? Status::applied : Status::no_subscriber;
+  if (tally.failed != 0) return core::AcknowledgementStatus::failed;
+  return tally.matched != 0 ? core::AcknowledgementStatus::applied : core::AcknowledgementStatus::no_subscriber;
 }
 
 /// Adds an answer, to the run that it goes on if there is one. Without memory it is lost, and will be asked for again.

@@ -24,13 +24,13 @@ class NoSigpipe {
 
  private:
   static const sigset_t& pipe() noexcept {
-    static const sigset_t signals = [] {
+    static const sigset_t only_pipe = [] {
       sigset_t one;
       ::sigemptyset(&one);
       ::sigaddset(&one, SIGPIPE);
       return one;
     }();
-    return signals;
+    return only_pipe;
   }
 
   sigset_t before_{};
