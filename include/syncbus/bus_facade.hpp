@@ -1,6 +1,8 @@
 // BusFacade: the verbs of every bus, over a few primitives; and what handlers and ranges of keys may be.
 #pragma once
 
+#include <syncbus/version.hpp>  // first: it may refuse the compiler
+
 #include <array>
 #include <concepts>
 #include <cstddef>

@@ -1,6 +1,8 @@
 // The errors of the library as std::error_code, each with a sentence that says what to do.
 #pragma once
 
+#include <syncbus/version.hpp>  // first: it may refuse the compiler
+
 #include <string>
 #include <string_view>
 #include <system_error>

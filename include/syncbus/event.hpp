@@ -1,6 +1,8 @@
 // The events that travel: what changed, who said so, and what a loss looks like.
 #pragma once
 
+#include <syncbus/version.hpp>  // first: it may refuse the compiler
+
 #include <array>
 #include <compare>
 #include <cstddef>

@@ -1,6 +1,8 @@
 // FillGuard: keeps a load that was in flight during an invalidation from storing the stale value it read.
 #pragma once
 
+#include <syncbus/version.hpp>  // first: it may refuse the compiler
+
 #include <array>
 #include <atomic>
 #include <cstddef>

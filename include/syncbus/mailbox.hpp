@@ -1,6 +1,8 @@
 // The pull form of a subscription: a bounded, conflating box of events, read when its owner has time.
 #pragma once
 
+#include <syncbus/version.hpp>  // first: it may refuse the compiler
+
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>

@@ -2,6 +2,8 @@
 // so `{.name = "cache-7"}` says all that differs. Durations are steady-clock durations, sizes are bytes.
 #pragma once
 
+#include <syncbus/version.hpp>  // first: it may refuse the compiler
+
 #include <chrono>
 #include <cstddef>
 #include <cstdint>

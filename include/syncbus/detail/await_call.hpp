@@ -1,6 +1,8 @@
 // One await under way, between whoever asked for it and whoever ends it.
 #pragma once
 
+#include <syncbus/version.hpp>  // first: it may refuse the compiler
+
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>

@@ -1,6 +1,8 @@
 // What every bus has on its own node, without a broker: an identity, options, subscribers, and the checks of a publish.
 #pragma once
 
+#include <syncbus/version.hpp>  // first: it may refuse the compiler
+
 #include <algorithm>
 #include <atomic>
 #include <cstddef>
