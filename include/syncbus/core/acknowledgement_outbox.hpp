@@ -35,22 +35,28 @@ class AcknowledgementOutbox {
 
   explicit AcknowledgementOutbox(std::size_t max_entries) noexcept : max_entries_{max_entries} {}
 
-  /// Whether there was room for it.
+  /// Whether there was room for it. Throws bad_alloc, and then it may be lost.
   bool add(NodeId destination, const Acknowledgement& entry, TimePoint due) {
-    const auto [batch, fresh] = batches_.try_emplace(destination, Batch{due, {}});
+    const auto batch = batches_.try_emplace(destination, Batch{due, {}}).first;
     auto& entries = batch->second.entries;
-    if (!fresh && goes_on(entries.back(), entry)) {
+    if (!entries.empty() && goes_on(entries.back(), entry)) {
       entries.back().count += entry.count;
     } else if (entries_ < max_entries_) {
       entries.push_back(entry);
       ++entries_;
     } else {
-      if (fresh) batches_.erase(batch);
+      if (entries.empty()) batches_.erase(batch);
       return false;
     }
-    if (!fresh && due < batch->second.due) agenda_.erase({batch->second.due, destination});
-    batch->second.due = (std::min)(batch->second.due, due);
-    agenda_.insert({batch->second.due, destination});
+    const TimePoint earlier = (std::min)(batch->second.due, due);
+    auto place = agenda_.extract({batch->second.due, destination});  // its memory is there
+    batch->second.due = earlier;
+    if (place) {
+      place.value().first = earlier;
+      agenda_.insert(std::move(place));
+    } else {
+      agenda_.insert({earlier, destination});
+    }
     return true;
   }
 

@@ -43,9 +43,9 @@ class AnswerMemory {
 
   /// A frame was queued behind position `position` of the queue: until that is settled its events are pending.
   void queued(FrameName name, std::uint64_t position) {
-    const auto [place, fresh] = frames_.try_emplace(name);
-    place->second.position = position;
-    if (fresh) order_.push_back(name);
+    const auto found = frames_.find(name);
+    if (found == frames_.end()) order_.push_back(name);  // first: what is in the order may be missing, not the reverse
+    (found == frames_.end() ? frames_.try_emplace(name).first : found)->second.position = position;
     make_room(1);
   }
 
@@ -95,9 +95,10 @@ class AnswerMemory {
 
   void make_room(std::size_t kept) {
     while (frames_.size() + runs_ > max_answers_ && order_.size() > kept) {
-      const auto oldest = frames_.find(order_.front());
-      runs_ -= oldest->second.runs.size();
-      frames_.erase(oldest);
+      if (const auto oldest = frames_.find(order_.front()); oldest != frames_.end()) {
+        runs_ -= oldest->second.runs.size();
+        frames_.erase(oldest);
+      }
       order_.pop_front();
     }
   }

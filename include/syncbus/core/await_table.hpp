@@ -60,10 +60,15 @@ class AwaitTable final : public FrameKeeper {
   [[nodiscard]] std::optional<Ticket> open(const AwaitRequest& request, TimePoint now) {
     if (reserve_.full()) reserve_.drop_ended([this](Ticket other) { return awaits_.contains(other); });
     if (reserve_.full() || request.events > max_awaits_ - awaited_) return std::nullopt;
-    awaited_ += request.events;
     const Ticket ticket = ++last_ticket_;
     const auto place = awaits_.try_emplace(ticket, request, now).first;
-    schedule(ticket, place->second, request.deadline);
+    try {
+      schedule(ticket, place->second, request.deadline);
+    } catch (...) {
+      awaits_.erase(place);
+      throw;
+    }
+    awaited_ += request.events;
     return ticket;
   }
 
@@ -327,15 +332,20 @@ class AwaitTable final : public FrameKeeper {
   }
 
   void schedule(Ticket ticket, Await& await, TimePoint at) {
-    agenda_.erase({await.due, ticket});
+    auto place = agenda_.extract({await.due, ticket});  // its memory is there: who has a deadline keeps one
     await.due = (std::min)(at, await.request.deadline);
-    agenda_.insert({await.due, ticket});
+    if (place) {
+      place.value().first = await.due;
+      agenda_.insert(std::move(place));
+    } else {
+      agenda_.insert({await.due, ticket});
+    }
   }
 
   void finish(Awaits::iterator at, std::error_code error) {
     Await& await = at->second;
-    ++(error ? metrics_.quorums_not_satisfied : metrics_.quorums_satisfied);
     completions_.push_back({at->first, error, await.tracker.replicas()});
+    ++(error ? metrics_.quorums_not_satisfied : metrics_.quorums_satisfied);
     grew_ = true;
     agenda_.erase({await.due, at->first});
     for (const Placed& placed : await.places) forget(placed.place, at->first);

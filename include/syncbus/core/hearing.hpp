@@ -142,6 +142,14 @@ class Hearing {
     raise_incompatible(now);
   }
 
+  /// There was no memory for what a frame of this node's told. Whatever is missing of it counts as lost.
+  void out_of_memory(NodeId origin) noexcept {
+    PeerState* const peer = membership_.peers().find(origin);
+    if (peer != nullptr) peer->tracker.abandon();
+    if (listening_) raise({ResyncCause::overflow, origin});
+    if (peer != nullptr && !peer->live()) end(*peer);
+  }
+
   // --- time
 
   /// `connected`: there is a session, so that what is asked for can come; without one nothing is given up.

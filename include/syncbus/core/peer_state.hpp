@@ -57,12 +57,12 @@ struct PeerState {
   /// Takes over what a newer heartbeat says about the peer itself; false if it is not newer.
   bool introduce(const HeartbeatView& heartbeat) {
     if (heartbeat.number <= newest_heartbeat) return false;
+    if (name != heartbeat.name) name = heartbeat.name;  // first: there may be no memory
+    if (zone != heartbeat.zone) zone = heartbeat.zone;
     newest_heartbeat = heartbeat.number;
     interval = std::chrono::duration_cast<Duration>(heartbeat.interval);
     publish_only = heartbeat.publish_only;
     gone = gone || heartbeat.goodbye;
-    if (name != heartbeat.name) name = heartbeat.name;
-    if (zone != heartbeat.zone) zone = heartbeat.zone;
     return true;
   }
 };

@@ -50,16 +50,18 @@ class PeerTable {
   /// A peer that is not there yet.
   PeerState& add(NodeId id, std::uint64_t baseline, TimePoint now) {
     if (peers_.size() >= max_peers_) forget_oldest();
+    PeerState& peer = peers_.try_emplace(id, baseline, now).first->second;
     ++live_;
-    return peers_.try_emplace(id, baseline, now).first->second;
+    return peer;
   }
 
   /// Changes whether a peer is live; `change` gets the peer.
   template <class Change>
   void change(PeerState& peer, const Change& change) {
-    live_ -= peer.live() ? 1U : 0U;
+    const bool was_live = peer.live();
     change(peer);
     live_ += peer.live() ? 1U : 0U;
+    live_ -= was_live ? 1U : 0U;
   }
 
   /// How many are neither silent nor gone.

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -12,6 +14,7 @@
 
 #include <syncbus/core/actions.hpp>
 #include <syncbus/core/codec.hpp>
+#include <syncbus/core/electorate.hpp>
 #include <syncbus/core/hearing.hpp>
 #include <syncbus/core/publishing.hpp>
 #include <syncbus/event.hpp>
@@ -26,6 +29,9 @@ namespace syncbus::inline v1::core {
 /// Two halves, each with its own file: Publishing (our events, until everybody has them) and Hearing (theirs, until our
 /// handlers have returned, or a resync stands for them). Between them the machine carries frames in and out, judges
 /// awaits by who is there, and watches whether this node hears itself.
+///
+/// What others send ends no process that is out of memory: what cannot be kept is a resync, or an answer that is asked
+/// for again; what was to be said is said a little later.
 class Protocol {
  public:
   explicit Protocol(const ProtocolOptions& options)
@@ -121,15 +127,20 @@ class Protocol {
     ++metrics_.frames_received;
     metrics_.bytes_received += bytes.size();
     if (!ours) return;
-    const bool understood =
-        header.origin == options_.self ? on_echo(header, now) : on_body(header, bytes, directed, now);
-    if (!understood) ++metrics_.invalid_frames;
-    if (hearing_.electorate_changed()) awaits().electorate_changed(electorate());
+    try {
+      const bool understood =
+          header.origin == options_.self ? on_echo(header, now) : on_body(header, bytes, directed, now);
+      if (!understood) ++metrics_.invalid_frames;
+      if (hearing_.electorate_changed()) awaits().electorate_changed(electorate());
+    } catch (const std::bad_alloc&) {
+      if (header.origin != options_.self) hearing_.out_of_memory(header.origin);
+    }
   }
 
   // --- time
 
-  void tick(TimePoint now) noexcept {
+  void tick(TimePoint now) noexcept try {
+    told_wake_ = (TimePoint::max)();
     if (!deaf_ && connected_ && hearing_.membership().deaf(now)) {
       deaf_ = true;
       hearing_.cut_off(now);
@@ -139,7 +150,8 @@ class Protocol {
     if (hearing_.electorate_changed()) awaits().electorate_changed(electorate());
     awaits().tick(now, hearing_.membership().own().answer_time(), electorate(), questions_);
     watch_staleness(now);
-    told_wake_ = (TimePoint::max)();
+  } catch (const std::bad_alloc&) {
+    rest_until_ = now + without_memory;
   }
 
   /// The node ends: it says so, several times, for any of these may be lost. Nothing else is said after.
@@ -153,7 +165,7 @@ class Protocol {
   /// Every handler has returned from the item taken last; `answers` says what became of the awaited events in it.
   void release(std::span<const Acknowledgement> answers, TimePoint now) noexcept {
     hearing_.receiving().inbox().release();
-    for (const Acknowledgement& answer : answers) hearing_.receiving().answered(answer, now);
+    hearing_.receiving().answered(answers, now);
     if (stale_ && !has_received()) watch_staleness(now);
   }
 
@@ -162,7 +174,7 @@ class Protocol {
 
   // --- what to do, what can be seen
 
-  [[nodiscard]] Action next_action(TimePoint now) noexcept {
+  [[nodiscard]] Action next_action(TimePoint now) noexcept try {
     publishing_.was_read(connected_);
     if (connected_) {
       if (!gone_ && hearing_.membership().hello_due(now)) return heartbeat({}, now);
@@ -177,6 +189,9 @@ class Protocol {
     if (std::exchange(reopen_due_, false)) return {.kind = Action::Kind::reopen, .session = session_};
     const bool settled = joined() || !connected();  // a session that is not joined yet is no news
     if (settled && std::exchange(health_changed_, false)) return {.kind = Action::Kind::health};
+    return next_wake();
+  } catch (const std::bad_alloc&) {
+    rest_until_ = now + without_memory;
     return next_wake();
   }
 
@@ -202,27 +217,7 @@ class Protocol {
 
  private:
   static constexpr int goodbyes = 3;
-
-  /// The nodes whose answers an await may count on, and their zones.
-  struct Electorate {
-    const Membership& membership;
-    NodeId self;
-    bool joined;
-
-    template <class Visit>
-    void for_each(const Visit& visit) const {
-      membership.peers().for_each([&](NodeId id, const PeerState& peer) {
-        if (peer.answers()) visit(id);
-      });
-    }
-    [[nodiscard]] bool whole() const noexcept { return joined; }
-    [[nodiscard]] bool knows(NodeId node) const { return node == self || membership.peers().find(node) != nullptr; }
-    [[nodiscard]] std::string_view zone_of(NodeId node) const {
-      if (node == self) return membership.zone();
-      const PeerState* const peer = membership.peers().find(node);
-      return peer == nullptr ? std::string_view{} : std::string_view{peer->zone};
-    }
-  };
+  static constexpr Duration without_memory = std::chrono::milliseconds{10};  ///< then it is tried again
 
   /// Whether control frames may go out: not after the last goodbye.
   [[nodiscard]] bool speaks() const noexcept { return connected_ && (!gone_ || goodbyes_left_ != 0); }
@@ -366,6 +361,7 @@ class Protocol {
       const TimePoint heartbeat = gone_ ? (TimePoint::max)() : hearing_.membership().heartbeat_due();
       at = (std::min)({at, heartbeat, questions_.due(), hearing_.receiving().answers().due()});
     }
+    at = (std::max)(at, rest_until_);
     if (at >= told_wake_) return {};
     told_wake_ = at;
     return {.kind = Action::Kind::wake, .at = at};
@@ -395,6 +391,7 @@ class Protocol {
   bool room_changed_ = false;
   bool health_changed_ = false;
   TimePoint told_wake_ = (TimePoint::max)();
+  TimePoint rest_until_{};  ///< for want of memory
 };
 
 }  // namespace syncbus::inline v1::core

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <optional>
 #include <span>
 #include <unordered_map>
@@ -47,8 +48,8 @@ class Receiving {
 
   void push(const EventsView& events, Bytes frame, bool late) {
     metrics_.joined += inbox_.push_frame(frame, late).absorbed;
-    if (events.has_awaited()) memory_.queued({events.origin(), events.sequence()}, inbox_.pushed());
     grew_ = true;
+    if (events.has_awaited()) memory_.queued({events.origin(), events.sequence()}, inbox_.pushed());
   }
 
   void push(const Resync& resync) noexcept {
@@ -59,11 +60,16 @@ class Receiving {
   /// Whether something was pushed since the last call.
   [[nodiscard]] bool grew() noexcept { return std::exchange(grew_, false); }
 
-  /// Handlers have returned from awaited events. That nothing matched can wait for company.
-  void answered(const Acknowledgement& answer, TimePoint now) {
-    memory_.answered(answer);
-    const bool nobody = answer.status == AcknowledgementStatus::no_subscriber;
-    answers_.add(answer.publisher, answer, now + (nobody ? no_subscriber_delay : longest_drain));
+  /// Handlers have returned from awaited events. That nothing matched can wait for company. An answer for which there is
+  /// no memory will be asked for.
+  void answered(std::span<const Acknowledgement> answers, TimePoint now) noexcept try {
+    for (const Acknowledgement& answer : answers) {
+      memory_.answered(answer);
+      const bool nobody = answer.status == AcknowledgementStatus::no_subscriber;
+      answers_.add(answer.publisher, answer, now + (nobody ? no_subscriber_delay : longest_drain));
+    }
+  } catch (const std::bad_alloc&) {
+    return;
   }
 
   /// Encodes answers that are to go now: all that was dispatched in one go together, once nothing waits behind it.

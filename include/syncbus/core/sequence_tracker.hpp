@@ -116,8 +116,8 @@ class SequenceTracker {
     } else if (hit.first == sequence) {
       ++range->first;
     } else {
-      range->last = sequence - 1;
-      if (hit.last != sequence) missing_.insert(range + 1, {sequence + 1, hit.last});
+      const auto low = hit.last == sequence ? range : missing_.insert(range + 1, {sequence + 1, hit.last}) - 1;
+      low->last = sequence - 1;
     }
     keep_bounded(result);
     return true;

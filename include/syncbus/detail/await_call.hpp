@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <stop_token>
@@ -59,6 +60,9 @@ class AwaitCall {
 
   /// Names it at the bus; set before anybody can ask to cancel it.
   std::uint64_t ticket = 0;
+
+  /// The bus's: which one is completed behind it.
+  std::shared_ptr<AwaitCall> next{};
 
   /// Calls `cancel` when a stop is requested, until this object ends: perhaps when the bus is gone.
   void cancel_on(std::stop_token stop, std::function<void()> cancel) {

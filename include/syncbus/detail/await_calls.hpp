@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <deque>
 #include <memory>
 #include <unordered_map>
 #include <utility>
@@ -21,30 +20,38 @@ class AwaitCalls {
   }
 
   /// One ended. A caller that waits is woken here; a completion is for next_completion(). Returns whether there is one.
-  bool end(core::AwaitCompletion&& completion) {
+  /// Allocates nothing. Whoever had no memory for add() does not wait.
+  bool end(core::AwaitCompletion&& completion) noexcept {
     auto call = calls_.extract(completion.ticket);
+    if (!call) return false;
     call.mapped()->end({completion.error, std::move(completion.replicas)});
     if (!call.mapped()->has_completion()) return false;
-    completions_.push_back(std::move(call.mapped()));
+    std::shared_ptr<AwaitCall>& place = last_ == nullptr ? first_ : last_->next;
+    place = std::move(call.mapped());
+    last_ = place.get();
+    ++completions_;
     return true;
   }
 
   /// Open ones, and those whose completion is still to be called.
-  [[nodiscard]] std::size_t size() const noexcept { return calls_.size() + completions_.size(); }
+  [[nodiscard]] std::size_t size() const noexcept { return calls_.size() + completions_; }
 
-  [[nodiscard]] bool has_completions() const noexcept { return !completions_.empty(); }
+  [[nodiscard]] bool has_completions() const noexcept { return completions_ != 0; }
 
   /// Precondition: has_completions(). To be called and destroyed without the owner's lock: what it waits for may want
   /// that.
-  [[nodiscard]] std::shared_ptr<AwaitCall> next_completion() {
-    auto call = std::move(completions_.front());
-    completions_.pop_front();
+  [[nodiscard]] std::shared_ptr<AwaitCall> next_completion() noexcept {
+    auto call = std::move(first_);
+    first_ = std::move(call->next);
+    if (--completions_ == 0) last_ = nullptr;
     return call;
   }
 
  private:
   std::unordered_map<core::Ticket, std::shared_ptr<AwaitCall>> calls_;
-  std::deque<std::shared_ptr<AwaitCall>> completions_;
+  std::shared_ptr<AwaitCall> first_;  ///< of those whose completion is still to be called, linked by their `next`
+  AwaitCall* last_ = nullptr;
+  std::size_t completions_ = 0;
 };
 
 }  // namespace syncbus::inline v1::detail

@@ -1,0 +1,33 @@
+// Who can answer an await.
+#pragma once
+
+#include <string_view>
+
+#include <syncbus/core/membership.hpp>
+#include <syncbus/core/peer_state.hpp>
+#include <syncbus/event.hpp>
+
+namespace syncbus::inline v1::core {
+
+/// The nodes whose answers an await may count on, and their zones.
+struct Electorate {
+  const Membership& membership;
+  NodeId self;
+  bool joined;
+
+  template <class Visit>
+  void for_each(const Visit& visit) const {
+    membership.peers().for_each([&](NodeId id, const PeerState& peer) {
+      if (peer.answers()) visit(id);
+    });
+  }
+  [[nodiscard]] bool whole() const noexcept { return joined; }
+  [[nodiscard]] bool knows(NodeId node) const { return node == self || membership.peers().find(node) != nullptr; }
+  [[nodiscard]] std::string_view zone_of(NodeId node) const {
+    if (node == self) return membership.zone();
+    const PeerState* const peer = membership.peers().find(node);
+    return peer == nullptr ? std::string_view{} : std::string_view{peer->zone};
+  }
+};
+
+}  // namespace syncbus::inline v1::core
