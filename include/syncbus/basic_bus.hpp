@@ -32,8 +32,11 @@ class BasicBus : public BusFacade<BasicBus<T>> {
   BasicBus(const BasicBus&) = delete;
   BasicBus& operator=(const BasicBus&) = delete;
 
-  /// Closes with `close_timeout`. Destroying a bus inside one of its own handlers is undefined.
-  ~BasicBus() { static_cast<void>(shut(local_.options().close_timeout)); }
+  /// Closes with `close_timeout`. Destroying a bus inside one of its own handlers ends the process, with a sentence.
+  ~BasicBus() {
+    local_.require_no_own_handler();
+    static_cast<void>(shut(local_.options().close_timeout));
+  }
 
   /// Blocks until the broker has confirmed everything accepted before the call. Errors: timed_out, not_connected (the
   /// deadline passed while disconnected; what was accepted is kept and goes out later), closed (also when another

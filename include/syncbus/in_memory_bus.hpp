@@ -48,8 +48,9 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
   InMemoryBus(const InMemoryBus&) = delete;
   InMemoryBus& operator=(const InMemoryBus&) = delete;
 
-  /// Closes with `close_timeout`. Destroying a bus inside one of its own handlers is undefined.
+  /// Closes with `close_timeout`. Destroying a bus inside one of its own handlers ends the process, with a sentence.
   ~InMemoryBus() {
+    local_.require_no_own_handler();
     if (shut(local_.options().close_timeout) != Errc::forked) return;
     detail::leave_behind(awaits_);
     detail::leave_behind(hub_);

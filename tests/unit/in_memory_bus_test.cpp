@@ -1,6 +1,10 @@
 // What InMemoryBus promises beyond the contract of every bus: inline delivery on a hub, and who runs handlers on whose
 // thread.
+#include <signal.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <barrier>
 #include <cerrno>
@@ -608,6 +612,57 @@ TEST_CASE("a code compares with Errc whichever shared object made it, and with s
   CHECK(make_error_code(Errc::canceled) == std::errc::operation_canceled);
   CHECK(make_error_code(Errc::invalid_key) == std::errc::invalid_argument);
   CHECK(make_error_code(Errc::frame_too_large) == std::errc::message_size);
+}
+
+// --- destroyed where it may not be
+
+namespace {
+
+/// What a child writes to standard error before it aborts.
+template <class Body>
+std::string last_words(const Body& body) {
+  std::array<int, 2> ends{};
+  REQUIRE(::pipe(ends.data()) == 0);
+  support::ChildProcess child{[&] {
+    ::signal(SIGABRT, SIG_DFL);
+    ::dup2(ends[1], STDERR_FILENO);
+    body();
+    return 0;
+  }};
+  CHECK(child.ends() == -SIGABRT);
+  ::close(ends[1]);
+  std::string words(1'000, '\0');
+  const auto size = ::read(ends[0], words.data(), words.size());
+  ::close(ends[0]);
+  words.resize(size < 0 ? 0 : static_cast<std::size_t>(size));
+  return words;
+}
+
+}  // namespace
+
+TEST_CASE("a bus that is destroyed in its own handler says so and ends the process") {
+  const bool alone = GENERATE(true, false);
+  const bool unsubscribes = GENERATE(false, true);
+  const std::string words = last_words([&] {
+    InMemoryHub hub;
+    auto bus = alone ? std::make_unique<InMemoryBus>() : std::make_unique<InMemoryBus>(hub);
+    Subscription subscription;
+    subscription = bus->subscribe("k", [&](const Event&) {
+      if (unsubscribes) subscription.unsubscribe();
+      bus.reset();
+    });
+    static_cast<void>(bus->publish("k"));
+  });
+  CHECK(words.find("a bus was destroyed inside one of its own handlers") != std::string::npos);
+}
+
+TEST_CASE("a bus may be destroyed in the handler of another one") {
+  InMemoryBus outer;
+  auto inner = std::make_unique<InMemoryBus>();
+  Subscription mine = inner->subscribe("k", [](const Event&) {});
+  const auto subscription = outer.subscribe("k", [&](const Event&) { inner.reset(); });
+  CHECK_FALSE(outer.publish("k"));
+  CHECK(inner == nullptr);
 }
 
 // --- forked children

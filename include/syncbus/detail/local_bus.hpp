@@ -7,6 +7,8 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <stop_token>
 #include <string_view>
@@ -124,6 +126,17 @@ class LocalBus {
                               "subscribe with Scope::local, or make the bus without publish_only"};
     }
     return subscribers_;
+  }
+
+  /// Of the bus's destructor. Ends the process inside a handler of this very bus: its dispatch, and perhaps the publish
+  /// that it is in, would go on in freed memory.
+  void require_no_own_handler() const noexcept {
+    if (forked() || !subscribers_->runs_own_handler()) return;
+    std::fputs(
+        "syncbus: a bus was destroyed inside one of its own handlers, whose dispatch still needs it; destroy it when the "
+        "handler has returned\n",
+        stderr);
+    std::abort();
   }
 
   /// From here on publishes and subscriptions are refused.

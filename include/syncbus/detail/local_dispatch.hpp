@@ -21,6 +21,7 @@
 #include <syncbus/core/prefix_lengths.hpp>
 #include <syncbus/detail/await_call.hpp>
 #include <syncbus/detail/dispatch_counters.hpp>
+#include <syncbus/detail/dispatch_tally.hpp>
 #include <syncbus/detail/fork_mark.hpp>
 #include <syncbus/detail/handler_scope.hpp>
 #include <syncbus/detail/random_hash_secret.hpp>
@@ -34,12 +35,6 @@
 #include <syncbus/subscription.hpp>
 
 namespace syncbus::inline v1::detail {
-
-/// What became of one event at this node's subscribers.
-struct DispatchTally {
-  std::uint32_t matched = 0;  ///< subscribers that it was given to; not closed mailboxes, which took nothing
-  std::uint32_t failed = 0;   ///< those of them that threw
-};
 
 /// Dispatching takes no lock, allocates nothing, and writes nothing that another dispatching thread writes: it marks
 /// its thread as walking, walks, and marks the subscriber whose handler it runs. Subscribing and unsubscribing take a
@@ -156,6 +151,18 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
     dispatch_resync(resync, own, second.get());
   }
 
+  /// Whether the calling thread runs a handler of this very bus.
+  [[nodiscard]] bool runs_own_handler() noexcept {
+    const ThreadMark* const mine = marks_.mine_if_any();
+    if (mine == nullptr || mine->handlers() == 0) return false;
+    const auto runs = [mine](const Node& node) { return mine->touch(&node) == ThreadMark::Touch::handler; };
+    const std::lock_guard lock{mutex_};
+    const std::uint64_t last = table_.last_id();
+    Node* node = table_.first_of_all(last);
+    while (node != nullptr && !runs(*node)) node = Table::next_living(*node, node->order, node->id, last);
+    return node != nullptr || retired_.any(runs);
+  }
+
   /// Whether there is any subscriber who hears other nodes.
   [[nodiscard]] bool hears_remote() const noexcept { return remote_listeners_.load(std::memory_order_acquire) != 0; }
 
@@ -223,22 +230,6 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   using Table = core::DispatchTable<Subscriber>;
   using Node = Table::Node;
   using Target = Table::Target;
-
-  /// Who dispatches without a tally pays for none: these calls are empty, and so is what is passed along.
-  struct Uncounted {
-    void called(const Stored&) const noexcept {}
-    void threw() const noexcept {}
-  };
-
-  struct Counted {
-    DispatchTally* tally;
-
-    void called(const Stored& stored) const noexcept { tally->matched += stored.stored ? 1U : 0U; }
-    void threw() const noexcept {
-      ++tally->matched;
-      ++tally->failed;
-    }
-  };
 
   /// The arguments travel in registers. Were the key copied from the caller's memory into an Event, compilers would
   /// load both its words at once, right behind the two stores that wrote them, and the processor would wait for these.

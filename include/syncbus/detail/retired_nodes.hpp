@@ -11,7 +11,7 @@
 
 namespace syncbus::inline v1::detail {
 
-/// A list through the nodes' `previous`. Its owner locks add() and take_unheld(); empty() may be asked by anybody, and
+/// A list through the nodes' `previous`. Its owner locks add(), take_unheld() and any(); empty() may be asked by anybody, and
 /// may be answered late.
 template <class Node>
 class RetiredNodes {
@@ -50,6 +50,14 @@ class RetiredNodes {
     }
     any_.store(first_ != nullptr, std::memory_order_relaxed);
     return unheld;
+  }
+
+  /// Whether `matches` one of them.
+  template <class Matches>
+  [[nodiscard]] bool any(const Matches& matches) const {
+    const Node* node = first_;
+    while (node != nullptr && !matches(*node)) node = static_cast<const Node*>(node->previous);
+    return node != nullptr;
   }
 
   /// Runs destructors of the user's: without a lock, and as handlers run, for this may be where a wait would never end.
