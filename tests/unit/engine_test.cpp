@@ -64,6 +64,13 @@ class Broker {
 
   void interrupt() { sink_->on_interrupted(); }
 
+  /// So many problems: the name, and a number from 0.
+  void have_problems(const std::string& name, int count) {
+    for (int i = 0; i != count; ++i) {
+      sink_->on_problem(make_error_code(Errc::transport_failure), name + " " + std::to_string(i));
+    }
+  }
+
   /// Another session, with frames of this size.
   void reconnect(std::size_t max_frame_bytes) {
     sink_->on_interrupted();
@@ -229,4 +236,24 @@ TEST_CASE("an executor that blocks stops neither what is sent nor the end of a b
   CHECK_FALSE(bus.publish("k"));
   CHECK_FALSE(bus.flush(10s));
   go_on.release();
+}
+
+TEST_CASE("problems that go on are a few lines, and the last is told when none follows, or as the bus closes") {
+  Broker broker;
+  std::mutex mutex;
+  std::vector<std::string> lines;
+  BrokerBus bus{broker, {.on_log = [&](std::string_view line) {
+                  const std::lock_guard lock{mutex};
+                  lines.emplace_back(line);
+                }}};
+  const auto told = [&](const std::string& beginning) {
+    const std::lock_guard lock{mutex};
+    return !lines.empty() && lines.back().starts_with(beginning);
+  };
+  broker.have_problems("early", 1'000);
+  CHECK(eventually([&] { return told("early 999"); }));
+  broker.have_problems("late", 1'000);
+  CHECK_FALSE(bus.close(10s));
+  CHECK(told("late 999"));
+  CHECK(lines.size() < 20);
 }
