@@ -4,12 +4,17 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <random>
+#include <span>
 #include <string>
 #include <vector>
 
 #include <syncbus/core/protocol.hpp>
 
+#include "fuzz/protocol_check.hpp"
 #include "support/catch.hpp"
 #include "support/machine.hpp"
 
@@ -205,4 +210,16 @@ TEST_CASE("left alone a machine sleeps, in whatever state: a few wakes a second 
   node.pass(1h);
   // A heartbeat a second, and while a peer could be there, though nothing proves it, a request every 240 ms.
   CHECK(node.wakes - before <= (state == State::disconnected ? 0 : 5 * 3'600 + 1'000));
+}
+
+TEST_CASE("no input of the fuzzer's corpus brings the machine above its bounds, or to no rest") {
+  std::size_t files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator{SYNCBUS_FUZZ_CORPUS "/protocol"}) {
+    INFO(entry.path().filename().string());
+    std::ifstream file{entry.path(), std::ios::binary};
+    const std::string script{std::istreambuf_iterator<char>{file}, {}};
+    CHECK(support::HauntedMachine{std::as_bytes(std::span{script})}.run() == "");
+    ++files;
+  }
+  CHECK(files >= 20);
 }
