@@ -20,17 +20,20 @@ struct KafkaOwned {
   KafkaHandle<rd_kafka_topic_t> listing{};  ///< the same topic of the consumer
 };
 
-/// How long one question to the cluster may take. It is asked again, and has more time then.
+/// How long one question to the cluster may take. It is asked again, and has more time then: for that attempt, because
+/// whoever was asked may be gone.
 class KafkaPatience {
  public:
   [[nodiscard]] Duration limit() const noexcept { return limit_; }
+  void begin_attempt() noexcept { limit_ = usual_; }
   void timed_out() noexcept { limit_ = (std::min)(2 * limit_, longest); }
-  void answered_after(Duration time) noexcept { limit_ = std::clamp(4 * time, least, longest); }
+  void answered_after(Duration time) noexcept { limit_ = usual_ = std::clamp(4 * time, least, longest); }
 
  private:
   static constexpr Duration least = std::chrono::milliseconds{250};
   static constexpr Duration longest = std::chrono::seconds{4};
 
+  Duration usual_ = least;
   Duration limit_ = least;
 };
 

@@ -36,7 +36,10 @@ struct KafkaRange {
 class KafkaDialogue {
  public:
   KafkaDialogue(KafkaClients& clients, const KafkaPlace& place, const SessionSurroundings& around, TimePoint deadline)
-      : clients_{clients}, place_{place}, around_{around}, deadline_{deadline} {}
+      : clients_{clients}, place_{place}, around_{around}, deadline_{deadline} {
+    clients.patience_with_any().begin_attempt();
+    clients.patience_with_leader().begin_attempt();
+  }
 
   /// Returns when the partition has a leader. A topic that does not exist is made, if that is wanted: at once only if
   /// it is the `first` time, for a broker that was just started may not know its topics yet. `of_old_log` is set when
@@ -71,13 +74,15 @@ class KafkaDialogue {
   [[nodiscard]] KafkaRange find_range() {
     asks_leader_ = true;
     while (true) {
-      const auto oldest = ask_offset(RD_KAFKA_OFFSET_BEGINNING);
-      const auto next = oldest ? ask_offset(RD_KAFKA_OFFSET_END) : std::nullopt;
-      if (next) return {*oldest, *next};
-      pause();
-      // Unless it is told who leads the partition by now, the consumer goes on asking who did.
+      // Unless it is told who leads the partition by now, the consumer goes on asking who did; and a new one has nobody
+      // to ask yet.
       const KafkaHandle<const rd_kafka_metadata_t> metadata = ask_metadata(clients_.consumer());
-      if (metadata && metadata->topic_cnt == 1) static_cast<void>(has_leader(*metadata));
+      if (metadata && metadata->topic_cnt == 1 && has_leader(*metadata)) {
+        const auto oldest = ask_offset(RD_KAFKA_OFFSET_BEGINNING);
+        const auto next = oldest ? ask_offset(RD_KAFKA_OFFSET_END) : std::nullopt;
+        if (next) return {*oldest, *next};
+      }
+      pause();
     }
   }
 
