@@ -120,8 +120,9 @@ class KafkaDialogue {
     if (outage_ && now() >= outage_->until) unreachable(outage_->reason);
     if (now() < deadline_) return;
     clients_.note_failure();
-    const std::string& reason = clients_.events().last_reason();
-    unanswered(!reason.empty() ? reason : last_.empty() ? "it did not answer in time" : last_);
+    const std::string& reason = clients_.events().last_reason();  // perhaps of another broker than the one asked last
+    const std::string both = last_.empty() || reason.empty() ? last_ + reason : last_ + "; " + reason;
+    unanswered(both.empty() ? "it did not answer in time" : both);
   }
 
   [[noreturn]] static void fail(Errc code, const std::string& sentence) { throw SessionFailure{code, sentence}; }
