@@ -1,12 +1,23 @@
 // How a NatsBus is made, and how it refuses: addresses, subjects, users, connections, each with its error and a
 // sentence.
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <concepts>
+#include <filesystem>
+#include <mutex>
+#include <stdexcept>
 #include <stop_token>
 #include <string>
 #include <string_view>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include <syncbus/nats_bus.hpp>
 
@@ -17,6 +28,7 @@
 #include "contract/thrown_by.hpp"
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
+#include "support/fake_names.hpp"
 #include "support/nats_server.hpp"
 
 using namespace contract;
@@ -33,18 +45,41 @@ std::error_code refusal(std::string_view url, std::string_view subject = "subjec
   return thrown_by([&] { NatsBus{url, subject, {.connect_timeout = 5s}}; }, sentence);
 }
 
+bool holds(std::string_view text, std::string_view words) { return text.find(words) != std::string_view::npos; }
+
+/// The lines of a bus's log.
+class Log {
+ public:
+  auto hook() {
+    return [this](std::string_view line) {
+      const std::lock_guard lock{mutex_};
+      lines_.emplace_back(line);
+    };
+  }
+  [[nodiscard]] bool will_hold(std::string_view words) const {
+    return eventually([&] {
+      const std::lock_guard lock{mutex_};
+      return std::any_of(lines_.begin(), lines_.end(), [&](const auto& line) { return holds(line, words); });
+    });
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::vector<std::string> lines_;
+};
+
 }  // namespace
 
 TEST_CASE("a malformed URL of NATS is an invalid argument, and no password is shown", "[contract]") {
   for (const std::string_view url :
        {"", "nats", "nats:", "nats://", "http://127.0.0.1:4222", "tls://127.0.0.1", "nats://127.0.0.1:port",
         "nats://127.0.0.1:0", "nats://127.0.0.1:65536", "nats://127.0.0.1/path", "nats://:4222", "nats://[::1",
-        "nats://s3cret%zz:s3cret@h:1", "nats://a,", "nats://a,redis://b", "nats://a b"}) {
+        "nats://s3cret%zz:s3cret@h:1", "nats://u:s3c/ret@h", "nats://u:s3c#ret@h", "nats://a,", "nats://a,redis://b", "nats://a b"}) {
     INFO(url);
     std::string sentence;
     CHECK(refusal(url, "subject", &sentence) == Errc::invalid_argument);
     CHECK(sentence.size() > 20);
-    CHECK(sentence.find("s3cret") == std::string::npos);
+    CHECK(sentence.find("s3c") == std::string::npos);
   }
 }
 
@@ -176,4 +211,90 @@ TEST_CASE("subjects do not mix", "[contract]") {
     CHECK(eventually([&] { return heard.count() == 1; }));
     CHECK(other.count() == 0);
   }
+}
+
+TEST_CASE("what a NATS server has too little of is named, with what to raise", "[contract]") {
+  struct Limit {
+    std::string configuration, words, subject = "subject";
+  };
+  const auto limit = GENERATE(Limit{"max_connections: 1", "(max_connections)"},
+                              Limit{"accounts { A { users: [{user: u, password: p}], limits: {max_conn: 1} } }", "(max_conn)"},
+                              Limit{"max_subscriptions: 1", "raise its max_subscriptions"},
+                              Limit{"max_control_line: 1024", "raise its max_control_line", std::string(1'000, 'a')});
+  INFO(limit.configuration);
+  const NatsServer server{limit.configuration};
+  const std::string url = server.url(limit.configuration.find("users") == std::string::npos ? "" : "u:p");
+  support::Nats<natsConnection> first;
+  REQUIRE(eventually([&] {  // how the server was asked whether it is there may count for a moment
+    try {
+      first = lasting_connection(url);
+    } catch (const std::runtime_error&) {
+    }
+    return first != nullptr;
+  }));
+  std::string sentence;
+  CHECK(refusal(url, limit.subject, &sentence) == Errc::not_connected);
+  INFO(sentence);
+  CHECK(holds(sentence, limit.words));
+  CHECK(holds(sentence, "127.0.0.1:" + std::to_string(server.port())));
+}
+
+TEST_CASE("a NATS connection that is lost is told of with its server, and one that the caller drains as such",
+          "[contract]") {
+  NatsServer server;
+  Log own, lent;
+  const auto connection = lasting_connection(server.url());
+  const NatsBus bus{server.url(), "subject", {.on_log = own.hook()}, quick};
+  {
+    const NatsBus other{connection.get(), "subject", {.on_log = lent.hook()}, quick};
+    natsConnection_Drain(connection.get());
+    CHECK(lent.will_hold("is being drained (natsConnection_Drain)"));
+    CHECK(lent.will_hold("is closed for good"));
+  }
+  std::string sentence;
+  CHECK(thrown_by([&] { NatsBus{connection.get(), "subject"}; }, &sentence) == Errc::not_connected);
+  CHECK(holds(sentence, "is closed for good"));
+  server.kill();
+  CHECK(own.will_hold("lost the connection to the NATS server at 127.0.0.1:" + std::to_string(server.port())));
+}
+
+TEST_CASE("of several NATS servers one that refuses the user is told of, not one that is not there", "[contract]") {
+  const NatsServer guarded{"authorization { token: \"s3cret\" }"};
+  CHECK(refusal(guarded.url("other") + ",nats://127.0.0.1:1") == Errc::permission_denied);
+}
+
+TEST_CASE("programs that a process starts do not inherit the NATS connections of its buses", "[contract]") {
+  const NatsServer server;
+  const NatsBus bus{server.url(), "subject"};
+  int connections = 0;
+  for (const auto& entry : std::filesystem::directory_iterator{"/proc/self/fd"}) {
+    const int fd = std::stoi(entry.path().filename());
+    sockaddr_in peer{};
+    socklen_t size = sizeof peer;
+    if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) != 0 || ntohs(peer.sin_port) != server.port()) {
+      continue;
+    }
+    ++connections;
+    CHECK((::fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
+  }
+  CHECK(connections == 1);
+}
+
+TEST_CASE("a name server that does not answer holds up neither the making nor the closing of a NATS bus",
+          "[contract]") {
+  NatsServer server;
+  support::FakeName name{"slow.test", {"127.0.0.1"}};
+  const std::string url = "nats://slow.test:" + std::to_string(server.port());
+  NatsBus bus{url, "subject", {}, quick};
+  name.hold();
+  std::string sentence;
+  auto begin = std::chrono::steady_clock::now();
+  CHECK(thrown_by([&] { NatsBus{url, "subject", {.connect_timeout = 300ms}}; }, &sentence) == Errc::not_connected);
+  CHECK(std::chrono::steady_clock::now() - begin < 2s);
+  CHECK(holds(sentence, "look-up of its name"));
+  server.kill();
+  CHECK(eventually([&] { return name.waiting() == 2; }));  // the one that was given up still does
+  begin = std::chrono::steady_clock::now();
+  static_cast<void>(bus.close(100ms));
+  CHECK(std::chrono::steady_clock::now() - begin < 4s);
 }

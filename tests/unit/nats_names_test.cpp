@@ -11,12 +11,13 @@
 #include <syncbus/detail/nats_servers.hpp>
 #include <syncbus/detail/nats_subject.hpp>
 #include <syncbus/detail/nats_url.hpp>
+#include <syncbus/detail/nats_words.hpp>
 
 #include "support/catch.hpp"
 
 using syncbus::Errc, syncbus::NodeId;
 using syncbus::detail::direct_nats_subject, syncbus::detail::fault_of_nats_subject, syncbus::detail::FrameMark,
-    syncbus::detail::NatsServers, syncbus::detail::NatsUrl, syncbus::detail::parse_nats_urls;
+    syncbus::detail::explain_nats, syncbus::detail::NatsServers, syncbus::detail::NatsUrl, syncbus::detail::parse_nats_urls;
 
 namespace {
 
@@ -164,4 +165,15 @@ TEST_CASE("a NATS server may announce many others, and no more than a bound is k
   for (int port = 1; port != 2'000; ++port) many.push_back("nats://b:" + std::to_string(port));
   servers.announce(many, parse_nats_urls("nats://a")[0]);
   CHECK(servers.size() == NatsServers::max_announced + 1);
+}
+
+TEST_CASE("what a NATS server says of the end of a connection becomes what to do, however it is written") {
+  const auto full = explain_nats("the server", "'Maximum Connections Exceeded'");
+  CHECK(full.code == Errc::not_connected);
+  CHECK(full.sentence == "the server has as many connections as it allows: raise its max_connections, or close some");
+  CHECK(explain_nats("the server", "Authorization Violation").code == Errc::permission_denied);
+  CHECK(explain_nats("it", "Connection Closed").sentence ==
+        "lost the connection to it: it ended, closed it, or the network did");
+  CHECK(explain_nats("it", "an odd word").sentence ==
+        "lost the connection to it: it ended, closed it, or the network did (an odd word)");
 }

@@ -38,6 +38,11 @@ class Opening {
     changed_.notify_all();
   }
 
+  [[nodiscard]] bool ended() const noexcept {
+    const std::lock_guard lock{mutex_};
+    return ended_;
+  }
+
   /// Returns when the first attempt has succeeded; throws std::system_error when it failed, or has not ended by the
   /// deadline.
   void wait_for_end(TimePoint deadline = (TimePoint::max)()) {
@@ -47,13 +52,14 @@ class Opening {
       changed_.wait(lock, ended);
     } else if (!changed_.wait_until(lock, deadline, ended)) {
       throw std::system_error{make_error_code(Errc::not_connected),
-                              "the broker's client did not come back in time; is the server stopped?"};
+                              "the broker's client did not come back in time: the server is stopped, or a look-up of its "
+                              "name takes too long"};
     }
     if (error_) throw std::system_error{error_, one_line(sentence_)};
   }
 
  private:
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable changed_;
   bool begun_ = false;
   bool ended_ = false;

@@ -1,10 +1,13 @@
 // Why a transport has no session with its broker: an error and a sentence for the user.
 #pragma once
 
+#include <cerrno>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <utility>
 
+#include <syncbus/detail/descriptors.hpp>
 #include <syncbus/error.hpp>
 
 namespace syncbus::inline v1::detail {
@@ -18,6 +21,14 @@ struct SessionEnd {
 /// Whether another attempt may go better because the broker is there, or ready, by then.
 [[nodiscard]] constexpr bool is_worth_waiting(Errc code) noexcept {
   return code == Errc::not_connected || code == Errc::timed_out || code == Errc::transport_failure;
+}
+
+/// The same, or that the process had no descriptor to connect with: clients hardly say so.
+[[nodiscard]] inline SessionEnd unless_without_descriptors(SessionEnd why) {
+  if (!is_worth_waiting(why.code)) return why;
+  const bool says_so = why.sentence.find(std::generic_category().message(EMFILE)) != std::string::npos;
+  if (!says_so && !is_out_of_descriptors()) return why;
+  return {why.code, std::string{no_descriptor} + " (" + why.sentence + ")"};
 }
 
 /// The same, thrown while a session is made.

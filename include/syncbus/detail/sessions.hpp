@@ -97,7 +97,7 @@ class Sessions {
       session_->begin(sessions_ + 1);
       if (++sessions_ == 1) opened_(nullptr);
     } catch (const SessionFailure& failure) {
-      fail(failure.end());
+      fail(unless_without_descriptors(failure.end()));
     } catch (const std::exception& error) {
       fail({Errc::not_connected, error.what()});
     }

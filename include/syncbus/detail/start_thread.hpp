@@ -1,6 +1,7 @@
 // Starts the library's own threads.
 #pragma once
 
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -12,7 +13,13 @@ namespace syncbus::inline v1::detail {
 template <class Run>
 [[nodiscard]] std::thread start_thread(Run&& run) {
   const BlockedSignals blocked;
-  return std::thread{std::forward<Run>(run)};
+  try {
+    return std::thread{std::forward<Run>(run)};
+  } catch (const std::system_error& error) {
+    throw std::system_error{error.code(),
+                            "the process gets no further thread for the bus: raise its limit of threads (ulimit -u, "
+                            "TasksMax, pids.max), give it memory, or find out who does not end them"};
+  }
 }
 
 }  // namespace syncbus::inline v1::detail

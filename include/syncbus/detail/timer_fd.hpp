@@ -4,18 +4,18 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <chrono>
 #include <cstdint>
-#include <system_error>
+
+#include <syncbus/detail/descriptors.hpp>
 
 namespace syncbus::inline v1::detail {
 
 class TimerFd {
  public:
-  TimerFd() : fd_{::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)} {
-    if (fd_ < 0) throw std::system_error{errno, std::system_category(), "timerfd_create"};
-  }
+  /// Throws std::system_error without a descriptor.
+  TimerFd()
+      : fd_{require_descriptor(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC), "timerfd_create")} {}
   TimerFd(const TimerFd&) = delete;
   TimerFd& operator=(const TimerFd&) = delete;
   ~TimerFd() { ::close(fd_); }

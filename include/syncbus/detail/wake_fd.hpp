@@ -4,17 +4,16 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <cstdint>
-#include <system_error>
+
+#include <syncbus/detail/descriptors.hpp>
 
 namespace syncbus::inline v1::detail {
 
 class WakeFd {
  public:
-  WakeFd() : fd_{::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)} {
-    if (fd_ < 0) throw std::system_error{errno, std::system_category(), "eventfd"};
-  }
+  /// Throws std::system_error without a descriptor.
+  WakeFd() : fd_{require_descriptor(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd")} {}
   WakeFd(const WakeFd&) = delete;
   WakeFd& operator=(const WakeFd&) = delete;
   ~WakeFd() { ::close(fd_); }

@@ -15,7 +15,9 @@
 #include <utility>
 #include <vector>
 
+#include <syncbus/detail/close_on_exec.hpp>
 #include <syncbus/detail/nats_url.hpp>
+#include <syncbus/detail/nats_words.hpp>
 #include <syncbus/detail/session_failure.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/options.hpp>
@@ -155,11 +157,15 @@ struct NatsConnecting {
 class NatsConnection {
  public:
   /// The caller's: never closed.
-  explicit NatsConnection(natsConnection* callers) : connection_{callers} { make_statistics(); }
+  explicit NatsConnection(natsConnection* callers)
+      : connection_{callers}, server_{"the NATS server of the given connection"} {
+    make_statistics();
+  }
 
   /// Our own. It does not reconnect: a session has one connection, so nothing of it can be confirmed, or delivered, in
   /// another. Throws SessionFailure.
-  NatsConnection(const NatsUrl& url, const NatsConnecting& how) : own_{connect(url, how)}, connection_{own_.get()} {
+  NatsConnection(const NatsUrl& url, const NatsConnecting& how)
+      : own_{connect(url, how)}, connection_{own_.get()}, server_{server_at(url)} {
     make_statistics();
   }
 
@@ -230,6 +236,23 @@ class NatsConnection {
     return copy_changing(text);
   }
 
+  /// Why it is not connected.
+  [[nodiscard]] SessionEnd end() const {
+    if (!is_own() && natsConnection_IsDraining(connection_)) {
+      return {Errc::not_connected, "the given NATS connection is being drained (natsConnection_Drain), which ends it: "
+                                   "close the bus before that, and make a new one for another connection"};
+    }
+    const char* text = nullptr;
+    const natsStatus status = natsConnection_GetLastError(connection_, &text);
+    const bool said = status != NATS_OK && status != NATS_NOT_PERMITTED && text != nullptr;
+    SessionEnd why = explain_nats(server_, said ? copy_changing(text) : std::string{});
+    if (!is_own() && is_closed()) {
+      why.sentence += "; the given connection is closed for good, and the bus stays disconnected: let the client "
+                      "reconnect for ever (natsOptions_SetMaxReconnect of -1), or give a URL";
+    }
+    return why;
+  }
+
  private:
   struct FreeMemory {
     void operator()(void* memory) const noexcept { std::free(memory); }
@@ -267,28 +290,55 @@ class NatsConnection {
 
     natsConnection* connection = nullptr;
     status = natsConnection_Connect(&connection, made);
-    if (status != NATS_OK) throw failure(status, url);
-    return NatsHandle<natsConnection>{connection};
+    if (status == NATS_OK) {
+      keep_from_programs(connection);
+      return NatsHandle<natsConnection>{connection};
+    }
+    const char* const words = nats_GetLastError(nullptr);  // of this thread
+    throw failure(status, server_at(url), words == nullptr ? std::string_view{} : std::string_view{words});
   }
 
-  [[nodiscard]] static SessionFailure failure(natsStatus status, const NatsUrl& url) {
-    const std::string server = "the NATS server at " + url.address();
+  /// The client does not open its socket so: a program that inherits it would keep the connection when this one ends.
+  static void keep_from_programs(natsConnection* connection) noexcept {
+    char* ip = nullptr;
+    int port = 0;
+    if (natsConnection_GetLocalIPAndPort(connection, &ip, &port) != NATS_OK) return;
+    const std::unique_ptr<char, FreeMemory> owned{ip};
+    close_on_exec(ip, port);
+  }
+
+  [[nodiscard]] static std::string server_at(const NatsUrl& url) { return "the NATS server at " + url.address(); }
+
+  [[nodiscard]] static SessionFailure failure(natsStatus status, const std::string& server, std::string_view words) {
     switch (status) {
       case NATS_CONNECTION_AUTH_FAILED:
       case NATS_NOT_PERMITTED:
         return {Errc::permission_denied, server + " refused the user or password of the URL: " + nats_text(status)};
       case NATS_SECURE_CONNECTION_REQUIRED:
+      case NATS_SSL_ERROR:
         return {
             Errc::not_connected,
             server + " wants TLS, which is not opened by URL: pass a natsConnection made with natsOptions_SetSecure"};
-      default:
-        return {Errc::not_connected, "no NATS server could be reached at " + url.address() +
-                                         " (check the address and that the server runs): " + nats_text(status)};
+      case NATS_NO_SERVER:
+        return {Errc::not_connected, server + " cannot be reached: check the address, and that it runs"};
+      case NATS_TIMEOUT:
+        return {Errc::not_connected, server + " does not answer in time: it is stopped, far away, or none"};
+      case NATS_PROTOCOL_ERROR:
+        // A server that is full says so and hangs up before the client listens.
+        return {Errc::not_connected, words.find("PONG") == std::string_view::npos
+                                         ? "what answers at the address of " + server + " does not speak its protocol"
+                                         : server + " hung up at once: it may have as many connections as it allows "
+                                                    "(max_connections)"};
+      case NATS_SYS_ERROR:
+      case NATS_NO_MEMORY:
+        return {Errc::not_connected, "the NATS client has no thread or no memory for a connection to " + server};
+      default: return SessionFailure{explain_nats(server, words)};
     }
   }
 
   NatsHandle<natsConnection> own_;
   natsConnection* connection_;
+  std::string server_;
   NatsHandle<natsStatistics> statistics_;
 };
 

@@ -107,7 +107,7 @@ class NatsSender {
       begin(session);
       return session;
     } catch (const SessionFailure& failure) {
-      fail(failure.end());
+      fail(unless_without_descriptors(failure.end()));
     } catch (const std::exception& error) {
       fail({Errc::not_connected, error.what()});
     }
@@ -132,18 +132,23 @@ class NatsSender {
   }
 
   /// Tries the servers in turn, beginning behind the one that was tried last.
+  /// Of several failures the one that a person has to do something about is thrown.
   [[nodiscard]] NatsConnection connect(Duration timeout) {
     if (!servers_) return NatsConnection{endpoint_.callers};
     const NatsConnecting how{"syncbus " + to_string(around_.settings.self), timeout, around_.settings.peer_timeout};
     const std::size_t servers = servers_->size();
+    std::optional<SessionFailure> refusal;
     for (std::size_t tried = 1;; ++tried) {
       server_ = servers_->next();
       try {
         NatsConnection connection{server_, how};
         servers_->announce(connection.announced(), server_);
         return connection;
-      } catch (const SessionFailure&) {
-        if (tried == servers || around_.closing.load()) throw;
+      } catch (const SessionFailure& failure) {
+        if (failure.end().code == Errc::permission_denied) refusal = failure;
+        if (tried != servers && !around_.closing.load()) continue;
+        if (refusal) throw SessionFailure{*refusal};
+        throw;
       }
     }
   }
@@ -173,9 +178,7 @@ class NatsSender {
     const NatsConnection connection{endpoint_.callers};
     while (!around_.closing.load() && !connection.is_connected()) {
       if (connection.is_closed() && !std::exchange(told_closed_, true)) {
-        around_.report({Errc::not_connected,
-                        "the caller's NATS connection is closed for good: this bus stays "
-                        "disconnected; let the client reconnect for ever, or give a URL"});
+        around_.report(connection.end());
       }
       pause_until(now() + check_interval);
     }

@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include <syncbus/detail/busy.hpp>
 #include <syncbus/detail/deadline.hpp>
 #include <syncbus/detail/frame_mark.hpp>
 #include <syncbus/detail/nats_refusal.hpp>
@@ -48,7 +49,7 @@ class NatsSession final : public NatsWriter {
         number_{number},
         mark_{around.settings.self, number},
         returns_{!around.settings.publish_only || !connection_->is_own()} {
-    if (!connection_->is_connected()) throw SessionFailure{Errc::not_connected, "the NATS connection is not connected"};
+    if (!connection_->is_connected()) throw SessionFailure{connection_->end()};
     reconnects_ = connection_->reconnects();
     known_refusal_ = connection_->last_refusal();
     subscribe(deadline);
@@ -87,11 +88,11 @@ class NatsSession final : public NatsWriter {
     for (const NatsOutbox::Frame& frame : batch.frames()) {
       if (ended()) return;
       // Else the client would send it when it has found a server again.
-      if (!connection_->is_own() && !same_connection()) return end_broken("the client lost it");
+      if (!connection_->is_own() && !same_connection()) return end_broken();
       const bool broadcast = frame.subject_bytes == 0;
       const bool written = broadcast ? write_broadcast(batch.bytes(frame), frame.serial)
                                      : write_direct(batch.subject(frame), batch.bytes(frame));
-      if (!written) return end_broken("a publish failed");
+      if (!written) return end_broken();
       busy.goes_on();
     }
     if (writer() == nullptr && !batch.frames().empty()) flush(busy);
@@ -108,7 +109,7 @@ class NatsSession final : public NatsWriter {
                   "the session with the NATS server is reopened because this node's own heartbeat "
                   "did not come back within the peer timeout"});
     }
-    if (!same_connection()) return end_broken("the client lost it");
+    if (!same_connection()) return end_broken();
     tell_refusal();
     const Duration patience = around_.settings.peer_timeout;
     const std::uint64_t taken = around_.outbox.taken();
@@ -178,21 +179,6 @@ class NatsSession final : public NatsWriter {
   }
 
  private:
-  /// While it lives, the sender may be in the client.
-  class Busy {
-   public:
-    explicit Busy(std::atomic<Duration::rep>& since) noexcept : since_{since} { goes_on(); }
-    Busy(const Busy&) = delete;
-    Busy& operator=(const Busy&) = delete;
-    ~Busy() { since_.store(0); }
-
-    /// It has come back from it.
-    void goes_on() noexcept { since_.store(now().time_since_epoch().count()); }
-
-   private:
-    std::atomic<Duration::rep>& since_;
-  };
-
   [[nodiscard]] static TimePoint now() noexcept { return std::chrono::steady_clock::now(); }
 
   // --- its beginning
@@ -214,8 +200,9 @@ class NatsSession final : public NatsWriter {
 
   /// Waits for the server's answer to what was written.
   void require_answer(TimePoint deadline) {
-    require_nats(connection_->flush(deadline - now()), "the NATS server does not answer");
-    if (!same_connection()) throw SessionFailure{Errc::not_connected, "the NATS connection broke meanwhile"};
+    const natsStatus status = connection_->flush(deadline - now());
+    if (!same_connection()) throw SessionFailure{connection_->end()};
+    require_nats(status, "the NATS server does not answer");
     answered_at_ = now();
   }
 
@@ -269,7 +256,11 @@ class NatsSession final : public NatsWriter {
       answered_at_ = now();
       return true;
     }
-    if (status != NATS_TIMEOUT || now() >= deadline) end_broken(natsStatus_GetText(status));
+    if (status != NATS_TIMEOUT) {
+      end_broken();
+    } else if (now() >= deadline) {
+      end({Errc::not_connected, "the NATS server did not answer a PING within the peer timeout"});
+    }
     return false;
   }
 
@@ -298,7 +289,7 @@ class NatsSession final : public NatsWriter {
       case NatsSubscription::Next::nothing: return;
       case NatsSubscription::Next::dropped:
         return end({Errc::not_connected, "this node was too slow to read: the NATS client had to drop messages"});
-      case NatsSubscription::Next::ended: return end_broken("the client closed it");
+      case NatsSubscription::Next::ended: return end_broken();
     }
   }
 
@@ -332,8 +323,12 @@ class NatsSession final : public NatsWriter {
 
   // --- its end
 
-  void end_broken(const std::string& why) noexcept {
-    end({Errc::not_connected, "lost the connection to the NATS server: " + why});
+  void end_broken() noexcept { end(why_broken()); }
+
+  /// The connection may be the sender's to destroy meanwhile.
+  [[nodiscard]] SessionEnd why_broken() {
+    const std::lock_guard turn{telling_};
+    return over_ ? SessionEnd{} : connection_->end();
   }
 
   void end_unreturned() noexcept {

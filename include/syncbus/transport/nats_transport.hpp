@@ -64,9 +64,12 @@ class NatsTransport {
       receiving_ = detail::start_thread([this]() noexcept { static_cast<void>(serve(never_)); });
     }
     sender_->opening().begin();
-    // An attempt takes connect_timeout; a connection of the caller's can be held up by others for longer.
+    // An attempt takes connect_timeout; a connection of the caller's can be held up by others for longer, and one of our
+    // own by a name server.
+    gives_up_ = true;
     sender_->opening().wait_for_end(
-        detail::deadline_after(settings.wait_for_broker + settings.connect_timeout + patience));
+        detail::deadline_after(settings.wait_for_broker + settings.connect_timeout + grace));
+    gives_up_ = false;
   }
 
   /// See LendableTransport.
@@ -102,7 +105,8 @@ class NatsTransport {
   /// (natsOptions_SetWriteDeadline), its thread is left behind.
   void close() noexcept {
     if (std::exchange(closed_, true)) return;
-    const bool ended = sender_->stop(detail::deadline_after(sending_.joinable() ? patience : Duration::zero()));
+    const bool waits = sending_.joinable() && !(gives_up_ && !sender_->opening().ended());
+    const bool ended = sender_->stop(detail::deadline_after(waits ? patience : Duration::zero()));
     sender_->around().sink.close();
     sender_->opening().begin();
     if (sending_.joinable()) ended ? sending_.join() : sending_.detach();
@@ -112,6 +116,7 @@ class NatsTransport {
 
  private:
   static constexpr Duration patience = std::chrono::seconds{1};
+  static constexpr Duration grace = std::chrono::milliseconds{500};
 
   NatsTransport(detail::NatsEndpoint endpoint, std::string_view subject, NatsTuning tuning)
       : sender_{std::make_shared<detail::NatsSender>(std::move(endpoint),
@@ -131,6 +136,7 @@ class NatsTransport {
   std::shared_ptr<detail::NatsSender> sender_;
   const std::atomic<bool> never_ = false;
   bool closed_ = false;
+  bool gives_up_ = false;  // open() has waited long enough
   std::thread sending_;  // these use all of the above
   std::thread receiving_direct_;
   std::thread receiving_;
