@@ -16,11 +16,12 @@
 #include <syncbus/fill_guard.hpp>
 
 struct Row {
-  std::string value{};
-  std::uint64_t version = 0;
+  std::string value{};        // empty: there is none
+  std::uint64_t version = 0;  // of the row's last change
 };
 
-/// Stands in for the database that all nodes share. It counts the version of each row.
+/// Stands in for the database that all nodes share. Every change of a row, a removal too, takes the next version; that
+/// of a row which is made again goes on where it was.
 class Database {
  public:
   Row read(const std::string& key) {
@@ -76,30 +77,46 @@ class UserCache {
     return row.value;
   }
 
+  /// After an error the row is written all the same, but the others were not told: the bus is closed, or the key too
+  /// long for it.
   std::error_code set(const std::string& key, const std::string& value) {
-    return bus_.publish(key, store(key, value));
+    return bus_.publish(key, store(syncbus::EventType::set, key, value));
   }
 
-  /// Returns when so many other nodes have dropped what they had; the row is written whatever the outcome.
+  std::error_code remove(const std::string& key) {
+    return bus_.publish(key, store(syncbus::EventType::remove, key, {}));
+  }
+
+  /// Returns when so many other nodes have dropped what they had; the row is written whatever the outcome, and
+  /// `published` says whether the others were told.
   syncbus::AwaitOutcome set_and_await(const std::string& key, const std::string& value, syncbus::Quorum quorum) {
-    return bus_.publish_and_await(key, quorum,
-                                  {.timeout = std::chrono::milliseconds{500}, .publish = store(key, value)});
+    const auto written = store(syncbus::EventType::set, key, value);
+    auto outcome = bus_.publish_and_await(key, quorum, {.timeout = std::chrono::milliseconds{500}, .publish = written});
+    if (!outcome.published) outcome.published = !bus_.publish(key, written);  // inside a handler; too many awaits
+    return outcome;
   }
 
  private:
-  /// Writes the row and keeps it; what to tell the others.
-  syncbus::PublishOptions store(const std::string& key, const std::string& value) {
+  using Rows = std::map<std::string, Row, std::less<>>;
+
+  /// Writes the row and keeps it; what to tell the others. Nothing that may throw stands between that and the write.
+  syncbus::PublishOptions store(syncbus::EventType type, const std::string& key, const std::string& value) {
+    Rows kept;
+    Row& row = kept[key];
     const auto ticket = guard_.begin(key);
-    const Row row = database_.write(key, value);
+    try {
+      row = database_.write(key, value);
+    } catch (...) {  // a write that failed may have been done all the same
+      static_cast<void>(bus_.publish(key));
+      throw;
+    }
+    const syncbus::PublishOptions written{.type = type, .version = row.version, .scope = syncbus::Scope::remote};
     const std::scoped_lock lock{mutex_};
     const bool undisturbed = guard_.may_store(ticket);
     guard_.invalidated(key);  // for loads on this node that read the old value
-    if (undisturbed) {
-      rows_[key] = row;
-    } else {
-      rows_.erase(key);
-    }
-    return {.type = syncbus::EventType::set, .version = row.version, .scope = syncbus::Scope::remote};
+    rows_.erase(key);
+    if (undisturbed) rows_.merge(kept);
+    return written;
   }
 
   void drop(const syncbus::Event& event) {
@@ -119,7 +136,7 @@ class UserCache {
   Database& database_;
   syncbus::FillGuard guard_;
   std::mutex mutex_;
-  std::map<std::string, Row, std::less<>> rows_;
+  Rows rows_;
   syncbus::Subscription subscription_;  // last: its handlers use everything above
 };
 // [end]

@@ -147,12 +147,14 @@ class Node {
   }
 
   /// So many others that they and this node are a majority. A service would answer its caller from the completion; here
-  /// the bus counts what came of it.
+  /// the bus counts what came of it. An await that is refused has told nobody of what is written already.
   void publish_for_quorum(std::string_view key, const syncbus::PublishOptions& what) {
     awaiting_.fetch_add(1);
     bus_.async_publish_and_await(key, cluster_.board.records.size() / 2, {.timeout = quorum_timeout, .publish = what},
-                                 [this](const syncbus::AwaitOutcome& outcome) {
-                                   if (outcome.error && outcome.error != syncbus::Errc::quorum_not_satisfied) {
+                                 [this, key = std::string{key}, what](const syncbus::AwaitOutcome& outcome) {
+                                   if (!outcome.published) {
+                                     if (const auto error = bus_.publish(key, what)) fail("publish", error);
+                                   } else if (outcome.error && outcome.error != syncbus::Errc::quorum_not_satisfied) {
                                      fail("publish_and_await", outcome.error);
                                    }
                                    awaiting_.fetch_sub(1);  // last: nobody waits for this node any more

@@ -1,6 +1,7 @@
 // BasicBus<Transport>: a bus over one broker. The engine does the work; this owns the transport and answers the verbs.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <system_error>
 #include <utility>
@@ -8,6 +9,7 @@
 
 #include <syncbus/bus.hpp>
 #include <syncbus/detail/await_call.hpp>
+#include <syncbus/detail/awaiting.hpp>
 #include <syncbus/detail/deadline.hpp>
 #include <syncbus/detail/engine_link.hpp>
 #include <syncbus/detail/handler_scope.hpp>
@@ -38,6 +40,41 @@ class BasicBus : public BusFacade<BasicBus<T>> {
     static_cast<void>(shut(local_.options().close_timeout));
   }
 
+  // --- the primitives: see BusFacade
+
+  [[nodiscard]] std::error_code submit(const Submission& submission) noexcept {
+    if (const auto error = local_.check(submission)) return error;
+    if (submission.scope != Scope::local) {
+      if (const auto error = link_.engine().submit(submission)) return error;
+    }
+    local_.deliver(submission);
+    return {};
+  }
+
+  [[nodiscard]] AwaitOutcome await(const Submission& submission, Quorum quorum, const AwaitOptions& options) {
+    return detail::await_blocking(
+        *local_.subscribers(), options, [&](const auto& call) { return open(submission, quorum, options, call); },
+        [this](const auto& call) { return canceller(call); },
+        [](detail::AwaitCall& call) {
+          call.wait();
+          return std::error_code{};
+        });
+  }
+
+  void async_await(const Submission& submission, Quorum quorum, const AwaitOptions& options,
+                   Completion completion) {
+    detail::await_async(
+        *local_.subscribers(), options, std::move(completion),
+        [&](const auto& call) { return open(submission, quorum, options, call); },
+        [this](const auto& call) { return canceller(call); });
+  }
+
+  [[nodiscard]] Subscription attach(const Interest& interest, Subscriber subscriber) {
+    return local_.attach(interest, std::move(subscriber));
+  }
+
+  // --- its life
+
   /// Blocks until the broker has confirmed everything accepted before the call. Errors: timed_out, not_connected (the
   /// deadline passed while disconnected; what was accepted is kept and goes out later), closed (also when another
   /// thread closes the bus meanwhile), would_deadlock.
@@ -59,6 +96,8 @@ class BasicBus : public BusFacade<BasicBus<T>> {
     if (in_handler()) return Errc::would_deadlock;
     return shut(timeout);
   }
+
+  // --- what people see
 
   /// A snapshot; takes the engine's lock for a moment.
   [[nodiscard]] Metrics metrics() const {
@@ -93,35 +132,18 @@ class BasicBus : public BusFacade<BasicBus<T>> {
       : local_{std::move(options)}, link_{local_, false, std::forward<Args>(transport)...} {}
 
  private:
-  friend class BusFacade<BasicBus>;
-
-  [[nodiscard]] std::error_code submit(const Submission& submission) noexcept {
-    if (const auto error = local_.check(submission)) return error;
-    if (submission.scope != Scope::local) {
-      if (const auto error = link_.engine().submit(submission)) return error;
-    }
-    local_.deliver(submission);
-    return {};
-  }
-
-  [[nodiscard]] std::error_code submit(const Submission& submission, Quorum quorum, const AwaitOptions& options,
-                                       const std::shared_ptr<detail::AwaitCall>& call) {
+  [[nodiscard]] std::error_code open(const Submission& submission, Quorum quorum, const AwaitOptions& options,
+                                     const std::shared_ptr<detail::AwaitCall>& call) {
     if (const auto error = local_.check(submission, quorum, options.stop_token)) return error;
     detail::Engine& engine = link_.engine();
     if (const auto error = engine.submit(submission, quorum, options.timeout, call)) return error;
     local_.deliver(submission, engine.answers_for(*call));
     return {};
   }
-  void wait(detail::AwaitCall& call) { call.wait(); }
-  [[nodiscard]] auto canceller(const detail::AwaitCall& call) {
-    return [engine = link_.engine().shared_from_this(), ticket = call.ticket]() noexcept { engine->cancel(ticket); };
+
+  [[nodiscard]] std::function<void()> canceller(const std::shared_ptr<detail::AwaitCall>& call) const {
+    return [engine = link_.engine().shared_from_this(), ticket = call->ticket]() noexcept { engine->cancel(ticket); };
   }
-  void complete(detail::AwaitCall& call) noexcept { local_.subscribers()->complete(call); }
-  [[nodiscard]] std::shared_ptr<detail::Waiting> waiting() const noexcept { return nullptr; }
-
-  [[nodiscard]] const std::shared_ptr<detail::LocalDispatch>& dispatch(Scope from) { return local_.dispatch_for(from); }
-
-  [[nodiscard]] std::size_t max_key_bytes() const noexcept { return local_.options().max_key_bytes; }
 
   [[nodiscard]] bool in_handler() const noexcept { return local_.subscribers()->in_handler(); }
 

@@ -10,16 +10,14 @@
 #include <memory>
 #include <ranges>
 #include <span>
-#include <stop_token>
 #include <string_view>
 #include <system_error>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
-#include <syncbus/detail/await_call.hpp>
-#include <syncbus/detail/handler_scope.hpp>
-#include <syncbus/detail/local_dispatch.hpp>
+#include <syncbus/detail/completion.hpp>
+#include <syncbus/detail/subscriber.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/mailbox.hpp>
@@ -30,14 +28,20 @@
 
 namespace syncbus::inline v1 {
 
+/// Hears events: a callable that takes `const Event&`, and is made from what is passed by a move or a copy.
 template <class H>
-concept EventHandler = std::invocable<std::decay_t<H>&, const Event&>;
+concept EventHandler = std::constructible_from<std::decay_t<H>, H> && std::move_constructible<std::decay_t<H>> &&
+                       std::invocable<std::decay_t<H>&, const Event&>;
 
+/// Hears losses.
 template <class H>
-concept ResyncHandler = std::invocable<std::decay_t<H>&, const Resync&>;
+concept ResyncHandler = std::constructible_from<std::decay_t<H>, H> && std::move_constructible<std::decay_t<H>> &&
+                        std::invocable<std::decay_t<H>&, const Resync&>;
 
+/// Hears how an await ended.
 template <class F>
-concept AwaitHandler = std::invocable<std::decay_t<F>&, AwaitOutcome>;
+concept AwaitHandler = std::constructible_from<std::decay_t<F>, F> && std::move_constructible<std::decay_t<F>> &&
+                       std::invocable<std::decay_t<F>&, AwaitOutcome>;
 
 /// A range that can be walked twice and whose elements are views, or strings that live beyond the walk.
 template <class R>
@@ -49,24 +53,53 @@ concept KeyRange =
      std::same_as<std::remove_cvref_t<std::ranges::range_reference_t<R>>, std::string_view> ||
      std::is_pointer_v<std::remove_cvref_t<std::ranges::range_reference_t<R>>>);
 
-/// The verbs of every bus, over these primitives of `Derived` (private, with BusFacade as a friend):
+namespace detail {
+
+/// What the compiler says first of a handler that is none.
+template <class H>
+[[nodiscard]] Subscription refuse_event_handler() {
+  static_assert(EventHandler<H>, "a handler of events is a callable that takes const Event&, as in "
+                                 "[](const syncbus::Event& event) {}, and that can be moved");
+  return {};
+}
+
+template <class H, class R>
+[[nodiscard]] Subscription refuse_handlers() {
+  if constexpr (!EventHandler<H>) return refuse_event_handler<H>();
+  static_assert(!EventHandler<H> || ResyncHandler<R>, "the second callable, on_resync, takes const Resync&, as in "
+                                                      "[](const syncbus::Resync&) {}, and can be moved");
+  return {};
+}
+
+}  // namespace detail
+
+/// A subscriber's callables, or its mailbox, on their way to where they are kept. Whoever decorates a bus moves it on.
+using Subscriber = detail::Subscriber;
+
+/// Whom an async await tells how it ended: move-only, called once, as `completion(AwaitOutcome)`.
+using Completion = detail::Completion;
+
+/// The verbs of every bus, made of four primitives, public members of `Derived`:
 ///
-///     std::error_code submit(const Submission&) noexcept;  // keys not yet checked; all are taken, or none
-///     std::shared_ptr<detail::LocalDispatch> dispatch(Scope);  // where subscribers are; throws when closed
-///     std::size_t max_key_bytes() const noexcept;
-///     bool in_handler() const noexcept;  // whether the calling thread is inside a handler or hook
-///     std::error_code submit(const Submission&, Quorum, const AwaitOptions&, const std::shared_ptr<AwaitCall>&);
-///                                        // no error: the call ends, once, perhaps before it returns
-///     void wait(AwaitCall&);             // until it has ended
-///     auto canceller(const AwaitCall&);  // a callable that ends it now; may be called when the bus is gone
-///     void complete(AwaitCall&) noexcept;          // calls its completion, as handlers are called
-///     std::shared_ptr<detail::Waiting> waiting();  // how mailboxes wait; null: on the steady clock
+///     std::error_code submit(const Submission&) noexcept;
+///     AwaitOutcome await(const Submission&, Quorum, const AwaitOptions&);
+///     void async_await(const Submission&, Quorum, const AwaitOptions&, Completion);
+///     Subscription attach(const Interest&, Subscriber);
 ///
-/// so that a decorator or a test double is short.
+/// What a primitive is given, the facade has not judged, but for callables that are null, mailboxes without capacity,
+/// and types that cannot be published. Each of them does what its verbs say, errors included: takes all keys or none,
+/// refuses an await without keys with invalid_argument (in which the facade turns an await of a type that cannot be
+/// published), throws from attach. So a decorator does its own thing and hands on what it was given, and a test double
+/// notes it, and answers as the test likes, or has a bus of its own answer: see examples/04_decorator.cpp and
+/// examples/05_test_double.cpp. `publish` and its siblings are verbs that are made of submit, `publish_and_await` of
+/// await, `subscribe` and the mailboxes of attach. What a bus says about itself (flush, close, metrics, is_healthy,
+/// staleness, peers, id) the facade does not give: see the concept Bus.
 ///
 /// Thread safety: every verb may be called from any thread at any time, also inside handlers, except where it says
 /// otherwise. Handlers of one bus may run on several threads at once: those of local events on the publishers' threads,
-/// those of remote events on the bus's dispatch thread or the executor of its options, one at a time.
+/// those of remote events on the bus's dispatch thread or the executor of its options, one at a time. A handler ends on
+/// the thread and the stack on which it began: a stackful coroutine that leaves one leaves its thread "inside a
+/// handler" for good.
 template <class Derived>
 class BusFacade {
  public:
@@ -146,9 +179,7 @@ class BusFacade {
   }
   template <KeyRange Keys>
   [[nodiscard]] AwaitOutcome publish_and_await(Keys&& keys, Quorum quorum, AwaitOptions options = {}) {
-    std::vector<std::string_view> views;
-    for (const std::string_view key : keys) views.push_back(key);
-    return await_keys(views, quorum, options);
+    return await_keys(views_of(keys), quorum, options);
   }
   AwaitOutcome publish_and_await(std::nullptr_t, Quorum, AwaitOptions = {}) = delete;
 
@@ -159,17 +190,21 @@ class BusFacade {
   /// (invalid_argument) for a null completion.
   template <AwaitHandler F>
   void async_publish_and_await(std::string_view key, Quorum quorum, AwaitOptions options, F&& completion) {
-    async_await_keys({&key, 1}, quorum, options, detail::Completion{std::forward<F>(completion)});
+    async_await_keys({&key, 1}, quorum, options, Completion{std::forward<F>(completion)});
   }
   template <AwaitHandler F>
   void async_publish_and_await(std::span<const std::string_view> keys, Quorum quorum, AwaitOptions options,
                                F&& completion) {
-    async_await_keys(keys, quorum, options, detail::Completion{std::forward<F>(completion)});
+    async_await_keys(keys, quorum, options, Completion{std::forward<F>(completion)});
   }
   template <AwaitHandler F>
   void async_publish_and_await(std::initializer_list<std::string_view> keys, Quorum quorum, AwaitOptions options,
                                F&& completion) {
-    async_await_keys({keys.begin(), keys.size()}, quorum, options, detail::Completion{std::forward<F>(completion)});
+    async_await_keys({keys.begin(), keys.size()}, quorum, options, Completion{std::forward<F>(completion)});
+  }
+  template <KeyRange Keys, AwaitHandler F>
+  void async_publish_and_await(Keys&& keys, Quorum quorum, AwaitOptions options, F&& completion) {
+    async_await_keys(views_of(keys), quorum, options, Completion{std::forward<F>(completion)});
   }
   template <AwaitHandler F>
   void async_publish_and_await(std::nullptr_t, Quorum, AwaitOptions, F&&) = delete;
@@ -177,11 +212,11 @@ class BusFacade {
   /// As publish_and_await, for a lease: replicas are nodes with a subscriber of the lease. The type of the options
   /// counts for nothing.
   [[nodiscard]] AwaitOutcome revoke_lease_and_await(std::string_view id, Quorum quorum, AwaitOptions options = {}) {
-    return await({.type = EventType::lease_revoked,
-                  .version = options.publish.version,
-                  .scope = options.publish.scope,
-                  .keys = {&id, 1}},
-                 quorum, options);
+    return derived().await({.type = EventType::lease_revoked,
+                            .version = options.publish.version,
+                            .scope = options.publish.scope,
+                            .keys = {&id, 1}},
+                           quorum, options);
   }
   AwaitOutcome revoke_lease_and_await(std::nullptr_t, Quorum, AwaitOptions = {}) = delete;
 
@@ -191,12 +226,19 @@ class BusFacade {
   /// invalid_argument (null handler; on a publish_only bus any scope but local), closed. Does not block.
   template <EventHandler H>
   [[nodiscard]] Subscription subscribe(std::string_view key, H&& handler, Scope from = Scope::all) {
-    return attach(core::Space::key, key, detail::Subscriber{std::forward<H>(handler)}, from);
+    return attach_handler({KeySpace::key, key, from}, Subscriber{std::forward<H>(handler)});
   }
 
   /// The pull form. Throws also invalid_argument when the capacity is 0.
   [[nodiscard]] Mailbox subscribe(std::string_view key, MailboxOptions options = {}) {
-    return attach_mailbox(core::Space::key, key, options);
+    return attach_mailbox(KeySpace::key, key, options);
+  }
+
+  /// Not to be had: says what a handler is where one is wrong.
+  template <class H>
+    requires(!EventHandler<H> && !std::convertible_to<H, MailboxOptions>)
+  Subscription subscribe(std::string_view, H&&, Scope = Scope::all) {
+    return detail::refuse_event_handler<H>();
   }
 
   template <EventHandler H>
@@ -208,12 +250,12 @@ class BusFacade {
   template <EventHandler H, ResyncHandler R>
   [[nodiscard]] Subscription subscribe_prefix(std::string_view prefix, H&& on_event, R&& on_resync,
                                               Scope from = Scope::all) {
-    return attach(core::Space::prefix, prefix,
-                  detail::Subscriber{std::forward<H>(on_event), std::forward<R>(on_resync)}, from);
+    return attach_handler({KeySpace::prefix, prefix, from},
+                  Subscriber{std::forward<H>(on_event), std::forward<R>(on_resync)});
   }
 
   [[nodiscard]] Mailbox subscribe_prefix(std::string_view prefix, MailboxOptions options = {}) {
-    return attach_mailbox(core::Space::prefix, prefix, options);
+    return attach_mailbox(KeySpace::prefix, prefix, options);
   }
 
   /// What a whole cache uses: every event of every key, and every resync. Throws as subscribe(key, handler) does.
@@ -224,30 +266,47 @@ class BusFacade {
 
   [[nodiscard]] Mailbox subscribe_all(MailboxOptions options = {}) { return subscribe_prefix({}, options); }
 
-  /// Not to be had: a handler of many keys must say what a loss means.
-  template <EventHandler H>
+  /// Not to be had: a handler of many keys must say what a loss means, and both callables must be what they are for.
+  template <class H>
+    requires(!std::convertible_to<H, MailboxOptions>)
   Subscription subscribe_prefix(std::string_view, H&&) {
-    static_assert(!EventHandler<H>, "subscribe_prefix needs a second callable, on_resync(const Resync&): "
+    static_assert(std::is_void_v<H>, "subscribe_prefix needs a second callable, on_resync(const Resync&): "
                                     "say what a loss means, for a cache usually clear()");
     return {};
   }
-
-  template <EventHandler H>
+  template <class H>
+    requires(!std::convertible_to<H, MailboxOptions>)
   Subscription subscribe_all(H&&) {
-    static_assert(!EventHandler<H>, "subscribe_all needs a second callable, on_resync(const Resync&): "
+    static_assert(std::is_void_v<H>, "subscribe_all needs a second callable, on_resync(const Resync&): "
                                     "say what a loss means, for a cache usually clear()");
     return {};
+  }
+  template <class H, class R>
+    requires(!EventHandler<H> || !ResyncHandler<R>)
+  Subscription subscribe_prefix(std::string_view, H&&, R&&, Scope = Scope::all) {
+    return detail::refuse_handlers<H, R>();
+  }
+  template <class H, class R>
+    requires(!EventHandler<H> || !ResyncHandler<R>)
+  Subscription subscribe_all(H&&, R&&, Scope = Scope::all) {
+    return detail::refuse_handlers<H, R>();
   }
 
   /// Calls `handler(const Event&)` when the lease `id` is revoked (type lease_revoked), or may have been (type resync).
   /// Throws as subscribe(key, handler) does.
   template <EventHandler H>
   [[nodiscard]] Subscription subscribe_lease(std::string_view id, H&& handler, Scope from = Scope::all) {
-    return attach(core::Space::lease, id, detail::Subscriber{std::forward<H>(handler)}, from);
+    return attach_handler({KeySpace::lease, id, from}, Subscriber{std::forward<H>(handler)});
   }
 
   [[nodiscard]] Mailbox subscribe_lease(std::string_view id, MailboxOptions options = {}) {
-    return attach_mailbox(core::Space::lease, id, options);
+    return attach_mailbox(KeySpace::lease, id, options);
+  }
+
+  template <class H>
+    requires(!EventHandler<H> && !std::convertible_to<H, MailboxOptions>)
+  Subscription subscribe_lease(std::string_view, H&&, Scope = Scope::all) {
+    return detail::refuse_event_handler<H>();
   }
 
  protected:
@@ -257,64 +316,49 @@ class BusFacade {
  private:
   [[nodiscard]] Derived& derived() noexcept { return static_cast<Derived&>(*this); }
 
-  [[nodiscard]] bool valid_key(std::string_view key) noexcept {
-    return !key.empty() && key.size() <= derived().max_key_bytes();
-  }
-
   [[nodiscard]] std::error_code submit_keys(std::span<const std::string_view> keys, PublishOptions options) noexcept {
     if (options.type > EventType::remove) return Errc::invalid_argument;
-    return derived().submit(
-        {.type = options.type, .version = options.version, .scope = options.scope, .keys = keys});
+    return derived().submit(submission(keys, options));
   }
 
+  template <KeyRange Keys>
+  [[nodiscard]] static std::vector<std::string_view> views_of(Keys&& keys) {
+    std::vector<std::string_view> views;
+    for (const std::string_view key : keys) views.push_back(key);
+    return views;
+  }
+
+  [[nodiscard]] static Submission submission(std::span<const std::string_view> keys,
+                                             const PublishOptions& options) noexcept {
+    return {.type = options.type, .version = options.version, .scope = options.scope, .keys = keys};
+  }
+
+  /// A type that cannot be published is refused by the bus, as an await without keys: only it can call a completion.
   [[nodiscard]] static Submission awaited(std::span<const std::string_view> keys,
                                           const PublishOptions& options) noexcept {
-    return {.type = options.type, .version = options.version, .scope = options.scope, .keys = keys};
+    return options.type > EventType::remove ? Submission{} : submission(keys, options);
   }
 
   [[nodiscard]] AwaitOutcome await_keys(std::span<const std::string_view> keys, Quorum quorum,
                                         const AwaitOptions& options) {
-    if (options.publish.type > EventType::remove) return {Errc::invalid_argument, {}};
-    return await(awaited(keys, options.publish), quorum, options);
-  }
-
-  [[nodiscard]] AwaitOutcome await(const Submission& submission, Quorum quorum, const AwaitOptions& options) {
-    if (derived().in_handler()) return {Errc::would_deadlock, {}};
-    const auto call = std::make_shared<detail::AwaitCall>();
-    if (const auto error = derived().submit(submission, quorum, options, call)) return {error, {}};
-    const std::stop_callback on_stop{options.stop_token, derived().canceller(*call)};
-    derived().wait(*call);
-    return call->take();
+    return derived().await(awaited(keys, options.publish), quorum, options);
   }
 
   void async_await_keys(std::span<const std::string_view> keys, Quorum quorum, const AwaitOptions& options,
-                        detail::Completion completion) {
+                        Completion completion) {
     if (completion.null()) throw std::system_error{Errc::invalid_argument, "async_publish_and_await: no completion"};
-    const auto call = std::make_shared<detail::AwaitCall>(std::move(completion));
-    const bool publishable = options.publish.type <= EventType::remove;
-    const auto error = publishable ? derived().submit(awaited(keys, options.publish), quorum, options, call)
-                                   : make_error_code(Errc::invalid_argument);
-    if (error) {
-      call->end({error, {}});
-      return derived().complete(*call);
-    }
-    if (options.stop_token.stop_possible()) call->cancel_on(options.stop_token, derived().canceller(*call));
+    derived().async_await(awaited(keys, options.publish), quorum, options, std::move(completion));
   }
 
-  [[nodiscard]] Subscription attach(core::Space space, std::string_view key, detail::Subscriber subscriber,
-                                    Scope from) {
+  [[nodiscard]] Subscription attach_handler(const Interest& interest, Subscriber subscriber) {
     if (subscriber.null()) throw std::system_error{Errc::invalid_argument, "subscribe: a handler is null"};
-    auto dispatch = derived().dispatch(from);
-    const bool every_key = space == core::Space::prefix && key.empty();
-    if (!every_key && !valid_key(key)) throw std::system_error{Errc::invalid_key, "subscribe"};
-    return dispatch->attach(space, key, std::move(subscriber), from);
+    return derived().attach(interest, std::move(subscriber));
   }
 
-  [[nodiscard]] Mailbox attach_mailbox(core::Space space, std::string_view key, const MailboxOptions& options) {
+  [[nodiscard]] Mailbox attach_mailbox(KeySpace space, std::string_view name, const MailboxOptions& options) {
     if (options.capacity == 0) throw std::system_error{Errc::invalid_argument, "a mailbox needs a capacity above 0"};
-    auto state = std::make_shared<detail::MailboxState>(key, options, derived().waiting(),
-                                                        derived().dispatch(options.scope)->fork_mark());
-    auto subscription = attach(space, key, detail::Subscriber{state}, options.scope);
+    auto state = std::make_shared<detail::MailboxState>(name, options);
+    auto subscription = derived().attach({space, name, options.scope}, Subscriber{state});
     return {std::move(state), std::move(subscription)};
   }
 };

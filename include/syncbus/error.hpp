@@ -15,7 +15,7 @@ enum class Errc {
   timed_out,             ///< the deadline passed
   invalid_key,           ///< an empty key, or one above max_key_bytes
   invalid_argument,      ///< an argument that the operation cannot take
-  would_deadlock,        ///< a call that waits, made inside a handler
+  would_deadlock,        ///< a call that waits, made inside a handler, or by the thread that is to run it
   quorum_unsupported,    ///< this bus hears no acknowledgements
   quorum_not_satisfied,  ///< fewer replicas than asked for acknowledged
   too_many_awaits,       ///< as many events are awaited as max_awaits allows, or as history_bytes has room for
@@ -68,7 +68,9 @@ inline std::string ErrorCategory::message(int code) const {
     case Errc::timed_out: return "the deadline passed before the operation ended";
     case Errc::invalid_key: return "a key must have at least one byte and at most max_key_bytes";
     case Errc::invalid_argument: return "an argument is not what the operation can take";
-    case Errc::would_deadlock: return "this call waits for handlers and cannot be made inside one";
+    case Errc::would_deadlock:
+      return "this call waits for handlers that cannot run before it returns: it was made inside one, or by the thread "
+             "that is to run the tasks of an executor";
     case Errc::quorum_unsupported:
       return "this bus receives no acknowledgements (publish_only), so it cannot await any";
     case Errc::quorum_not_satisfied: return "fewer replicas than asked for acknowledged the event";

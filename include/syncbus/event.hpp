@@ -60,7 +60,8 @@ struct Event {
   NodeId origin{};              ///< the node that published it
 
   /// Whether a copy cached at `cached` (0: of unknown version) is made obsolete by this event.
-  /// An event without a version supersedes every copy.
+  /// An event without a version supersedes every copy. One with a version that the copy has already does not: versions
+  /// must grow strictly with each change of the key, a remove takes the next (see PublishOptions::version).
   [[nodiscard]] constexpr bool supersedes(std::uint64_t cached) const noexcept {
     return version == 0 || version > cached;
   }

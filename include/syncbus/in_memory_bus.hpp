@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <system_error>
@@ -10,6 +11,7 @@
 
 #include <syncbus/bus.hpp>
 #include <syncbus/detail/await_call.hpp>
+#include <syncbus/detail/awaiting.hpp>
 #include <syncbus/detail/deadline.hpp>
 #include <syncbus/detail/engine_link.hpp>
 #include <syncbus/detail/fork_mark.hpp>
@@ -41,7 +43,7 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
 
   /// The hub may end before the bus.
   explicit InMemoryBus(InMemoryHub& hub, BusOptions options = {})
-      : local_{std::move(options), hub.state_->draw_id()},
+      : local_{std::move(options), hub.state_->draw_id(), hub.state_},
         hub_{hub.state_},
         link_{std::make_unique<detail::EngineLink<InMemoryTransport>>(local_, true, hub_)} {}
 
@@ -56,6 +58,47 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
     detail::leave_behind(hub_);
   }
 
+  // --- the primitives: see BusFacade
+
+  [[nodiscard]] std::error_code submit(const Submission& submission) noexcept {
+    if (const auto error = local_.check(submission)) return error;
+    if (!link_) {
+      local_.deliver(submission);
+      return {};
+    }
+    const bool broadcast = submission.scope != Scope::local;
+    {
+      const detail::HubTask task{*hub_};
+      if (broadcast) {
+        if (const auto error = link_->engine().submit(submission)) return error;
+      }
+      local_.deliver(submission);
+    }
+    if (broadcast) settle();
+    return {};
+  }
+
+  [[nodiscard]] AwaitOutcome await(const Submission& submission, Quorum quorum, const AwaitOptions& options) {
+    return detail::await_blocking(
+        *local_.subscribers(), options, [&](const auto& call) { return open(submission, quorum, options, call); },
+        [this](const auto& call) { return canceller(call); },
+        [&](detail::AwaitCall& call) { return wait(call, options.timeout); });
+  }
+
+  void async_await(const Submission& submission, Quorum quorum, const AwaitOptions& options,
+                   Completion completion) {
+    detail::await_async(
+        *local_.subscribers(), options, std::move(completion),
+        [&](const auto& call) { return open(submission, quorum, options, call); },
+        [this](const auto& call) { return canceller(call); });
+  }
+
+  [[nodiscard]] Subscription attach(const Interest& interest, Subscriber subscriber) {
+    return local_.attach(interest, std::move(subscriber));
+  }
+
+  // --- its life
+
   /// Returns when the hub has taken what was accepted before; without delays on the hub, every node has heard it then.
   /// Errors: closed, would_deadlock, timed_out.
   [[nodiscard]] std::error_code flush(Duration timeout) {
@@ -63,9 +106,10 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
     if (local_.closed()) return Errc::closed;
     if (local_.forked()) return Errc::forked;
     if (!link_) return {};
-    const bool settled = settle_within(timeout);
+    const auto settled = settle_within(timeout);
     if (link_->engine().closed()) return Errc::closed;
-    return settled ? std::error_code{} : make_error_code(Errc::timed_out);
+    if (settled == detail::Settled::stuck) return Errc::would_deadlock;
+    return settled == detail::Settled::done ? std::error_code{} : make_error_code(Errc::timed_out);
   }
 
   /// Leaves the hub; publishes and subscriptions are refused from here on, and awaits end. Waits, beyond `timeout` too,
@@ -76,6 +120,8 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
     if (in_handler()) return Errc::would_deadlock;
     return shut(timeout);
   }
+
+  // --- what people see
 
   /// A snapshot; on a hub it takes the engine's lock for a moment.
   [[nodiscard]] Metrics metrics() const {
@@ -102,28 +148,8 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
   [[nodiscard]] NodeId id() const noexcept { return local_.id(); }
 
  private:
-  friend class BusFacade<InMemoryBus>;
-
-  [[nodiscard]] std::error_code submit(const Submission& submission) noexcept {
-    if (const auto error = local_.check(submission)) return error;
-    if (!link_) {
-      local_.deliver(submission);
-      return {};
-    }
-    const bool broadcast = submission.scope != Scope::local;
-    {
-      const detail::HubTask task{*hub_};
-      if (broadcast) {
-        if (const auto error = link_->engine().submit(submission)) return error;
-      }
-      local_.deliver(submission);
-    }
-    if (broadcast) settle();
-    return {};
-  }
-
-  [[nodiscard]] std::error_code submit(const Submission& submission, Quorum quorum, const AwaitOptions& options,
-                                       const std::shared_ptr<detail::AwaitCall>& call) {
+  [[nodiscard]] std::error_code open(const Submission& submission, Quorum quorum, const AwaitOptions& options,
+                                     const std::shared_ptr<detail::AwaitCall>& call) {
     if (const auto error = local_.check(submission, quorum, options.stop_token)) return error;
     if (!link_) {
       if (const auto error = awaits_->open(call)) return error;
@@ -140,25 +166,30 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
     return {};
   }
 
-  void wait(detail::AwaitCall& call) {
+  /// Errors: would_deadlock, after which the call is canceled.
+  [[nodiscard]] std::error_code wait(detail::AwaitCall& call, Duration timeout) {
     const auto ended = [&call] { return call.ended(); };
-    if (hub_ && hub_->settle_until((TimePoint::max)(), ended)) return;
+    const bool stuck =
+        hub_ && hub_->settle_until((TimePoint::max)(), timeout, ended) == detail::Settled::stuck;
+    if (stuck) link_->engine().cancel(call.ticket);
     call.wait();
+    return stuck ? make_error_code(Errc::would_deadlock) : std::error_code{};
   }
 
-  [[nodiscard]] auto canceller(const detail::AwaitCall& call) {
-    auto engine = link_ ? link_->engine().shared_from_this() : nullptr;
-    return [engine = std::move(engine), hub = hub_, ticket = call.ticket]() noexcept {
-      if (!engine) return;  // alone: only handlers end it, and close
-      // The completion is called in here. With it the call ends, which owns this callable, and perhaps the bus.
+  [[nodiscard]] std::function<void()> canceller(const std::shared_ptr<detail::AwaitCall>& call) const {
+    // The completion is called in there. With it the call ends, which owns this callable, and perhaps the bus.
+    if (!link_) {
+      return [awaits = awaits_, weak = std::weak_ptr{call}]() noexcept {
+        const auto kept_awaits = awaits;
+        if (const auto kept = weak.lock()) kept_awaits->end(kept, {.error = Errc::canceled});
+      };
+    }
+    return [engine = link_->engine().shared_from_this(), hub = hub_, ticket = call->ticket]() noexcept {
       const auto [kept_engine, kept_hub] = std::pair{engine, hub};
       kept_engine->cancel(ticket);
       kept_hub->recheck();
     };
   }
-  void complete(detail::AwaitCall& call) noexcept { local_.subscribers()->complete(call); }
-
-  [[nodiscard]] std::shared_ptr<detail::Waiting> waiting() const noexcept { return hub_; }
 
   /// Until every node has heard what this one accepted so far.
   void settle() noexcept {
@@ -166,15 +197,11 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
     hub_->settle([&] { return link_->engine().flushed(point); });
   }
 
-  [[nodiscard]] bool settle_within(Duration timeout) noexcept {
+  [[nodiscard]] detail::Settled settle_within(Duration timeout) noexcept {
     std::optional<std::uint64_t> point;
-    return hub_->settle_until(detail::deadline_after(hub_->now(), timeout),
+    return hub_->settle_until(detail::deadline_after(hub_->now(), timeout), timeout,
                               [&] { return link_->engine().flushed(point); });
   }
-
-  [[nodiscard]] const std::shared_ptr<detail::LocalDispatch>& dispatch(Scope from) { return local_.dispatch_for(from); }
-
-  [[nodiscard]] std::size_t max_key_bytes() const noexcept { return local_.options().max_key_bytes; }
 
   [[nodiscard]] bool in_handler() const noexcept { return local_.subscribers()->in_handler(); }
 
@@ -183,10 +210,11 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
     local_.refuse_all();
     std::error_code error;
     if (link_) {
-      const bool settled = settle_within(timeout);
+      const auto settled = settle_within(timeout);
       // Inside a handler nothing moves while this waits; what is queued goes out when that handler's dispatch has
-      // ended.
-      const bool in_vain = !settled && in_handler();
+      // ended. Where an executor does not run its tasks, it has waited already.
+      const bool in_vain =
+          settled == detail::Settled::stuck || (settled != detail::Settled::done && in_handler());
       error = link_->engine().close(detail::deadline_after(in_vain ? Duration::zero() : timeout));
       hub_->recheck();     // a publisher may wait for what will not come any more
       hub_->settle_all();  // what it said last is heard

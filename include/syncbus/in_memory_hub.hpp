@@ -27,8 +27,10 @@ struct HubOptions {
 /// (publish_and_await, flush, close, Mailbox::receive, a constructor), from one timer to the next. So a timeout takes
 /// no time, and one thread with one seed sees the same every time. Time stands still while a frame is delivered, and
 /// while a handler or an executor's task is unfinished, so a call that waits beside another thread's handler waits for
-/// that too, beyond its timeout. With `real_time` it is the steady clock, and a thread of the hub's own serves the
-/// timers.
+/// that too, beyond its timeout. An executor must not have the thread that waits run its tasks: when none of them
+/// begins to run for a second of real time, or the call's timeout if that is longer (ten seconds at most), the call
+/// ends with would_deadlock; receive, advance and the constructor throw it. With `real_time` it is the steady clock,
+/// and a thread of the hub's own serves the timers.
 ///
 /// Faults act on copies: one frame to one receiver. They never touch what a node hears of itself, nor a publisher's
 /// confirmation. All nodes hear frames in one order, which only reorder() disturbs: behind a delayed copy the others,
@@ -92,8 +94,10 @@ class InMemoryHub {
 
   /// Moves virtual time on, through everything that is due until then, at its time; what that brings about is delivered
   /// before time moves further. Waits until executors have run their tasks (so it is not for such a task to call), and,
-  /// when other threads wait on this hub, at their deadlines until their calls have ended. Throws would_deadlock inside
-  /// a handler, and invalid_argument when `duration` is negative or the hub is in real time.
+  /// when other threads wait on this hub, at their deadlines until their calls have ended. What is longer than a year,
+  /// such as Duration::max(), asks for the end of time, which the nodes' timers never reach: it moves a day, in which
+  /// whatever was under way has come to its end. Throws would_deadlock inside a handler, and when an executor does not
+  /// run its tasks; invalid_argument when `duration` is negative or the hub is in real time.
   void advance(Duration duration) { state_->advance(duration); }
 
   /// The time on this hub. Outside real_time it has nothing to do with any clock.

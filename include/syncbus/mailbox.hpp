@@ -3,6 +3,7 @@
 
 #include <syncbus/version.hpp>  // first: it may refuse the compiler
 
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -18,8 +19,8 @@
 #include <syncbus/core/pending_events.hpp>
 #include <syncbus/detail/deadline.hpp>
 #include <syncbus/detail/fork_mark.hpp>
-#include <syncbus/detail/local_dispatch.hpp>
 #include <syncbus/detail/random_hash_secret.hpp>
+#include <syncbus/detail/subscriber.hpp>
 #include <syncbus/detail/waiting.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/options.hpp>
@@ -32,15 +33,19 @@ namespace detail {
 /// What a Mailbox and the subscription that fills it share. It outlives whichever ends first.
 class MailboxState final : public MailboxSink {
  public:
-  /// `name` is the key, prefix or lease subscribed to: the key of the resyncs it yields. `waiting` is null where the
-  /// steady clock counts. In a forked child it is closed and empty: who held its lock is not there to release it.
-  MailboxState(std::string_view name, const MailboxOptions& options, std::shared_ptr<Waiting> waiting,
-               ForkMark fork_mark)
+  /// `name` is the key, prefix or lease subscribed to: the key of the resyncs it yields. In a forked child it is closed and
+  /// empty: who held its lock is not there to release it.
+  MailboxState(std::string_view name, const MailboxOptions& options)
       : name_{name},
-        waiting_{std::move(waiting)},
-        fork_mark_{std::move(fork_mark)},
         pending_{options.capacity, (std::numeric_limits<std::size_t>::max)(), random_hash_secret()},
         on_stop_{options.stop_token, Close{*this}} {}
+
+  void attached_to(std::shared_ptr<Waiting> waiting, const ForkMark& fork_mark) noexcept override {
+    const std::lock_guard lock{mutex_};
+    waiting_ = std::move(waiting);
+    fork_mark_ = fork_mark;
+    attached_.store(true, std::memory_order_release);  // a stop may be requested meanwhile
+  }
 
   Stored put(const Event& event) noexcept override {
     Stored result;
@@ -67,7 +72,7 @@ class MailboxState final : public MailboxSink {
   }
 
   void close() noexcept override {
-    if (fork_mark_.forked()) return;
+    if (forked()) return;
     {
       const std::lock_guard lock{mutex_};
       closed_ = true;
@@ -76,19 +81,19 @@ class MailboxState final : public MailboxSink {
   }
 
   [[nodiscard]] bool closed() const noexcept {
-    if (fork_mark_.forked()) return true;
+    if (forked()) return true;
     const std::lock_guard lock{mutex_};
     return closed_;
   }
 
   [[nodiscard]] std::optional<OwnedEvent> take() {
-    if (fork_mark_.forked()) return std::nullopt;
+    if (forked()) return std::nullopt;
     const std::lock_guard lock{mutex_};
     return take_locked();
   }
 
   [[nodiscard]] std::optional<OwnedEvent> take_within(Duration timeout, const std::stop_token& stop) {
-    if (fork_mark_.forked()) return std::nullopt;
+    if (forked()) return std::nullopt;
     const std::stop_callback wake{stop, [this]() noexcept {
                                     { const std::lock_guard lock{mutex_}; }
                                     announce_end();
@@ -112,6 +117,10 @@ class MailboxState final : public MailboxSink {
     void operator()() const noexcept { state.close(); }
   };
 
+  [[nodiscard]] bool forked() const noexcept {
+    return attached_.load(std::memory_order_acquire) && fork_mark_->forked();
+  }
+
   // Without the lock.
   void announce() noexcept {
     arrived_.notify_one();
@@ -119,7 +128,12 @@ class MailboxState final : public MailboxSink {
   }
   void announce_end() noexcept {
     arrived_.notify_all();
-    if (waiting_) waiting_->recheck();
+    std::shared_ptr<Waiting> waiting;
+    {
+      const std::lock_guard lock{mutex_};  // a stop may be requested before it is attached
+      waiting = waiting_;
+    }
+    if (waiting) waiting->recheck();
   }
 
   [[nodiscard]] std::optional<OwnedEvent> take_locked() {
@@ -133,9 +147,10 @@ class MailboxState final : public MailboxSink {
   }
 
   const std::string name_;
-  const std::shared_ptr<Waiting> waiting_;
-  const ForkMark fork_mark_;
   mutable std::mutex mutex_;
+  std::shared_ptr<Waiting> waiting_;  ///< null where the steady clock counts; set once, before anything is put
+  std::optional<ForkMark> fork_mark_;  ///< likewise
+  std::atomic<bool> attached_{false};
   std::condition_variable arrived_;
   core::PendingEvents pending_;
   bool closed_ = false;
@@ -162,7 +177,8 @@ class Mailbox {
 
   /// The next event; none when none came within `timeout`, when `stop` was requested, or when the mailbox is closed and
   /// empty, or when another thread was faster. Blocks for at most `timeout`, on a hub of its virtual time; inside a
-  /// handler it holds up that handler, and on a hub it does not wait.
+  /// handler it holds up that handler, and on a hub it does not wait. Throws, on a hub, would_deadlock when an executor
+  /// does not run its tasks (see InMemoryHub).
   [[nodiscard]] std::optional<OwnedEvent> receive(Duration timeout, std::stop_token stop = {}) {
     return state_ ? state_->take_within(timeout, stop) : std::nullopt;
   }

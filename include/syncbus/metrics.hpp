@@ -53,7 +53,7 @@ struct Metrics {
   std::uint64_t reconnects = 0;      ///< times the transport became ready again after an interruption
   std::uint64_t queue_bytes = 0;     ///< now waiting for the dispatcher, in bytes
   std::uint64_t history_bytes = 0;   ///< now held in the send ring and for awaits, in bytes
-  LatencyHistogram acknowledgement_latency;
+  LatencyHistogram acknowledgement_latency{};
 
   [[nodiscard]] std::uint64_t resyncs_by(ResyncCause cause) const noexcept {
     return resyncs[static_cast<std::size_t>(cause)];
@@ -62,9 +62,9 @@ struct Metrics {
 
 /// Another node on the same subject, channel or topic.
 struct Peer {
-  NodeId id;
-  std::string name;
-  std::string zone;
+  NodeId id{};
+  std::string name{};
+  std::string zone{};
   Duration silent_for{};   ///< since it was last heard
   std::uint64_t lag = 0;   ///< its frames that have not been seen yet
 };

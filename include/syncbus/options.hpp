@@ -22,7 +22,11 @@ using TimePoint = std::chrono::steady_clock::time_point;
 /// How one publish is made.
 struct PublishOptions {
   EventType type = EventType::invalidate;  ///< invalidate, set or remove; others are invalid_argument
-  std::uint64_t version = 0;               ///< travels with the event; 0: none
+  /// Travels with the event. 0: none, and every copy is dropped, which is right without any bookkeeping. Another number
+  /// is right only when it grows strictly with each change of the key, in the order of the changes, through removals
+  /// too: a remove takes the next number, and a key that is made again goes on from there. So it is a counter that the
+  /// write itself increments, never a timestamp: of two changes with one number the later one is not heard.
+  std::uint64_t version = 0;
   Scope scope = Scope::all;
 };
 

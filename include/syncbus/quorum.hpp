@@ -12,19 +12,28 @@
 
 namespace syncbus::inline v1 {
 
-/// A number of distinct replicas. Converts from any integer but bool; 0 reads as 1; a negative number is kept as such
-/// and refused with `invalid_argument` where it is used.
+namespace detail {
+
+/// The integers that count: a flag does not, nor does a character ('2' is 50).
+template <class T>
+concept CountingInteger =
+    std::integral<T> && !std::same_as<std::remove_cv_t<T>, bool> && !std::same_as<std::remove_cv_t<T>, char> &&
+    !std::same_as<std::remove_cv_t<T>, wchar_t> && !std::same_as<std::remove_cv_t<T>, char8_t> &&
+    !std::same_as<std::remove_cv_t<T>, char16_t> && !std::same_as<std::remove_cv_t<T>, char32_t>;
+
+}  // namespace detail
+
+/// A number of distinct replicas. Converts from any integer but bool and characters; 0 reads as 1; a negative number is
+/// kept as such and refused with `invalid_argument` where it is used.
 class Quorum {
  public:
   enum class Unit : std::uint8_t { nodes, zones, everyone };
 
-  template <std::integral Integer>
-    requires(!std::same_as<Integer, bool>)
+  template <detail::CountingInteger Integer>
   constexpr Quorum(Integer nodes) noexcept : count_{clamp(nodes)} {}  // NOLINT: converting on purpose
 
   /// That many distinct zones; a node with an empty zone counts for nothing.
-  template <std::integral Integer>
-    requires(!std::same_as<Integer, bool>)
+  template <detail::CountingInteger Integer>
   [[nodiscard]] static constexpr Quorum zones(Integer count) noexcept {
     Quorum quorum{count};
     quorum.unit_ = Unit::zones;
@@ -46,7 +55,7 @@ class Quorum {
   friend constexpr bool operator==(Quorum, Quorum) = default;
 
  private:
-  template <std::integral Integer>
+  template <detail::CountingInteger Integer>
   static constexpr std::int32_t clamp(Integer count) noexcept {
     constexpr auto most = (std::numeric_limits<std::int32_t>::max)();
     if constexpr (std::is_signed_v<Integer>) {
@@ -63,11 +72,13 @@ class Quorum {
   Unit unit_ = Unit::nodes;
 };
 
-/// How an await ended. No error: the quorum is satisfied. `replicas` are the distinct nodes that acknowledged until
-/// then, in the order of their answers, also when they were too few.
+/// How an await ended. No error: the quorum is satisfied.
 struct AwaitOutcome {
   std::error_code error{};
-  std::vector<NodeId> replicas{};
+  std::vector<NodeId> replicas{};  ///< the distinct nodes that acknowledged until then, by id, also when too few
+  /// Whether the event was published, as by a publish without an error. When not, nobody has heard of it: whoever has
+  /// already changed what it is about publishes it now.
+  bool published = false;
 };
 
 }  // namespace syncbus::inline v1

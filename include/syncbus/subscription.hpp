@@ -21,7 +21,9 @@ class SubscriptionHome {
 
 }  // namespace detail
 
-/// Holds one subscriber on a bus; move-only. It may outlive the bus, and is then without effect.
+/// Holds one subscriber on a bus; move-only. It may outlive the bus, and is then without effect. A handler must not end
+/// the very object that subscribe() is assigned to: it may run on another thread before that assignment. To hear one
+/// event is what subscribe_once is for.
 /// Thread safety: distinct objects are independent; one object is one thread's at a time.
 class [[nodiscard]] Subscription {
  public:

@@ -11,5 +11,6 @@
 #include <syncbus/metrics.hpp>
 #include <syncbus/options.hpp>
 #include <syncbus/quorum.hpp>
+#include <syncbus/subscribe_once.hpp>
 #include <syncbus/subscription.hpp>
 #include <syncbus/version.hpp>

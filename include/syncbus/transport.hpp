@@ -108,14 +108,16 @@ concept Transport = requires(T& transport, TransportSink& sink, const TransportS
 
 /// A transport with a clock of its own, which then is the engine's: now() is the time, wake_at(t) asks for one
 /// on_wake() at t or soon after it, and a later call replaces an earlier one; wake_at is called like broadcast().
-/// wait_until blocks until `done()`, which may lock the engine, or the deadline, and returns done(). Between
-/// task_began() and task_ended(), from any thread, an executor has work of the engine's, and time stands still.
+/// wait_until blocks until `done()`, which may lock the engine, or the deadline, and returns done(); it may throw where
+/// time cannot move. From task_began(), by way of task_runs(), to task_ended(), from any thread, an executor has work
+/// of the engine's, and time stands still.
 template <class T>
 concept TimedTransport = Transport<T> && requires(T& transport, const T& constant, TimePoint time, bool (*done)()) {
   { constant.now() } noexcept -> std::same_as<TimePoint>;
   { transport.wake_at(time) } noexcept;
   { transport.wait_until(time, done) } -> std::same_as<bool>;
   { transport.task_began() } noexcept;
+  { transport.task_runs() } noexcept;
   { transport.task_ended() } noexcept;
 };
 

@@ -1,5 +1,6 @@
 # cmake -DCOMPILER=… -DINCLUDES=… -DCASE=file.cpp -P refuses.cmake
-# Succeeds when the compiler refuses the case with every diagnostic that its `// expect: <regular expression>` lines name.
+# Succeeds when the compiler refuses the case with every diagnostic that its `// expect: <regular expression>` lines name,
+# and with that of `// expect first: <regular expression>` in the first line that says error.
 cmake_minimum_required(VERSION 3.25)
 
 macro(fail reason)
@@ -8,7 +9,8 @@ macro(fail reason)
 endmacro()
 
 file(STRINGS "${CASE}" expectations REGEX "^// expect: ")
-if(NOT expectations)
+file(STRINGS "${CASE}" expected_first REGEX "^// expect first: ")
+if(NOT expectations AND NOT expected_first)
   fail("has no line `// expect: <regular expression>`")
 endif()
 
@@ -25,5 +27,13 @@ foreach(expectation IN LISTS expectations)
   string(REGEX REPLACE "^// expect: +" "" expectation "${expectation}")
   if(NOT output MATCHES "${expectation}")
     fail("is refused, but not with `${expectation}`:\n${output}")
+  endif()
+endforeach()
+
+string(REGEX MATCH "[^\n]*error: [^\n]*" first "${output}")
+foreach(expectation IN LISTS expected_first)
+  string(REGEX REPLACE "^// expect first: +" "" expectation "${expectation}")
+  if(NOT first MATCHES "${expectation}")
+    fail("is refused, but not first with `${expectation}`:\n${output}")
   endif()
 endforeach()

@@ -1,4 +1,4 @@
-// expect: no matching (member )?function
+// expect first: the second callable, on_resync, takes const Resync&
 // expect: ResyncHandler
 // The second callable of subscribe_all hears a Resync, not an Event.
 #include <syncbus/in_memory_bus.hpp>

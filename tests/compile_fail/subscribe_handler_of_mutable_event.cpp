@@ -1,4 +1,4 @@
-// expect: no matching (member )?function
+// expect first: a handler of events is a callable that takes const Event&
 // expect: EventHandler
 // Events are shared by all handlers: none may change them.
 #include <syncbus/in_memory_bus.hpp>

@@ -81,6 +81,7 @@ CONTRACT_TEST_CASE("an await that is not satisfied ends at its deadline, and nam
   const auto outcome = publisher->publish_and_await("k", 2, {.timeout = 3s});  // in which the prompt one has answered
   CHECK(fixture.now() - begin >= 3s);
   CHECK(outcome.error == Errc::quorum_not_satisfied);
+  CHECK(outcome.published);
   CHECK(replicas_of(outcome) == ids_of(prompt));
   CHECK(publisher->metrics().quorums_not_satisfied == 1);
   REQUIRE(eventually([&] {  // it was broadcast all the same
@@ -123,6 +124,7 @@ CONTRACT_TEST_CASE("a stop that was requested before the call broadcasts nothing
   publisher->async_publish_and_await("k", 1, stopped_by(stop), outcomes.completion());
   CHECK(outcomes.count() == 1);
   CHECK(outcomes.all().front().error == Errc::canceled);
+  CHECK_FALSE(outcomes.all().front().published);
   CHECK(publisher->metrics().published == 0);
   REQUIRE(caught_up(*publisher, *listener));
   CHECK(heard.count() == 0);
@@ -145,13 +147,34 @@ CONTRACT_TEST_CASE("a stop ends an await that waits, whose event was broadcast",
     stop.request_stop();
   }
   CHECK(waited_for.error == Errc::canceled);
+  CHECK(waited_for.published);
   REQUIRE(eventually([&] { return outcomes.count() == 1; }));
   CHECK(outcomes.all().front().error == Errc::canceled);
+  CHECK(outcomes.all().front().published);
   CHECK(replicas_of(outcomes.all().front()) == ids_of(prompt));
   REQUIRE(eventually([&] {
     slow.crank.turn();
     return slow.heard.count("invalidate k") >= 1;
   }));
+}
+
+CONTRACT_TEST_CASE("a stop ends an await that was made inside a handler, before its event is heard there", "[contract]",
+                   Everything) {
+  const auto bus = fixture.node();
+  Outcomes outcomes;
+  std::stop_source stop;
+  std::atomic<int> calls = 0;
+  const auto subscription = bus->subscribe("k", [&](const Event&) {
+    if (++calls != 1) return;
+    bus->async_publish_and_await("k", 1, stopped_by(stop), outcomes.completion());
+    stop.request_stop();
+  });
+  CHECK_FALSE(bus->publish("k"));
+  REQUIRE(eventually([&] { return outcomes.count() == 1; }));
+  CHECK(outcomes.all().front().error == Errc::canceled);
+  CHECK(outcomes.all().front().published);
+  CHECK(eventually([&] { return calls == 2; }));
+  CHECK(outcomes.count() == 1);
 }
 
 CONTRACT_TEST_CASE("close ends every await, and completions are called once", "[contract][threads]",
@@ -171,8 +194,14 @@ CONTRACT_TEST_CASE("close ends every await, and completions are called once", "[
     CHECK(outcomes.count() == 10);
   }
   CHECK(waited_for.error == Errc::closed);
-  for (const auto& outcome : outcomes.all()) CHECK(outcome.error == Errc::closed);
-  CHECK(publisher->publish_and_await("k", 1, much_longer).error == Errc::closed);
+  CHECK(waited_for.published);
+  for (const auto& outcome : outcomes.all()) {
+    CHECK(outcome.error == Errc::closed);
+    CHECK(outcome.published);
+  }
+  const auto late = publisher->publish_and_await("k", 1, much_longer);
+  CHECK(late.error == Errc::closed);
+  CHECK_FALSE(late.published);
   publisher->async_publish_and_await("k", 1, much_longer, outcomes.completion());
   CHECK(outcomes.count() == 11);
   while (slow.crank.turn()) {
@@ -186,7 +215,9 @@ CONTRACT_TEST_CASE("what is wrong with an await is known beforehand, and nothing
   Heard heard;
   const auto subscription = bus->subscribe_all(heard.on_event(), heard.on_resync());
   const auto error = [&](const auto& what, Quorum quorum, AwaitOptions options = patiently) {
-    return bus->publish_and_await(what, quorum, std::move(options)).error;
+    const auto outcome = bus->publish_and_await(what, quorum, std::move(options));
+    CHECK_FALSE(outcome.published);
+    return outcome.error;
   };
   CHECK(error("k", -1) == Errc::invalid_argument);
   CHECK(error("k", Quorum::zones(-2)) == Errc::invalid_argument);
@@ -208,6 +239,7 @@ CONTRACT_TEST_CASE("what is wrong with an await is known beforehand, and nothing
   CHECK(outcomes.all()[0].error == Errc::invalid_argument);
   CHECK(outcomes.all()[1].error == Errc::invalid_key);
   CHECK(outcomes.all()[2].error == Errc::invalid_argument);
+  for (const auto& outcome : outcomes.all()) CHECK_FALSE(outcome.published);
   const std::function<void(AwaitOutcome)> null;
   CHECK(thrown_by([&] { bus->async_publish_and_await("k", 1, patiently, null); }) == Errc::invalid_argument);
 
@@ -230,7 +262,11 @@ CONTRACT_TEST_CASE("inside a handler an await would deadlock, unless it does not
   CHECK_FALSE(outcomes.all().front().error);
   CHECK(replicas_of(outcomes.all().front()) == ids_of(publisher));
   REQUIRE(refused.count() == 2);
-  for (const auto& outcome : refused.all()) CHECK(outcome.error == Errc::would_deadlock);
+  CHECK(outcomes.all().front().published);
+  for (const auto& outcome : refused.all()) {
+    CHECK(outcome.error == Errc::would_deadlock);
+    CHECK_FALSE(outcome.published);
+  }
   CHECK(publisher->metrics().published + (listener == publisher ? 0 : listener->metrics().published) == 2);
 }
 
@@ -277,6 +313,7 @@ CONTRACT_TEST_CASE("a publish_only bus cannot await, and is no peer that an awai
   mute->async_publish_and_await("k", 1, patiently, outcomes.completion());
   REQUIRE(outcomes.count() == 1);
   CHECK(outcomes.all().front().error == Errc::quorum_unsupported);
+  CHECK_FALSE(outcomes.all().front().published);
   CHECK(mute->metrics().published == 0);
   REQUIRE(caught_up(*mute, *listener));
   CHECK(heard.count("invalidate k") == 0);
@@ -295,6 +332,7 @@ CONTRACT_TEST_CASE("beyond max_awaits an await is refused and its event not publ
   CHECK(publisher->publish_and_await("k3", 1, much_longer).error == Errc::too_many_awaits);
   REQUIRE(refused.count() == 1);
   CHECK(refused.all().front().error == Errc::too_many_awaits);
+  CHECK_FALSE(refused.all().front().published);
   CHECK(publisher->metrics().published == 2);
   CHECK(outcomes.count() == 0);
   REQUIRE(eventually([&] {
@@ -425,7 +463,9 @@ CONTRACT_TEST_CASE("an await outlives the death of the broker, and is satisfied 
   const auto subscription = listener->subscribe("k", heard.on_event());
   fixture.kill_broker();
   CHECK(eventually([&] { return !publisher->is_healthy() && !listener->is_healthy(); }));
-  CHECK(publisher->publish_and_await("k", 1, {.timeout = 50ms}).error == Errc::quorum_not_satisfied);
+  const auto in_vain = publisher->publish_and_await("k", 1, {.timeout = 50ms});
+  CHECK(in_vain.error == Errc::quorum_not_satisfied);
+  CHECK(in_vain.published);  // it goes out when the broker is back
   Outcomes outcomes;
   publisher->async_publish_and_await("k", 1, patiently, outcomes.completion());
   CHECK(outcomes.count() == 0);

@@ -41,6 +41,7 @@ CONTRACT_TEST_CASE("an await ends well when the handlers of so many nodes have r
     const auto outcome = publisher->publish_and_await("k", 2, patiently);
     CHECK(returned == 2 * round);
     CHECK_FALSE(outcome.error);
+    CHECK(outcome.published);
     CHECK(replicas_of(outcome) == ids_of(x, y));
   }
 }
@@ -63,6 +64,7 @@ CONTRACT_TEST_CASE("fewer replicas than asked for are named all the same", "[con
   const auto a = x->subscribe("k", ignore), b = y->subscribe("other", ignore);
   const auto outcome = publisher->publish_and_await("k", 2, much_longer);
   CHECK(outcome.error == Errc::quorum_not_satisfied);
+  CHECK(outcome.published);
   CHECK(replicas_of(outcome) == ids_of(x));
 }
 

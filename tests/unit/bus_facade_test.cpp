@@ -1,5 +1,6 @@
 // Which verb, and which overload of it, a call means; and what the facade checks before a bus hears of it.
 #include <array>
+#include <atomic>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -7,18 +8,24 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <span>
 #include <stop_token>
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <thread>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 #include <syncbus/bus.hpp>
+#include <syncbus/detail/await_call.hpp>
+#include <syncbus/detail/awaiting.hpp>
+#include <syncbus/detail/local_bus.hpp>
 #include <syncbus/in_memory_bus.hpp>
+#include <syncbus/subscribe_once.hpp>
 
 #include "support/catch.hpp"
 #include "support/lines.hpp"
@@ -55,16 +62,35 @@ class RecordingBus : public BusFacade<RecordingBus> {
   bool ends_awaits = true;
   int cancels = 0;
 
- private:
-  friend class BusFacade<RecordingBus>;
-
   std::error_code submit(const Submission& submission) noexcept {
     submissions.push_back(
         {submission.type, submission.version, submission.scope, Lines(submission.keys.begin(), submission.keys.end())});
     return answer;
   }
-  std::error_code submit(const Submission& submission, Quorum asked_for, const AwaitOptions& options,
-                         const std::shared_ptr<detail::AwaitCall>& call) {
+  AwaitOutcome await(const Submission& submission, Quorum asked_for, const AwaitOptions& options) {
+    return detail::await_blocking(
+        *local_.subscribers(), options, [&](const auto& call) { return open(submission, asked_for, options, call); },
+        [this](const auto& call) { return canceller(call); },
+        [](detail::AwaitCall& call) {
+          call.wait();
+          return std::error_code{};
+        });
+  }
+  void async_await(const Submission& submission, Quorum asked_for, const AwaitOptions& options, Completion completion) {
+    detail::await_async(
+        *local_.subscribers(), options, std::move(completion),
+        [&](const auto& call) { return open(submission, asked_for, options, call); },
+        [this](const auto& call) { return canceller(call); });
+  }
+  Subscription attach(const Interest& interest, Subscriber subscriber) {
+    return local_.attach(interest, std::move(subscriber));
+  }
+
+ private:
+  using Call = std::shared_ptr<detail::AwaitCall>;
+
+  std::error_code open(const Submission& submission, Quorum asked_for, const AwaitOptions& options, const Call& call) {
+    if (submission.keys.empty()) return Errc::invalid_argument;
     quorum = asked_for;
     timeout = options.timeout;
     if (const auto error = submit(submission)) return error;
@@ -72,24 +98,18 @@ class RecordingBus : public BusFacade<RecordingBus> {
     if (ends_awaits) end(*call, {{}, {NodeId{7}}});
     return {};
   }
-  void wait(detail::AwaitCall& call) { call.wait(); }
-  auto canceller(detail::AwaitCall& call) {
-    return [this, &call] {
+  std::function<void()> canceller(const Call& call) {
+    return [this, call = call.get()] {
       ++cancels;
-      if (!call.ended()) end(call, {Errc::canceled, {}});
+      if (!call->ended()) end(*call, {.error = Errc::canceled});
     };
   }
-  void complete(detail::AwaitCall& call) noexcept { local_.subscribers()->complete(call); }
   void end(detail::AwaitCall& call, AwaitOutcome outcome) {
     call.end(std::move(outcome));
-    if (call.has_completion()) complete(call);
+    if (call.has_completion()) local_.subscribers()->complete(call);
   }
-  const std::shared_ptr<detail::LocalDispatch>& dispatch(Scope) const { return local_.subscribers(); }
-  std::size_t max_key_bytes() const noexcept { return 100; }
-  bool in_handler() const noexcept { return local_.subscribers()->in_handler(); }
-  std::shared_ptr<detail::Waiting> waiting() const noexcept { return nullptr; }
 
-  detail::LocalBus local_{BusOptions{}};
+  detail::LocalBus local_{BusOptions{.max_key_bytes = 100}};
   std::shared_ptr<detail::AwaitCall> open_;
 };
 
@@ -116,6 +136,21 @@ concept Completable = requires(RecordingBus& bus, Completion completion) {
 static_assert(Bus<InMemoryBus>);
 static_assert(!Bus<RecordingBus> && !Bus<int>);  // it cannot flush, close or be measured
 
+// A handler is kept, so it is made from what is passed.
+struct Immovable {
+  void operator()(const Event&) {}
+  void operator()(const Resync&) {}
+  void operator()(const AwaitOutcome&) {}
+  std::mutex mutex;
+};
+static_assert(!EventHandler<Immovable&> && !ResyncHandler<Immovable&> && !AwaitHandler<Immovable&>);
+struct MoveOnly {
+  void operator()(const Event&) {}
+  std::unique_ptr<int> owned;
+};
+static_assert(EventHandler<MoveOnly> && !EventHandler<MoveOnly&>);
+static_assert(EventHandler<void(const Event&)> && EventHandler<void (&)(Event)>);
+
 // Publishing views never throws, so that it can be called anywhere.
 static_assert(noexcept(std::declval<InMemoryBus&>().publish("k")));
 static_assert(noexcept(std::declval<InMemoryBus&>().publish("k", {.version = 1})));
@@ -134,6 +169,8 @@ static_assert(Awaitable<const char*, int> && Awaitable<std::string, std::size_t>
 static_assert(Awaitable<std::string_view, Quorum>);
 static_assert(Awaitable<std::vector<std::string>, int> && Awaitable<const std::set<std::string>&, int>);
 static_assert(!Awaitable<std::nullptr_t, int> && !Awaitable<int, int> && !Awaitable<std::vector<int>, int>);
+static_assert(!Awaitable<const char*, char> && !Awaitable<const char*, char8_t> && !Awaitable<const char*, wchar_t>);
+static_assert(Awaitable<const char*, signed char> && Awaitable<const char*, std::uint8_t>);  // small integers
 static_assert(!Awaitable<const char*, bool> && !Awaitable<const char*, double> && !Awaitable<const char*, const char*>);
 static_assert(Completable<void (*)(AwaitOutcome)> && Completable<std::function<void(const AwaitOutcome&)>>);
 static_assert(!Completable<void (*)()> && !Completable<void (*)(std::error_code)> && !Completable<std::nullptr_t>);
@@ -285,10 +322,12 @@ TEST_CASE("the publish options of an await travel, and types that are only recei
 TEST_CASE("an await that the bus refuses ends with that error, told once") {
   RecordingBus bus;
   bus.answer = Errc::too_many_awaits;
-  CHECK(bus.publish_and_await("k", 1).error == Errc::too_many_awaits);
+  const auto refused = bus.publish_and_await("k", 1);
+  CHECK(refused.error == Errc::too_many_awaits);
+  CHECK_FALSE(refused.published);
   int calls = 0;
   bus.async_publish_and_await("k", 1, {}, [&](const AwaitOutcome& outcome) {
-    calls += outcome.error == Errc::too_many_awaits ? 1 : 100;
+    calls += outcome.error == Errc::too_many_awaits && !outcome.published ? 1 : 100;
   });
   CHECK(calls == 1);
 }
@@ -304,7 +343,9 @@ TEST_CASE("a completion may be any callable, is called once, and never when it i
   bus.async_publish_and_await(std::span{views}, 1, {}, std::function<void(const AwaitOutcome&)>{[&](auto&&) {
     ++calls;
   }});
-  CHECK(calls == 3);
+  bus.async_publish_and_await(std::set<std::string>{"d", "e"}, 1, {}, [&](auto&&) { ++calls; });
+  CHECK(calls == 4);
+  CHECK(bus.submissions.back() == keys({"d", "e"}));
   bus.submissions.clear();
   const std::function<void(AwaitOutcome)> null;
   CHECK_THROWS_AS(bus.async_publish_and_await("k", 1, {}, null), std::system_error);
@@ -331,6 +372,15 @@ TEST_CASE("a stop cancels the await that is open, and leaves one alone that has 
   CHECK_FALSE(bus.publish_and_await("k", 1, {.stop_token = later.get_token()}).error);
   later.request_stop();
   CHECK(bus.cancels == 2);
+}
+
+TEST_CASE("what people see is made with the members that matter, without a warning") {
+  const Peer peer{.name = "cache-7"};
+  const Metrics metrics{.published = 3};
+  const AwaitOutcome outcome{.error = Errc::closed};
+  CHECK((peer.id == NodeId{} && peer.zone.empty() && peer.lag == 0));
+  CHECK((metrics.published == 3 && metrics.acknowledgement_latency.count == 0));
+  CHECK((outcome.replicas.empty() && !outcome.published));
 }
 
 TEST_CASE("braces without a handler are a mailbox") {
@@ -443,4 +493,61 @@ TEST_CASE("a range may end at a sentinel of another type") {
   CHECK(bus.one() == keys({"a", "b"}));
   CHECK_FALSE(bus.publish_and_await(TwoKeys{}, 1).error);
   CHECK(bus.one() == keys({"a", "b"}));
+}
+
+TEST_CASE("subscribe_once hears one event, of several at once too, also while it subscribes") {
+  InMemoryBus bus;
+  for (int round = 0; round != 50; ++round) {
+    std::atomic<bool> begun = false, over = false;
+    std::atomic<int> calls = 0;
+    {
+      std::vector<std::jthread> publishing;
+      for (int i = 0; i != 2; ++i) {
+        publishing.emplace_back([&] {
+          for (; !over; begun = true) static_cast<void>(bus.publish("k"));
+        });
+      }
+      while (!begun) std::this_thread::yield();
+      const auto once = subscribe_once(bus, "k", [&](const Event&) { ++calls; });
+      while (calls == 0) std::this_thread::yield();
+      over = true;
+    }
+    CHECK(calls == 1);
+  }
+}
+
+TEST_CASE("subscribe_once lets go of its handler when it has heard, and hears nothing when its owner has ended it") {
+  InMemoryBus bus;
+  const auto owned = std::make_shared<int>(0);
+  const auto count = [owned](const Event& event) { *owned += event.type == EventType::resync ? 10 : 1; };
+  auto lease = subscribe_lease_once(bus, "l", count);
+  auto key = subscribe_once(bus, "k", count);
+  auto ended = subscribe_once(bus, "k", count);
+  CHECK(owned.use_count() == 5);
+  ended.unsubscribe();
+  CHECK(owned.use_count() == 4);
+  CHECK_FALSE(bus.publish("k"));
+  CHECK_FALSE(bus.publish("k"));
+  CHECK(*owned == 1);
+  CHECK(owned.use_count() == 3);
+  CHECK_FALSE(bus.publish_all());  // it may hide the event
+  CHECK_FALSE(bus.revoke_lease("l"));
+  CHECK(*owned == 11);
+  CHECK(owned.use_count() == 2);
+  CHECK(bus.metrics().handler_errors == 0);
+}
+
+TEST_CASE("a handler of subscribe_once that throws has had its event") {
+  InMemoryBus bus;
+  int calls = 0;
+  const auto once = subscribe_once(bus, "k", [&](const Event&) {
+    ++calls;
+    throw 1;
+  });
+  CHECK_FALSE(bus.publish("k"));
+  CHECK_FALSE(bus.publish("k"));
+  CHECK(calls == 1);
+  CHECK(bus.metrics().handler_errors == 1);
+  CHECK_THROWS_AS(static_cast<void>(subscribe_once(bus, "k", std::function<void(const Event&)>{})), std::system_error);
+  CHECK_THROWS_AS(static_cast<void>(subscribe_once(bus, "", [](const Event&) {})), std::system_error);
 }

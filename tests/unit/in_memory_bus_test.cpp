@@ -287,6 +287,85 @@ TEST_CASE("an executor that is cranked by hand lets its node be made, and time s
   CHECK(outcome->replicas == std::vector{listener.id()});
 }
 
+namespace {
+
+/// A hub with a node whose executor has a task that nobody runs.
+struct Stuck {
+  Stuck() { static_cast<void>(publisher.publish("k")); }
+
+  void run_tasks() {
+    while (!tasks.empty()) std::exchange(tasks, {}).front()();
+  }
+
+  InMemoryHub hub;
+  std::vector<std::function<void()>> tasks;
+  InMemoryBus publisher{hub};
+  InMemoryBus listener{hub, {.executor = [this](std::function<void()> task) { tasks.push_back(std::move(task)); }}};
+  Subscription subscription = listener.subscribe("k", [](const Event&) {});
+  Mailbox mailbox = publisher.subscribe("other");
+};
+
+/// With a sentence that says what to do.
+template <class Call>
+std::error_code thrown_by(const Call& call) {
+  try {
+    call();
+  } catch (const std::system_error& error) {
+    const bool says_it = std::string_view{error.what()}.find("have another thread") != std::string_view::npos;
+    return says_it ? error.code() : std::error_code{};
+  }
+  return {};
+}
+
+}  // namespace
+
+TEST_CASE("a call that the executor's tasks wait for ends by its time, and says why") {
+  using Call = std::error_code (*)(Stuck&);
+  const std::array<Call, 5> calls{
+      [](Stuck& stuck) { return thrown_by([&] { InMemoryBus late{stuck.hub, {.connect_timeout = 1ms}}; }); },
+      [](Stuck& stuck) { return thrown_by([&] { static_cast<void>(stuck.mailbox.receive(1s)); }); },
+      [](Stuck& stuck) { return thrown_by([&] { stuck.hub.advance(1s); }); },
+      [](Stuck& stuck) {
+        const auto outcome = stuck.publisher.publish_and_await("k", 1, {.timeout = 1s});
+        return outcome.published ? outcome.error : std::error_code{};
+      },
+      [](Stuck& stuck) { return stuck.publisher.revoke_lease_and_await("l", 2, {.timeout = 1s}).error; }};
+  std::array<std::error_code, calls.size()> ended;
+  std::atomic<int> went_on = 0;
+  {
+    std::vector<std::jthread> waiting;  // side by side: each waits for a second of real time
+    for (std::size_t i = 0; i != calls.size(); ++i) {
+      waiting.emplace_back([&, i] {
+        Stuck stuck;
+        ended[i] = calls[i](stuck);
+        stuck.run_tasks();
+        const TimePoint start = stuck.hub.now();
+        went_on += !stuck.mailbox.receive(1ms) && stuck.hub.now() == start + 1ms ? 1 : 0;
+      });
+    }
+  }
+  for (const auto& error : ended) CHECK(error == Errc::would_deadlock);
+  CHECK(went_on == static_cast<int>(calls.size()));
+}
+
+TEST_CASE("an executor that is slow, but at it, holds a call up beyond its time and does not end it") {
+  InMemoryHub hub;
+  std::vector<std::jthread> workers;
+  InMemoryBus publisher{hub};
+  InMemoryBus listener{hub, {.executor = [&](std::function<void()> task) { workers.emplace_back(std::move(task)); }}};
+  const auto subscription = listener.subscribe("k", [](const Event&) { std::this_thread::sleep_for(1'200ms); });
+  CHECK_FALSE(publisher.publish_and_await("k", 1, {.timeout = 1ms}).error);
+  workers.clear();
+}
+
+TEST_CASE("to advance to the end of time is to advance a day") {
+  InMemoryHub hub;
+  InMemoryBus bus{hub};
+  const TimePoint start = hub.now();
+  hub.advance((Duration::max)());
+  CHECK(hub.now() == start + 24h);
+}
+
 TEST_CASE("awaits of many threads on one hub each end when they are satisfied or at their own deadline") {
   InMemoryHub hub;
   InMemoryBus publisher{hub}, listener{hub};

@@ -777,6 +777,7 @@ TEST_CASE("of several waiting calls each ends at its own deadline, and time does
     const TimePoint start = cluster.hub.now();
     cluster.a.wake_in(15ms);
     hub.task_began();  // until all of them wait
+    hub.task_runs();
     Waiter late{hub, start + 20ms}, early{hub, start + 10ms}, middle{hub, start + 15ms};
     REQUIRE(eventually([&] { return late.asked() && early.asked() && middle.asked(); }));
     hub.task_ended();
@@ -798,7 +799,9 @@ TEST_CASE("an unfinished task of an executor holds time back") {
   cluster.a.on_alarm = [&] { early = !finished; };
   cluster.a.wake_in(1ms);
   hub.task_began();
+  hub.task_runs();
   hub.task_began();
+  hub.task_runs();
   Waiter waiter{hub, cluster.hub.now() + 2ms};
   REQUIRE(eventually([&] { return waiter.asked(); }));
   hub.task_ended();
@@ -815,6 +818,7 @@ TEST_CASE("what an executor's task broadcast is delivered when the task has ende
   Cluster cluster;
   detail::HubState& hub = cluster.a.hub();
   hub.task_began();
+  hub.task_runs();
   cluster.a.broadcast("x");
   CHECK(cluster.b.heard().empty());
   hub.task_ended();
@@ -826,6 +830,7 @@ TEST_CASE("a waiting call ends when it is done, also while a task holds time bac
   detail::HubState& hub = cluster.a.hub();
   const TimePoint start = cluster.hub.now();
   hub.task_began();
+  hub.task_runs();
   Waiter waiter{hub, start + 1h};
   REQUIRE(eventually([&] { return waiter.asked(); }));
   waiter.stop();

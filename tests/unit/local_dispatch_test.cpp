@@ -104,6 +104,7 @@ struct Box final : detail::MailboxSink {
     text += '!';
     return answer;
   }
+  void attached_to(std::shared_ptr<detail::Waiting>, const detail::ForkMark&) noexcept override {}
   void close() noexcept override { text += '.'; }
 
   std::string text;

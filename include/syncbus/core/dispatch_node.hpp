@@ -15,11 +15,12 @@
 
 #include <syncbus/core/hash_bytes.hpp>
 #include <syncbus/event.hpp>
+#include <syncbus/submission.hpp>
 
 namespace syncbus::inline v1::core {
 
-/// The namespaces of what is subscribed to. A prefix matches keys; the empty one matches all of them.
-enum class Space : std::uint8_t { key, lease, prefix };
+/// A prefix matches keys; the empty one matches all of them.
+using Space = KeySpace;
 
 /// Where the subscribers of a name stand: its hash with the lowest bit set, so never where a sentinel stands.
 [[nodiscard]] inline std::uint64_t order_of(Space space, std::string_view name, const HashSecret& secret) noexcept {

@@ -11,6 +11,7 @@
 #include <mutex>
 #include <optional>
 #include <stop_token>
+#include <system_error>
 #include <utility>
 
 #include <syncbus/detail/completion.hpp>
@@ -31,14 +32,15 @@ class AwaitCall {
 
   [[nodiscard]] bool has_completion() const noexcept { return static_cast<bool>(completion_); }
 
-  /// How it ended. Once. Without a completion the caller is woken; with one, complete() is to be called where handlers
-  /// are.
+  /// How it ended, published. Once. Without a completion the caller is woken; with one, complete() is to be called
+  /// where handlers are.
   void end(AwaitOutcome outcome) {
-    const std::lock_guard lock{mutex_};
-    outcome_ = std::move(outcome);
-    ended_.store(true, std::memory_order_release);
-    changed_.notify_all();
+    outcome.published = true;
+    set(std::move(outcome));
   }
+
+  /// The same, instead: nothing was published.
+  void refuse(std::error_code error) { set({.error = error}); }
 
   /// Calls the completion, and destroys it. May throw what it throws.
   void complete() {
@@ -70,6 +72,13 @@ class AwaitCall {
   }
 
  private:
+  void set(AwaitOutcome outcome) {
+    const std::lock_guard lock{mutex_};
+    outcome_ = std::move(outcome);
+    ended_.store(true, std::memory_order_release);
+    changed_.notify_all();
+  }
+
   Completion completion_{};
   std::mutex mutex_;
   std::condition_variable changed_;

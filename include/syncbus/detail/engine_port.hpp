@@ -35,8 +35,9 @@ class EnginePort {
   [[nodiscard]] virtual bool lendable() const noexcept = 0;
   [[nodiscard]] virtual bool serve(const std::atomic<bool>& leave) noexcept = 0;
 
-  /// An executor has a task of this engine's; it has run it.
+  /// An executor has a task of this engine's; it runs it, or has dropped it; it has run it.
   virtual void task_began() noexcept = 0;
+  virtual void task_runs() noexcept = 0;
   virtual void task_ended() noexcept = 0;
 };
 
@@ -92,6 +93,9 @@ class PortOf final : public EnginePort {
 
   void task_began() noexcept override {
     if constexpr (TimedTransport<T>) transport_.task_began();
+  }
+  void task_runs() noexcept override {
+    if constexpr (TimedTransport<T>) transport_.task_runs();
   }
   void task_ended() noexcept override {
     if constexpr (TimedTransport<T>) transport_.task_ended();

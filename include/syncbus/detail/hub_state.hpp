@@ -1,7 +1,6 @@
 // The inside of an InMemoryHub: who delivers, who waits, and when time moves.
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
@@ -10,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <span>
+#include <string>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -23,6 +23,7 @@
 #include <syncbus/detail/hub_network.hpp>
 #include <syncbus/detail/hub_node.hpp>
 #include <syncbus/detail/hub_queue.hpp>
+#include <syncbus/detail/hub_tasks.hpp>
 #include <syncbus/detail/start_thread.hpp>
 #include <syncbus/detail/waiting.hpp>
 #include <syncbus/error.hpp>
@@ -31,6 +32,13 @@
 #include <syncbus/transport.hpp>
 
 namespace syncbus::inline v1::detail {
+
+/// How a call that waited on a hub ended.
+enum class Settled : std::uint8_t {
+  done,
+  late,   ///< the deadline has passed, or time cannot move here
+  stuck,  ///< time stands still, because an executor does not run its tasks: see HubPatience
+};
 
 /// One thread at a time is the drainer (see HubDrainer). What others broadcast meanwhile queues behind.
 ///
@@ -133,32 +141,41 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
   }
 
   /// Drains the hub and moves time until `done()`, but not beyond the deadline, nor that of any other call that waits.
-  /// Returns done(). When that is false, what is due at the deadline itself has happened. An endless deadline waits for
-  /// other threads when nothing is due any more. Where time cannot move, inside a handler or a sink, it only asks.
-  /// In real time it waits, inside a handler too, unless that is one which the hub's drainer runs.
+  /// When it is late, what is due at the deadline itself has happened. An endless deadline waits for other threads when
+  /// nothing is due any more. Where time cannot move, inside a handler or a sink, it only asks. In real time it waits,
+  /// inside a handler too, unless that is one which the hub's drainer runs. `patience`: see HubPatience.
   template <class Done>
-  [[nodiscard]] bool settle_until(TimePoint deadline, const Done& done) noexcept {
+  [[nodiscard]] Settled settle_until(TimePoint deadline, Duration patience, const Done& done) noexcept {
+    const auto now_or_late = [](bool ended) { return ended ? Settled::done : Settled::late; };
     Lock lock{mutex_};
-    if (drainer_.is_me()) return done();
-    if (clock_.real_time()) return settle_in_real_time(deadline, done, lock);
-    if (in_handler(marks_)) return done();
+    if (drainer_.is_me()) return now_or_late(done());
+    if (clock_.real_time()) return now_or_late(settle_in_real_time(deadline, done, lock));
+    if (in_handler(marks_)) return now_or_late(done());
     HubDeadlines::Call call{.deadline = deadline};
     deadlines_.add(call);
-    bool ended = false;
-    while (!(ended = done()) && !call.passed) {
-      if (drainer_.can_be_me()) {
-        drainer_.drain(done, lock);
-      } else if (!time_may_move() || !move_time(done, lock)) {
-        wait(lock);
-      }
-    }
+    const Settled settled = settle_in_virtual_time(call, HubPatience{tasks_, patience}, done, lock);
     deadlines_.remove(call);
     progress_.notify_all();
-    return ended;
+    return settled;
+  }
+
+  /// The same, as patient as the deadline is far; returns done().
+  template <class Done>
+  [[nodiscard]] bool settle_until(TimePoint deadline, const Done& done) noexcept {
+    return settle_until(deadline, deadline - now(), done) == Settled::done;
   }
 
   [[nodiscard]] bool wait_for(Duration timeout, const std::function<bool()>& done) override {
-    return settle_until(deadline_after(now(), timeout), done);
+    const Settled settled = settle_until(deadline_after(now(), timeout), timeout, done);
+    if (settled == Settled::stuck) throw_stuck("Mailbox::receive");
+    return settled == Settled::done;
+  }
+
+  /// For a call that was stuck and cannot return an error.
+  [[noreturn]] static void throw_stuck(const char* call) {
+    throw std::system_error{Errc::would_deadlock,
+                            std::string{call} + ": an executor holds a task of a node on this hub and does not run it, "
+                            "and until it does, time stands still: have another thread than this one run its tasks"};
   }
 
   /// For a change that no frame brought, which may have made the `done` of a waiting call true.
@@ -168,14 +185,17 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
     progress_.notify_all();
   }
 
-  /// Time stands still from task_began(), when an executor is given a task, to task_ended(), when it has run it. What
-  /// the task broadcast is delivered then, unless another thread is at it; it is not waited for.
-  void task_began() noexcept { unfinished_tasks_.fetch_add(1); }
+  /// Time stands still from task_began(), when an executor is given a task, by way of task_runs(), to task_ended(),
+  /// when it has run it. What the task broadcast is delivered then, unless another thread is at it; it is not waited
+  /// for.
+  void task_began() noexcept { tasks_.began(); }
+  void task_runs() noexcept { tasks_.runs(); }
   void task_ended() noexcept {
     if (forked()) return;
     Lock lock{mutex_};
     if (drainer_.can_be_me() && !in_handler(marks_)) drainer_.drain_queued(lock);
-    if (unfinished_tasks_.fetch_sub(1) == 1) progress_.notify_all();
+    tasks_.ended();
+    if (tasks_.none() || tasks_.all_wait()) progress_.notify_all();
   }
 
   // --- time and faults: see InMemoryHub
@@ -194,7 +214,10 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
     if (in_handler(marks_) || called_by_drainer()) {
       throw std::system_error{Errc::would_deadlock, "InMemoryHub::advance: time stands still while a handler runs"};
     }
-    static_cast<void>(settle_until(deadline_after(now(), duration), [] { return false; }));
+    const Duration finite = duration > longest_time ? Duration{std::chrono::hours{24}} : duration;
+    if (settle_until(deadline_after(now(), finite), finite, [] { return false; }) == Settled::stuck) {
+      throw_stuck("InMemoryHub::advance");
+    }
   }
 
   /// Has `change(HubFaults&)` change the faults.
@@ -261,9 +284,25 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
 
   // --- time
 
+  template <class Done>
+  Settled settle_in_virtual_time(const HubDeadlines::Call& call, HubPatience patience, const Done& done,
+                                 Lock& lock) noexcept {
+    while (!done()) {
+      if (call.passed) return Settled::late;
+      if (drainer_.can_be_me()) {
+        drainer_.drain(done, lock);
+      } else if (!time_may_move() || !move_time(done, lock)) {
+        const TimePoint end = patience.end();
+        if (end <= std::chrono::steady_clock::now()) return Settled::stuck;
+        wait_until(end, lock);
+      }
+    }
+    return Settled::done;
+  }
+
   /// A call whose deadline has come ends before time leaves it.
   [[nodiscard]] bool time_may_move() const noexcept {
-    return !drainer_.exists() && unfinished_tasks_ == 0 && !deadlines_.any_passed();
+    return !drainer_.exists() && tasks_.none() && !deadlines_.any_passed();
   }
 
   /// To the next due thing, or to the earliest deadline. False: nothing is due and no deadline is set.
@@ -325,7 +364,7 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
   const ForkMark fork_mark_;
   HubClock clock_;  // moved under the lock
   ThreadMarks& marks_ = ThreadMarks::home();
-  std::atomic<std::size_t> unfinished_tasks_{0};
+  HubTasks tasks_;
 
   mutable std::mutex mutex_;
   std::condition_variable progress_;

@@ -8,7 +8,10 @@ namespace syncbus::inline v1::detail {
 /// Lives as long as the work takes; what that broadcast is delivered at its end.
 class HubTask {
  public:
-  explicit HubTask(HubState& hub) noexcept : hub_{hub} { hub_.task_began(); }
+  explicit HubTask(HubState& hub) noexcept : hub_{hub} {
+    hub_.task_began();
+    hub_.task_runs();
+  }
   HubTask(const HubTask&) = delete;
   HubTask& operator=(const HubTask&) = delete;
   ~HubTask() { hub_.task_ended(); }

@@ -62,7 +62,7 @@ class LocalAwaits {
     while (!open_.empty()) {
       const auto call = *open_.begin();
       lock.unlock();
-      end(call, {Errc::closed, {}});
+      end(call, {.error = Errc::closed});
       lock.lock();
     }
     return subscribers_->in_handler() || ended_.wait_until(lock, deadline, [this] { return ending_ == 0; });

@@ -23,11 +23,14 @@
 #include <syncbus/detail/random_hash_secret.hpp>
 #include <syncbus/detail/random_node_id.hpp>
 #include <syncbus/detail/split_mix64.hpp>
+#include <syncbus/detail/subscriber.hpp>
+#include <syncbus/detail/waiting.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/options.hpp>
 #include <syncbus/quorum.hpp>
 #include <syncbus/submission.hpp>
+#include <syncbus/subscription.hpp>
 
 namespace syncbus::inline v1::detail {
 
@@ -41,8 +44,9 @@ class LocalBus {
   /// Throws std::system_error (invalid_argument) for options that no bus can have.
   explicit LocalBus(BusOptions options) : LocalBus{std::move(options), random_node_id(), random_hash_secret()} {}
 
-  /// On a hub, where one seed decides what happens, the id decides how tables hash.
-  LocalBus(BusOptions options, NodeId id) : LocalBus{std::move(options), id, hash_secret_of(id)} {}
+  /// On a hub, where one seed decides what happens, the id decides how tables hash. `waiting`: how mailboxes wait there.
+  LocalBus(BusOptions options, NodeId id, std::shared_ptr<Waiting> waiting)
+      : LocalBus{std::move(options), id, hash_secret_of(id), std::move(waiting)} {}
 
   LocalBus(const LocalBus&) = delete;
   LocalBus& operator=(const LocalBus&) = delete;
@@ -77,7 +81,7 @@ class LocalBus {
     if (forked()) [[unlikely]]
       return Errc::forked;
     for (const std::string_view key : submission.keys) {
-      if (key.empty() || key.size() > max_key_bytes_) return Errc::invalid_key;
+      if (!valid(key)) return Errc::invalid_key;
     }
     return {};
   }
@@ -115,17 +119,20 @@ class LocalBus {
     }
   }
 
-  /// Where a subscriber is attached. Throws std::system_error: closed, or invalid_argument when a publish_only bus is
-  /// asked for what it cannot hear.
-  [[nodiscard]] const std::shared_ptr<LocalDispatch>& dispatch_for(Scope from) const {
+  /// Throws std::system_error: closed, invalid_argument when a publish_only bus is asked for what it cannot hear,
+  /// invalid_key.
+  [[nodiscard]] Subscription attach(const Interest& interest, Subscriber subscriber) const {
     if (closed_.load(std::memory_order_acquire)) throw std::system_error{Errc::closed, "subscribe"};
     if (forked()) throw std::system_error{Errc::forked, "subscribe"};
-    if (options_->publish_only && from != Scope::local) {
+    if (options_->publish_only && interest.from != Scope::local) {
       throw std::system_error{Errc::invalid_argument,
                               "subscribe: this bus is publish_only and hears no other node; "
                               "subscribe with Scope::local, or make the bus without publish_only"};
     }
-    return subscribers_;
+    const bool every_key = interest.space == KeySpace::prefix && interest.name.empty();
+    if (!every_key && !valid(interest.name)) throw std::system_error{Errc::invalid_key, "subscribe"};
+    subscriber.attached_to(waiting_, subscribers_->fork_mark());
+    return subscribers_->attach(interest.space, interest.name, std::move(subscriber), interest.from);
   }
 
   /// Of the bus's destructor. Ends the process inside a handler of this very bus: its dispatch, and perhaps the publish
@@ -151,8 +158,9 @@ class LocalBus {
   [[nodiscard]] bool closed() const noexcept { return closed_.load(std::memory_order_acquire); }
 
  private:
-  LocalBus(BusOptions options, NodeId id, const core::HashSecret& secret)
+  LocalBus(BusOptions options, NodeId id, const core::HashSecret& secret, std::shared_ptr<Waiting> waiting = nullptr)
       : id_{id},
+        waiting_{std::move(waiting)},
         options_{std::make_shared<const BusOptions>(with_finite_times(std::move(options)))},
         max_key_bytes_{options_->max_key_bytes},
         subscribers_{std::make_shared<LocalDispatch>(options_->on_log, secret)} {
@@ -180,12 +188,17 @@ class LocalBus {
     return options;
   }
 
+  [[nodiscard]] bool valid(std::string_view key) const noexcept {
+    return !key.empty() && key.size() <= max_key_bytes_;
+  }
+
   void deliver_resync(bool heard) noexcept {
     subscribers_->count_published(1);
     if (heard) subscribers_->publish_resync({ResyncCause::requested, id_});
   }
 
   const NodeId id_;
+  const std::shared_ptr<Waiting> waiting_;
   const std::shared_ptr<const BusOptions> options_;
   const std::size_t max_key_bytes_;
   const std::shared_ptr<LocalDispatch> subscribers_;

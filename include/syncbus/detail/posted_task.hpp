@@ -25,6 +25,7 @@ class PostedTask {
   PostedTask& operator=(const PostedTask&) = delete;
   ~PostedTask() {
     if (begun_.exchange(true)) return;
+    port_->task_runs();
     work_->drop_task();
     port_->task_ended();
   }
@@ -32,6 +33,7 @@ class PostedTask {
   /// The second time nothing.
   void run() noexcept {
     if (begun_.exchange(true)) return;
+    port_->task_runs();
     work_->run_task();
     port_->task_ended();
   }

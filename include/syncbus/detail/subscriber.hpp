@@ -23,9 +23,14 @@ struct Stored {
   std::uint32_t joined = 0; ///< events that were absorbed
 };
 
+class ForkMark;
+class Waiting;
+
 /// Where a mailbox takes what is dispatched to it. Calls are short and run no user code.
 class MailboxSink {
  public:
+  /// Once, before anything is put. `waiting`: how whoever reads it waits; null: on the steady clock.
+  virtual void attached_to(std::shared_ptr<Waiting> waiting, const ForkMark& fork_mark) noexcept = 0;
   virtual Stored put(const Event& event) noexcept = 0;
   virtual Stored put_resync(const Resync& resync) noexcept = 0;
   virtual void close() noexcept = 0;
@@ -47,6 +52,7 @@ struct EventCaller {
     static_cast<void>(std::invoke(on_event, Event{EventType::resync, key, 0, resync.peer}));
     return {};
   }
+  void attached_to(const std::shared_ptr<Waiting>&, const ForkMark&) noexcept {}
   void close() noexcept {}
 };
 
@@ -64,6 +70,7 @@ struct PairCaller {
     static_cast<void>(std::invoke(on_resync, resync));
     return {};
   }
+  void attached_to(const std::shared_ptr<Waiting>&, const ForkMark&) noexcept {}
   void close() noexcept {}
 };
 
@@ -73,6 +80,9 @@ struct MailboxCaller {
   [[nodiscard]] bool null() const noexcept { return false; }
   Stored event(const Event& event) noexcept { return mailbox->put(event); }
   Stored resync(const Resync& resync, std::string_view) noexcept { return mailbox->put_resync(resync); }
+  void attached_to(const std::shared_ptr<Waiting>& waiting, const ForkMark& fork_mark) noexcept {
+    mailbox->attached_to(waiting, fork_mark);
+  }
   void close() noexcept { mailbox->close(); }
 };
 
@@ -106,11 +116,15 @@ class Subscriber {
 
   Stored event(const Event& event) { return event_(storage_, event); }
   Stored resync(const Resync& resync, std::string_view key) { return verbs_->resync(storage_, resync, key); }
+  void attached_to(const std::shared_ptr<Waiting>& waiting, const ForkMark& fork_mark) noexcept {
+    verbs_->attached_to(storage_, waiting, fork_mark);
+  }
   void close() noexcept { verbs_->close(storage_); }
 
  private:
   struct Verbs {
     Stored (*resync)(void*, const Resync&, std::string_view);
+    void (*attached_to)(void*, const std::shared_ptr<Waiting>&, const ForkMark&) noexcept;
     void (*close)(void*) noexcept;
     bool (*null)(const void*) noexcept;
     void (*move)(void*, void*) noexcept;
@@ -134,6 +148,9 @@ class Subscriber {
     static Stored resync(void* storage, const Resync& resync, std::string_view key) {
       return get(storage).resync(resync, key);
     }
+    static void attached_to(void* storage, const std::shared_ptr<Waiting>& waiting, const ForkMark& mark) noexcept {
+      get(storage).attached_to(waiting, mark);
+    }
     static void close(void* storage) noexcept { get(storage).close(); }
     static bool null(const void* storage) noexcept { return get(const_cast<void*>(storage)).null(); }
     static void move(void* to, void* from) noexcept {
@@ -151,7 +168,7 @@ class Subscriber {
       }
     }
     // Hidden: of two plugins whose handlers have one name, each has its own.
-    [[gnu::visibility("hidden")]] static constexpr Verbs verbs{resync, close, null, move, destroy};
+    [[gnu::visibility("hidden")]] static constexpr Verbs verbs{resync, attached_to, close, null, move, destroy};
   };
 
   template <class Caller>

@@ -45,12 +45,16 @@ class InMemoryTransport {
   /// A time that has passed is now. TimePoint::max() asks for nothing.
   void wake_at(TimePoint time) noexcept { hub_->wake_at(*node_, time); }
 
+  /// Throws std::system_error (would_deadlock) when an executor does not run its tasks.
   template <class Done>
-  [[nodiscard]] bool wait_until(TimePoint deadline, const Done& done) noexcept {
-    return hub_->settle_until(deadline, done);
+  [[nodiscard]] bool wait_until(TimePoint deadline, const Done& done) {
+    const auto settled = hub_->settle_until(deadline, deadline - now(), done);
+    if (settled == detail::Settled::stuck) detail::HubState::throw_stuck("InMemoryBus");
+    return settled == detail::Settled::done;
   }
 
   void task_began() noexcept { hub_->task_began(); }
+  void task_runs() noexcept { hub_->task_runs(); }
   void task_ended() noexcept { hub_->task_ended(); }
 
  private:
