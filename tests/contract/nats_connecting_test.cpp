@@ -217,7 +217,7 @@ TEST_CASE("what a NATS server has too little of is named, with what to raise", "
   struct Limit {
     std::string configuration, words, subject = "subject";
   };
-  const auto limit = GENERATE(Limit{"max_connections: 1", "(max_connections)"},
+  const auto limit = GENERATE(Limit{"max_connections: 1", "max_connections"},
                               Limit{"accounts { A { users: [{user: u, password: p}], limits: {max_conn: 1} } }", "(max_conn)"},
                               Limit{"max_subscriptions: 1", "raise its max_subscriptions"},
                               Limit{"max_control_line: 1024", "raise its max_control_line", std::string(1'000, 'a')});
@@ -248,10 +248,28 @@ TEST_CASE("a NATS connection that is lost is told of with its server, and one th
   {
     const NatsBus other{connection.get(), "subject", {.on_log = lent.hook()}, quick};
     natsConnection_Drain(connection.get());
-    CHECK(lent.will_hold("is being drained (natsConnection_Drain)"));
     CHECK(lent.will_hold("is closed for good"));
   }
   std::string sentence;
+  {
+    const auto draining = lasting_connection(server.url());
+    std::atomic<bool> held = true;  // as long, it cannot be closed
+    const auto hold = [](natsConnection*, natsSubscription*, natsMsg* message, void* flag) {
+      static_cast<std::atomic<bool>*>(flag)->wait(true);
+      natsMsg_Destroy(message);
+    };
+    natsSubscription* made = nullptr;
+    support::require_ok(natsConnection_Subscribe(&made, draining.get(), "held", hold, &held));
+    const support::Nats<natsSubscription> subscription{made};
+    support::require_ok(natsConnection_PublishString(draining.get(), "held", ""));
+    support::require_ok(natsConnection_FlushTimeout(draining.get(), 10'000));
+    natsConnection_Drain(draining.get());
+    CHECK(thrown_by([&] { NatsBus{draining.get(), "subject"}; }, &sentence) == Errc::not_connected);
+    held = false;
+    held.notify_all();
+    CHECK(eventually([&] { return natsConnection_IsClosed(draining.get()); }));
+  }
+  CHECK(holds(sentence, "is being drained (natsConnection_Drain)"));
   CHECK(thrown_by([&] { NatsBus{connection.get(), "subject"}; }, &sentence) == Errc::not_connected);
   CHECK(holds(sentence, "is closed for good"));
   server.kill();

@@ -184,8 +184,13 @@ class NatsSession final : public NatsWriter {
   // --- its beginning
 
   void subscribe(TimePoint deadline) {
-    if (returns_) broadcasts_.emplace(connection_->get(), around_.subjects.broadcast);
-    if (!around_.settings.publish_only) direct_.emplace(connection_->get(), around_.subjects.direct);
+    try {
+      if (returns_) broadcasts_.emplace(connection_->get(), around_.subjects.broadcast);
+      if (!around_.settings.publish_only) direct_.emplace(connection_->get(), around_.subjects.direct);
+    } catch (const SessionFailure&) {
+      if (!same_connection()) throw SessionFailure{connection_->end()};  // the server's answer to the first
+      throw;
+    }
     require_answer(deadline);
   }
 
@@ -323,12 +328,11 @@ class NatsSession final : public NatsWriter {
 
   // --- its end
 
-  void end_broken() noexcept { end(why_broken()); }
-
-  /// The connection may be the sender's to destroy meanwhile.
-  [[nodiscard]] SessionEnd why_broken() {
-    const std::lock_guard turn{telling_};
-    return over_ ? SessionEnd{} : connection_->end();
+  void end_broken() noexcept {
+    std::unique_lock turn{telling_};  // the connection may be the sender's to destroy meanwhile
+    SessionEnd why = over_ ? SessionEnd{} : connection_->end();
+    turn.unlock();
+    end(std::move(why));
   }
 
   void end_unreturned() noexcept {
