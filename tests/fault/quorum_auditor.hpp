@@ -29,7 +29,8 @@ class QuorumAuditor {
     for (std::size_t i = 0; i != cluster.size(); ++i) {
       subscriptions_.push_back(cluster.bus(i).subscribe(key, [this, i](const syncbus::Event& event) {
         // A resync stands for all that was published before it.
-        heard_[i] = (std::max)(heard_[i].load(), event.version != 0 ? event.version : published_.load());
+        const std::uint64_t version = event.version != 0 ? event.version : published_.load();
+        for (auto before = heard_[i].load(); before < version && !heard_[i].compare_exchange_weak(before, version);) {}
       }));
     }
     worker_ = std::jthread{[this](const std::stop_token& stop) { work(stop); }};
