@@ -183,6 +183,19 @@ TEST_CASE("what went under in an overflow is asked for again when its publisher 
   CHECK(support::requested_by(node.requests()[0]) == std::vector<core::SequenceRange>{{20, 20}});
 }
 
+TEST_CASE("others' awaits are answered and remembered, however few a node may have of its own") {
+  auto options = roomy();
+  options.max_awaits = 1;
+  Answering node{options};
+  for (std::uint64_t sequence = 1; sequence <= 5; ++sequence) node.awaited(sequence);
+  (void)node.heard();
+  node.pass(2ms);
+  CHECK(node.entries(false).size() == 5);
+  node.ask(1, 1, 2);
+  CHECK(node.entries(false).size() == 6);
+  CHECK(node.requests().empty());
+}
+
 TEST_CASE("a question about others' events, or for another node, is nobody's") {
   Answering node;
   node.awaited(1);

@@ -29,6 +29,7 @@ namespace syncbus::inline v1::core {
 class Receiving {
  public:
   static constexpr std::size_t max_wanted = 1'024;
+  static constexpr std::size_t least_answers = 1'024;  ///< kept for the awaits of others, of whom there are many
   static constexpr Duration asked_again_after = std::chrono::milliseconds{60};
   static constexpr Duration wanted_for = std::chrono::seconds{10};
   static constexpr Duration longest_drain =
@@ -38,8 +39,8 @@ class Receiving {
       : self_{options.self},
         metrics_{metrics},
         inbox_{options.queue_bytes, options.pending_bytes, options.hash_secret},
-        memory_{options.max_awaits, options.hash_secret},
-        answers_{options.max_awaits},
+        memory_{(std::max)(options.max_awaits, least_answers), options.hash_secret},
+        answers_{(std::max)(options.max_awaits, least_answers)},
         wanted_{0, FrameNameHash{options.hash_secret}} {}
 
   [[nodiscard]] ReceiveQueue& inbox() noexcept { return inbox_; }
