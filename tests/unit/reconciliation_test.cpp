@@ -327,6 +327,15 @@ TEST_CASE("what a stranger broadcasts again after it was met is no past: it may 
   CHECK(node.requests().empty());
 }
 
+TEST_CASE("a copy that comes twice from before the first meeting is heard once, in whatever order") {
+  Receiver node{lossless()};
+  node.beat(70, 1, other);
+  for (const std::uint64_t sequence : {69U, 66U, 69U, 70U, 66U, 67U, 70U}) node.frame(sequence, other);
+  CHECK(node.heard() == Lines{"invalidate 69", "invalidate 66", "invalidate 70", "invalidate 67"});
+  node.frame(6, other);  // more than a publisher sends again
+  CHECK(node.heard().empty());
+}
+
 TEST_CASE("who has begun to listen while it was cut off hears of what a forgotten peer may have published") {
   auto options = lossless();
   options.max_peers = 1;

@@ -7,6 +7,7 @@
 #include <limits>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace syncbus::inline v1::core {
@@ -86,13 +87,12 @@ class SequenceTracker {
     return last <= known_ && (missing_.empty() || missing_.front().first > last);
   }
 
-  /// Its publisher has broadcast a frame up to the baseline, after we met: it sends again, in order, what was not
-  /// confirmed. Whether that is the first time, as far as can be told from those that came last.
+  /// Its publisher has broadcast a frame up to the baseline, after we met: it sends again what was not confirmed, the
+  /// last few frames at most. Whether that is one of those, and the first time.
   bool sent_again(std::uint64_t sequence) noexcept {
-    if (sequence > baseline_ || (again_.first <= sequence && sequence <= again_.last)) return false;
-    if (sequence != again_.last + 1) again_.first = sequence;
-    again_.last = sequence;
-    return true;
+    if (sequence > baseline_ || baseline_ - sequence >= 64) return false;
+    const std::uint64_t bit = std::uint64_t{1} << (baseline_ - sequence);
+    return (std::exchange(again_, again_ | bit) & bit) == 0;
   }
 
   /// How many are missing.
@@ -130,7 +130,7 @@ class SequenceTracker {
   }
 
   std::uint64_t baseline_;
-  SequenceRange again_{};   // of those up to the baseline, the ones that came last; none: up to 0
+  std::uint64_t again_ = 0;  // of the 64 up to the baseline, from the last, the ones that came
   std::uint64_t known_;     // the highest sequence seen or announced
   std::uint64_t seen_ = 0;  // the highest sequence seen; 0: none yet
   std::vector<SequenceRange> missing_{};
