@@ -444,6 +444,10 @@ TEST_CASE("a frame that a stranger's question had asked for is no word about how
     CHECK(node.requests().size() == 2);
     CHECK(node.machine.metrics().gaps == 0);
   }
+  SECTION("its silence hides nothing, if nothing was lost before") {
+    for (int i = 0; i != 20; ++i) node.pass_heard(1s, 1);
+    CHECK(node.heard().empty());
+  }
   SECTION("after an interruption what it may have published since then is missing") {
     node.reconnect();
     node.join();

@@ -238,6 +238,13 @@ class Hearing {
     return options_.lossless_sessions && session_ == 1 && !membership_.peers().forgot();
   }
 
+  /// See silence_may_hide_loss. In a whole first session a peer need not have said how far it is: what it published
+  /// since we began has come.
+  [[nodiscard]] bool may_hide_loss(const PeerState& peer) const noexcept {
+    const bool need_not = peer.reconciled_in == 0 && first_session_is_whole();
+    return silence_may_hide_loss(peer, options_.lossless_sessions, need_not ? 0 : session_);
+  }
+
   /// Whether a node is a stranger, or one that was met by a repair and has not said how far it is.
   [[nodiscard]] bool no_word_of(NodeId node) const noexcept {
     const PeerState* const peer = membership_.peers().find(node);
@@ -278,7 +285,7 @@ class Hearing {
   /// Nobody will notice any more that something of this peer does not come.
   void forget(NodeId id) {
     const PeerState& peer = *membership_.peers().find(id);
-    const bool loss = peer.live() && silence_may_hide_loss(peer, options_.lossless_sessions, session_);
+    const bool loss = peer.live() && may_hide_loss(peer);
     if (loss || !peer.tracker.missing().empty()) raise({ResyncCause::peer_lost, id});
   }
 
@@ -342,7 +349,7 @@ class Hearing {
     if (peer.silent && !peer.silence_in_question) return;
     const bool news = !peer.silent;
     membership_.peers().change(peer, [](PeerState& changed) { changed.silent = true; });
-    const bool loss = silence_may_hide_loss(peer, options_.lossless_sessions, session_);
+    const bool loss = may_hide_loss(peer);
     peer.silence_in_question = !loss;
     peer.tracker.abandon();
     if (loss) raise({ResyncCause::peer_lost, id});
