@@ -382,6 +382,23 @@ TEST_CASE("of the addresses of a name the one is found where the server listens"
   CHECK(a.works());
 }
 
+TEST_CASE("a connector that takes longer than the first attempts after an interruption is given more time", "[redis]") {
+  RedisServer server;
+  const auto connector = [port = server.port()] {
+    std::this_thread::sleep_for(100ms);  // as long as its servers need
+    return redisConnect("127.0.0.1", port);
+  };
+  auto settings = settings_of(1);
+  settings.connect_timeout = 20s;
+  TransportNode a{transport_of<RedisTransport>(connector, "channel", syncbus::RedisTuning{.min_backoff = 5ms,
+                                                                                         .max_backoff = 5ms,
+                                                                                         .attempt_timeout = 50ms}),
+                  settings};
+  server.command({"CLIENT", "KILL", "TYPE", "pubsub"});
+  REQUIRE(a.comes_back());
+  CHECK(a.works());
+}
+
 TEST_CASE("a connector that does not return in time is told of, called once at a time, and left behind", "[redis]") {
   RedisServer server;
   struct State {

@@ -1,14 +1,15 @@
-// Delays between attempts: doubling, bounded, never the same for everybody.
+// Delays between attempts: doubling, bounded, never the same for everybody; and how long an attempt may take.
 #include <chrono>
 #include <set>
 
+#include <syncbus/detail/attempt_limit.hpp>
 #include <syncbus/detail/backoff.hpp>
 
 #include "support/catch.hpp"
 
 using namespace std::chrono_literals;
 using syncbus::Duration;
-using syncbus::detail::Backoff;
+using syncbus::detail::AttemptLimit, syncbus::detail::Backoff;
 
 TEST_CASE("each delay lies between half and all of a value that doubles up to the most") {
   Backoff backoff{50ms, 2s, 7};
@@ -32,4 +33,13 @@ TEST_CASE("a most below the least, zero and the largest durations are taken") {
   CHECK(Backoff{0s, 0s, 1}.next() <= 1ns);
   Backoff endless{1s, (Duration::max)(), 1};
   for (int i = 0; i != 100; ++i) CHECK(endless.next() > 0s);
+}
+
+TEST_CASE("each attempt may take twice as long as the one before, up to the most, until one succeeds") {
+  AttemptLimit limit{1s, 5s};
+  for (const Duration allowed : {1s, 2s, 4s, 5s, 5s}) CHECK(limit.next() == allowed);
+  limit.reset();
+  CHECK(limit.next() == 1s);
+  CHECK(AttemptLimit{2s, 1s}.next() == 1s);
+  CHECK(AttemptLimit{0s, 0s}.next() > 0s);
 }

@@ -11,7 +11,8 @@ namespace syncbus::inline v1 {
 struct ReconnectTuning {
   Duration min_backoff = std::chrono::milliseconds{50};  ///< longest pause before the first attempt
   Duration max_backoff = std::chrono::seconds{2};        ///< the pause doubles up to this
-  /// Limit of one attempt that the library makes (and never above connect_timeout): so long close() may have to wait.
+  /// Limit of the first attempt that the library makes after an interruption; each one that fails doubles it, up to
+  /// connect_timeout.
   Duration attempt_timeout = std::chrono::seconds{1};
 };
 

@@ -13,6 +13,7 @@
 #include <optional>
 #include <utility>
 
+#include <syncbus/detail/attempt_limit.hpp>
 #include <syncbus/detail/backoff.hpp>
 #include <syncbus/detail/deadline.hpp>
 #include <syncbus/detail/poll_timeout.hpp>
@@ -39,6 +40,7 @@ struct SessionSurroundings {
 /// `Session` has
 ///
 ///     using Surroundings;                            // derived from SessionSurroundings
+///     static constexpr bool takes_longer_attempts;   // after some that failed
 ///     Session(const Surroundings&, TimePoint deadline);  // throws SessionFailure
 ///     void begin(std::uint64_t number);              // tells the sink
 ///     void serve() noexcept;                         // does what there is to do, or waits until there is something
@@ -57,7 +59,8 @@ class Sessions {
   /// no further is made.
   Sessions(const Surroundings& around, const ReconnectTuning& tuning, std::function<void(const SessionEnd*)> opened)
       : around_{around},
-        tuning_{tuning},
+        limit_{tuning.attempt_timeout, Session::takes_longer_attempts ? around.settings.connect_timeout
+                                                                      : tuning.attempt_timeout},
         opened_{std::move(opened)},
         backoff_{tuning.min_backoff, tuning.max_backoff,
                  around.settings.self.value ^ static_cast<std::uint64_t>(now().time_since_epoch().count())} {}
@@ -91,11 +94,12 @@ class Sessions {
 
   void attempt() noexcept {
     const Duration limit = sessions_ == 0 ? around_.settings.connect_timeout
-                                          : (std::min)(around_.settings.connect_timeout, tuning_.attempt_timeout);
+                                          : (std::min)(around_.settings.connect_timeout, limit_.next());
     try {
       session_ = std::make_unique<Session>(around_, deadline_after(limit));
       session_->begin(sessions_ + 1);
       if (++sessions_ == 1) opened_(nullptr);
+      limit_.reset();
     } catch (const SessionFailure& failure) {
       fail(unless_without_descriptors(failure.end()));
     } catch (const std::exception& error) {
@@ -128,7 +132,7 @@ class Sessions {
   }
 
   const Surroundings around_;
-  const ReconnectTuning tuning_;
+  AttemptLimit limit_;
   const std::function<void(const SessionEnd*)> opened_;
   Backoff backoff_;
   const TimePoint waits_until_ = deadline_after(around_.settings.wait_for_broker);  // the first session

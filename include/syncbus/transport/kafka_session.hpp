@@ -38,6 +38,7 @@ namespace syncbus::inline v1::detail {
 class KafkaSession {
  public:
   using Surroundings = KafkaSurroundings;
+  static constexpr bool takes_longer_attempts = false;  // one that hangs at a leader of before would end later
 
   /// Returns when the partition has a leader, and reading begins; the first time also only when a message was written
   /// and has come back. Throws SessionFailure.

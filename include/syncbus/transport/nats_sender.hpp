@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include <syncbus/detail/attempt_limit.hpp>
 #include <syncbus/detail/backoff.hpp>
 #include <syncbus/detail/deadline.hpp>
 #include <syncbus/detail/nats_servers.hpp>
@@ -59,6 +60,7 @@ class NatsSender {
     const auto seed = around_.settings.self.value ^ static_cast<std::uint64_t>(now().time_since_epoch().count());
     waits_until_ = deadline_after(around_.settings.wait_for_broker);
     backoff_.emplace(tuning_.min_backoff, tuning_.max_backoff, seed);
+    limit_.emplace(tuning_.attempt_timeout, around_.settings.connect_timeout);
     if (endpoint_.callers == nullptr) servers_.emplace(endpoint_.urls, seed);
     while (!around_.closing.load() && !failed_) {
       if (const auto session = attempt()) serve(*session);
@@ -122,7 +124,7 @@ class NatsSender {
   }
 
   [[nodiscard]] std::shared_ptr<NatsSession> next_session() {
-    const Duration limit = (std::min)(around_.settings.connect_timeout, tuning_.attempt_timeout);
+    const Duration limit = limit_->next();
     NatsConnection connection = connect(limit);  // which may take as long, at a server that says nothing
     return make_session(std::move(connection), deadline_after(limit));
   }
@@ -159,6 +161,7 @@ class NatsSender {
     around_.outbox.start(number_, session->writer());
     around_.sink.tell([&](TransportSink& sink) { sink.on_ready(number_, session->max_payload()); });
     publish_session(session);
+    limit_->reset();
     if (number_ == 1) opening_.end(nullptr);
   }
 
@@ -227,6 +230,7 @@ class NatsSender {
 
   // Of the sender:
   std::optional<Backoff> backoff_;
+  std::optional<AttemptLimit> limit_;
   NatsOutbox::Batch batch_;
   TimePoint attempt_at_{};
   TimePoint waits_until_{};  // the first session

@@ -54,6 +54,7 @@ struct RedisSurroundings : SessionSurroundings {
 class RedisSession {
  public:
   using Surroundings = RedisSurroundings;
+  static constexpr bool takes_longer_attempts = true;
 
   /// Connects, authenticates, checks the server and the permissions, subscribes. Throws SessionFailure.
   RedisSession(const RedisSurroundings& around, TimePoint deadline)
