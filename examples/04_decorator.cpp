@@ -1,5 +1,6 @@
 // A decorator: a bus around a bus that notes what goes through it, here how long each publish took and what became of
 // it. How to try it: run it; it shows the lines, and exits with 1 if a verb went past the decorator.
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <string>
@@ -12,7 +13,7 @@
 
 namespace {
 
-int lines = 0;
+std::atomic<int> lines = 0;  // any thread may call a bus
 
 /// Around any bus, which outlives it. It is a bus itself: whatever takes one takes it.
 template <syncbus::Bus B>
@@ -22,17 +23,23 @@ class TracedBus : public syncbus::BusFacade<TracedBus<B>> {
 
   // The primitives: every verb is made of one of them.
   std::error_code submit(const syncbus::Submission& what) noexcept {
-    return traced(what, [&] { return next_.submit(what); });
+    const Trace trace{what};
+    return trace.end(next_.submit(what));
   }
   syncbus::AwaitOutcome await(const syncbus::Submission& what, syncbus::Quorum quorum,
                               const syncbus::AwaitOptions& options) {
-    syncbus::AwaitOutcome outcome;
-    static_cast<void>(traced(what, [&] { return (outcome = next_.await(what, quorum, options)).error; }));
+    const Trace trace{what};
+    auto outcome = next_.await(what, quorum, options);
+    trace.end(outcome.error);
     return outcome;
   }
   void async_await(const syncbus::Submission& what, syncbus::Quorum quorum, const syncbus::AwaitOptions& options,
                    syncbus::Completion completion) {
-    next_.async_await(what, quorum, options, std::move(completion));  // a completion can be wrapped: it is a callable
+    auto traced = [trace = Trace{what}, completion = std::move(completion)](syncbus::AwaitOutcome outcome) mutable {
+      trace.end(outcome.error);
+      completion(std::move(outcome));
+    };
+    next_.async_await(what, quorum, options, syncbus::Completion{std::move(traced)});
   }
   syncbus::Subscription attach(const syncbus::Interest& interest, syncbus::Subscriber subscriber) {
     return next_.attach(interest, std::move(subscriber));
@@ -48,16 +55,22 @@ class TracedBus : public syncbus::BusFacade<TracedBus<B>> {
   syncbus::NodeId id() const noexcept { return next_.id(); }
 
  private:
-  template <class Call>
-  static std::error_code traced(const syncbus::Submission& what, const Call& call) noexcept {
-    const auto begin = std::chrono::steady_clock::now();
-    const std::error_code error = call();
-    const std::chrono::duration<double, std::micro> took = std::chrono::steady_clock::now() - begin;
-    std::printf("%zu keys, %s: %.1f us, error %d\n", what.keys.size(), to_string(what.type).data(), took.count(),
-                error.value());
-    ++lines;
-    return error;
-  }
+  class Trace {
+   public:
+    explicit Trace(const syncbus::Submission& what) noexcept : keys_{what.keys.size()}, type_{what.type} {}
+
+    std::error_code end(std::error_code error) const noexcept {
+      const std::chrono::duration<double, std::micro> took = std::chrono::steady_clock::now() - begin_;
+      std::printf("%zu keys, %s: %.1f us, error %d\n", keys_, to_string(type_).data(), took.count(), error.value());
+      ++lines;
+      return error;
+    }
+
+   private:
+    std::size_t keys_;
+    syncbus::EventType type_;
+    std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+  };
 
   B& next_;
 };
@@ -74,6 +87,7 @@ int serve(B& bus) {
   const std::vector<std::string> several{"user:2", "user:3"};
   const bool published = !bus.publish("user:1") && !bus.publish(several) && !bus.publish_all() &&
                          !bus.publish_and_await("user:4", 1).error && !bus.revoke_lease("user:1");
+  bus.async_publish_and_await("user:5", 1, {}, [&](const syncbus::AwaitOutcome& outcome) { heard += outcome.error ? 0 : 100; });
   const auto waiting = mailbox.try_receive();
   return published && waiting && waiting->key == "user:2" ? heard : -1;
 }
@@ -84,6 +98,6 @@ int main() {
   syncbus::InMemoryBus bus;
   TracedBus traced{bus};
   const int heard = serve(traced);
-  std::printf("the subscriber heard %d, the decorator %d calls\n", heard, lines);
-  return heard == 4 + 10 && lines == 5 ? 0 : 1;
+  std::printf("the subscriber heard %d, the decorator %d calls\n", heard, lines.load());
+  return heard == 5 + 10 + 100 && lines == 6 ? 0 : 1;
 }

@@ -10,12 +10,13 @@
 
 #include <syncbus/bus.hpp>
 #include <syncbus/in_memory_bus.hpp>
+#include <syncbus/in_memory_hub.hpp>
 
 #include "user_cache.hpp"
 
 namespace {
 
-/// What subscribes is kept by a bus within, so handlers, scopes and mailboxes are the real ones.
+/// What subscribes is kept by a node within, so handlers, scopes and mailboxes are the real ones.
 class RecordingBus : public syncbus::BusFacade<RecordingBus> {
  public:
   struct Published {
@@ -31,7 +32,7 @@ class RecordingBus : public syncbus::BusFacade<RecordingBus> {
 
   /// As if another node had published it.
   void hear(std::string_view key, syncbus::PublishOptions options = {}) {
-    static_cast<void>(within_.publish(key, options));
+    static_cast<void>(other_.publish(key, options));
   }
 
   std::error_code submit(const syncbus::Submission& what) noexcept { return note(what, publish_error, false); }
@@ -59,10 +60,13 @@ class RecordingBus : public syncbus::BusFacade<RecordingBus> {
   std::error_code note(const syncbus::Submission& what, std::error_code error, bool awaited) {
     if (error) return error;
     for (const auto key : what.keys) published.push_back({what.type, std::string{key}, what.version, awaited});
+    if (what.keys.empty()) published.push_back({what.type, {}, what.version, awaited});  // publish_all
     return within_.submit(what);
   }
 
-  syncbus::InMemoryBus within_;
+  syncbus::InMemoryHub hub_;
+  syncbus::InMemoryBus within_{hub_};
+  syncbus::InMemoryBus other_{hub_};
 };
 
 static_assert(syncbus::Bus<RecordingBus>);

@@ -160,9 +160,10 @@ class BusFacade {
   /// very event (for a mailbox: it is in it), or for one that covers it and began later. This node counts when it has a
   /// matching subscriber and the scope includes it. Blocks until the quorum is satisfied, for at most
   /// `options.timeout`, to which local handlers and a wait for room add what they take. Ends early when the quorum has
-  /// become impossible. Errors after which nothing was broadcast: closed, canceled (stop requested before the call),
-  /// invalid_key, invalid_argument (also a negative quorum), frame_too_large, would_deadlock (inside a handler),
-  /// quorum_unsupported (publish_only), too_many_awaits. After these it was: quorum_not_satisfied, canceled, closed.
+  /// become impossible. AwaitOutcome::published says whether the event was broadcast. It was not after: closed, canceled
+  /// (stop requested before the call), invalid_key, invalid_argument (also a negative quorum), frame_too_large,
+  /// would_deadlock (inside a handler), quorum_unsupported (publish_only), too_many_awaits, forked. It was after:
+  /// quorum_not_satisfied; canceled and closed while it waited; would_deadlock on a hub whose executor does not run.
   [[nodiscard]] AwaitOutcome publish_and_await(std::string_view key, Quorum quorum, AwaitOptions options = {}) {
     return await_keys({&key, 1}, quorum, options);
   }

@@ -53,6 +53,22 @@ TEST_CASE("when publish returns, every node on the hub has heard, in the order o
   CHECK(at_c.back() == "resync k2");
 }
 
+TEST_CASE("a submission of everything that names keys, and one of a type that there is not, is refused by every bus") {
+  InMemoryHub hub;
+  InMemoryBus on_hub{hub}, listener{hub}, alone;
+  Lines heard;
+  const auto subscription = listener.subscribe_all([&](const Event& event) { heard.push_back(line_of(event)); },
+                                                   [&](const Resync& resync) { heard.push_back(line_of(resync)); });
+  const std::array<std::string_view, 1> keys{"k"};
+  for (const auto type : {EventType::resync, EventType{7}}) {
+    for (InMemoryBus* const bus : {&on_hub, &alone}) {
+      CHECK(bus->submit({.type = type, .keys = keys}) == Errc::invalid_argument);
+      CHECK(bus->await({.type = type, .keys = keys}, 1, {}).error == Errc::invalid_argument);
+    }
+  }
+  CHECK(heard.empty());
+}
+
 TEST_CASE("hubs do not hear each other") {
   InMemoryHub left, right;
   InMemoryBus a{left}, b{right}, alone;

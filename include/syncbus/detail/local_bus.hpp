@@ -80,6 +80,9 @@ class LocalBus {
     if (closed_.load(std::memory_order_acquire)) return Errc::closed;
     if (forked()) [[unlikely]]
       return Errc::forked;
+    const bool of_all = submission.type == EventType::resync;  // that has no keys, on the wire either
+    if (submission.type > EventType::resync || (of_all && !submission.keys.empty())) [[unlikely]]
+      return Errc::invalid_argument;
     for (const std::string_view key : submission.keys) {
       if (!valid(key)) return Errc::invalid_key;
     }
