@@ -309,6 +309,12 @@ class NatsConnection {
 
   [[nodiscard]] static std::string server_at(const NatsUrl& url) { return "the NATS server at " + url.address(); }
 
+  /// A server that is full says so and hangs up, often before the client listens.
+  [[nodiscard]] static SessionEnd hung_up(const std::string& server) {
+    return {Errc::not_connected,
+            server + " hung up at once: it may have as many connections as it allows (max_connections)"};
+  }
+
   [[nodiscard]] static SessionFailure failure(natsStatus status, const std::string& server, std::string_view words) {
     switch (status) {
       case NATS_CONNECTION_AUTH_FAILED:
@@ -323,12 +329,12 @@ class NatsConnection {
         return {Errc::not_connected, server + " cannot be reached: check the address, and that it runs"};
       case NATS_TIMEOUT:
         return {Errc::not_connected, server + " does not answer in time: it is stopped, far away, or none"};
+      case NATS_CONNECTION_CLOSED:
+        if (words.ends_with(nats_text(status))) return SessionFailure{hung_up(server)};
+        return SessionFailure{explain_nats(server, words)};
       case NATS_PROTOCOL_ERROR:
-        // A server that is full says so and hangs up before the client listens.
-        return {Errc::not_connected, words.find("PONG") == std::string_view::npos
-                                         ? "what answers at the address of " + server + " does not speak its protocol"
-                                         : server + " hung up at once: it may have as many connections as it allows "
-                                                    "(max_connections)"};
+        if (words.find("PONG") != std::string_view::npos) return SessionFailure{hung_up(server)};
+        return {Errc::not_connected, "what answers at the address of " + server + " does not speak its protocol"};
       case NATS_SYS_ERROR:
       case NATS_NO_MEMORY:
         return {Errc::not_connected, "the NATS client has no thread or no memory for a connection to " + server};
