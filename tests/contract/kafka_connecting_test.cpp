@@ -295,7 +295,11 @@ TEST_CASE("a cluster that comes up a moment later is waited for: a client tries 
     let_pass(300ms);
     kafka.restart_broker();
   }};
-  CHECK_FALSE(thrown_by([&] { KafkaBus{kafka.brokers(), kafka.place(), {.connect_timeout = 20s}}; }));
+  std::string sentence;
+  const auto error =
+      thrown_by([&] { KafkaBus{kafka.brokers(), kafka.place(), {.connect_timeout = 20s}}; }, &sentence);
+  INFO(sentence);
+  CHECK_FALSE(error);
 }
 
 TEST_CASE("what a lent producer may not write is told of when it does not come back", "[contract]") {

@@ -3,6 +3,8 @@
 
 #include <signal.h>
 
+#include <initializer_list>
+
 namespace syncbus::inline v1::detail {
 
 /// While it lives, the calling thread takes no signals but those for what the thread itself does wrong (SIGSEGV and the

@@ -38,13 +38,13 @@ inline constexpr std::array<NatsReason, 10> nats_reasons{{
 
 /// Why a connection to `server` is no more, or was not made. `words`: the server's or the client's, if any.
 [[nodiscard]] inline SessionEnd explain_nats(const std::string& server, std::string_view words) {
-  std::string small{words};
-  for (char& c : small) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  std::string lower{words};
+  for (char& c : lower) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
   for (const NatsReason& reason : nats_reasons) {
-    if (small.find(reason.words) != std::string::npos) return {reason.code, server + " " + std::string{reason.sentence}};
+    if (lower.find(reason.words) != std::string::npos) return {reason.code, server + " " + std::string{reason.sentence}};
   }
-  const bool says_nothing = words.empty() || small.find("connection closed") != std::string::npos ||
-                            small.find("connection disconnected") != std::string::npos;
+  const bool says_nothing = words.empty() || lower.find("connection closed") != std::string::npos ||
+                            lower.find("connection disconnected") != std::string::npos;
   return {Errc::not_connected, "lost the connection to " + server + ": it ended, closed it, or the network did" +
                                    (says_nothing ? std::string{} : " (" + std::string{words} + ")")};
 }
