@@ -20,6 +20,11 @@ namespace sim {
 class AwaitAudit : public ResyncAudit {
  public:
   void await_opened(records::Await await) { awaits_.push_back(std::move(await)); }
+  void await_canceled(NodeNumber node, std::uint64_t ticket) {
+    for (records::Await& await : awaits_) {
+      await.canceled = await.canceled || (await.node == node && await.ticket == ticket);
+    }
+  }
   void await_has(NodeNumber node, std::uint64_t ticket, EventNumber event) {
     for (records::Await& await : awaits_) {
       if (await.node == node && await.ticket == ticket) await.events.push_back(event);
@@ -35,8 +40,11 @@ class AwaitAudit : public ResyncAudit {
     const auto await = std::ranges::find_if(
         awaits_, [&](const records::Await& open) { return open.node == node && open.ticket == ticket; });
     if (await == awaits_.end()) return fail("an await ended that was not open");
+    check_replicas(*await, replicas, now);
     if (!error) {
       check_success(*await, replicas, now);
+    } else if (error == syncbus::Errc::canceled && await->canceled) {
+      static_cast<void>(error);
     } else if (error == syncbus::Errc::quorum_not_satisfied && now < await->deadline) {
       check_early_failure(*await, now);
     } else if (error == syncbus::Errc::quorum_not_satisfied) {
@@ -72,8 +80,8 @@ class AwaitAudit : public ResyncAudit {
     return any ? Word::applied : Word::nothing_matches;
   }
 
-  void check_success(const records::Await& await, const std::vector<syncbus::NodeId>& replicas, TimePoint now) {
-    std::vector<int> zones;
+  /// Whatever becomes of an await, who is named has applied it.
+  void check_replicas(const records::Await& await, const std::vector<syncbus::NodeId>& replicas, TimePoint now) {
     for (std::size_t i = 0; i != replicas.size(); ++i) {
       const auto node = std::ranges::find(nodes_, replicas[i], &records::Node::id);
       const auto number = static_cast<NodeNumber>(node - nodes_.begin());
@@ -84,6 +92,14 @@ class AwaitAudit : public ResyncAudit {
                     std::to_string(await.node) +
                     (twice ? " is counted twice" : " has not heard all"));
       }
+    }
+  }
+
+  void check_success(const records::Await& await, const std::vector<syncbus::NodeId>& replicas, TimePoint now) {
+    std::vector<int> zones;
+    for (const syncbus::NodeId replica : replicas) {
+      const auto node = std::ranges::find(nodes_, replica, &records::Node::id);
+      if (node == nodes_.end()) return;
       if (node->zone != 0 && std::ranges::find(zones, node->zone) == zones.end()) zones.push_back(node->zone);
     }
     const auto wanted = static_cast<std::size_t>(await.quorum.count());
@@ -99,7 +115,7 @@ class AwaitAudit : public ResyncAudit {
     for (NodeNumber node = 0; node != nodes_.size(); ++node) {
       const records::Pair& got = pair(node, await.node);
       const bool known = node == await.node ? await.heard_here
-                                            : got.met < await.opened && !got.goodbye && !nodes_[node].publish_only &&
+                                            : await.heard_elsewhere && got.met < await.opened && !got.goodbye && !nodes_[node].publish_only &&
                                                   now - got.heard < rules_.peer_timeout;
       if (known && nodes_[node].alive && word_of(await, node, now) == Word::missing) {
         fail("promise 3: an await of node " + std::to_string(await.node) + " for everyone has not heard of node " +
@@ -115,6 +131,7 @@ class AwaitAudit : public ResyncAudit {
     if (!node.alive || node.publish_only) return false;
     if (node.stalled_until >= await.opened || publisher.stalled_until >= await.opened) return false;
     if (number == await.node) return await.heard_here;
+    if (!await.heard_elsewhere) return false;
     const records::Pair& there = pair(await.node, number);
     const records::Pair& back = pair(number, await.node);
     const bool whole = there.lost < await.opened && back.lost < await.opened;
@@ -201,7 +218,7 @@ class AwaitAudit : public ResyncAudit {
     for (NodeNumber node = 0; node != nodes_.size(); ++node) {
       const records::Pair& back = pair(node, await.node);
       const bool known_to_publish_only = nodes_[node].publish_only && back.introduced < await.deadline;
-      if (node == await.node || known_to_publish_only || back.goodbye) continue;
+      if (node == await.node || known_to_publish_only || back.goodbye || !await.heard_elsewhere) continue;
       if (!could_answer(await, node) || !can(node)) return false;
     }
     return nobody_throws();

@@ -33,6 +33,7 @@ class Books {
     Duration answer_time{};      ///< within it an answer is with whoever asked, if nothing is lost
     Duration await_time{};       ///< within it an await is satisfied that nothing hinders
     Duration least_staleness{};  ///< nobody says more when nothing happens any more
+    std::size_t most_nodes = 20;
     std::size_t history_bytes = 0;
     std::size_t queue_bytes = 0;
     std::size_t pending_bytes = 0;
@@ -46,15 +47,17 @@ class Books {
   }
 
  protected:
-  [[nodiscard]] records::Pair& pair(NodeNumber from, NodeNumber to) noexcept { return pairs_[from * max_nodes + to]; }
+  [[nodiscard]] records::Pair& pair(NodeNumber from, NodeNumber to) noexcept {
+    return pairs_[from * rules_.most_nodes + to];
+  }
   [[nodiscard]] const records::Pair& pair(NodeNumber from, NodeNumber to) const noexcept {
-    return pairs_[from * max_nodes + to];
+    return pairs_[from * rules_.most_nodes + to];
   }
 
   [[nodiscard]] std::string name(SubscriberNumber number) const {
     const records::Subscriber& subscriber = subscribers_[number];
     return std::to_string(number) + " (node " + std::to_string(subscriber.node) +
-           (subscriber.key == every_key ? ", all keys)" : ", key " + std::to_string(subscriber.key) + ")");
+           (subscriber.key == every_key ? ", all keys)" : ", " + text_of(subscriber.key) + ")");
   }
   [[nodiscard]] std::string number_of(syncbus::NodeId id) const {
     const auto node = std::ranges::find(nodes_, id, &records::Node::id);
@@ -63,8 +66,11 @@ class Books {
   [[nodiscard]] static std::string microseconds(Duration duration) {
     return std::to_string(std::chrono::duration_cast<std::chrono::microseconds>(duration).count()) + " us";
   }
+  [[nodiscard]] static std::string text_of(Key key) {
+    return key < first_lease ? "key " + std::to_string(key) : "lease " + std::to_string(key - first_lease);
+  }
   [[nodiscard]] static std::string text_of(const records::Event& event) {
-    return "version " + std::to_string(event.version) + " of key " + std::to_string(event.key) + " of node " +
+    return "version " + std::to_string(event.version) + " of " + text_of(event.key) + " of node " +
            std::to_string(event.publisher);
   }
 
@@ -74,7 +80,7 @@ class Books {
   std::vector<records::Event> events_;
   std::vector<records::Subscriber> subscribers_;
 
-  std::vector<records::Pair> pairs_{max_nodes * max_nodes};
+  std::vector<records::Pair> pairs_;
   std::string problem_;
 };
 

@@ -21,7 +21,8 @@ using SubscriberNumber = std::size_t;
 using EventNumber = std::size_t;
 using Key = int;
 inline constexpr Key every_key = -1;
-inline constexpr std::size_t max_nodes = 20;
+/// Leases are keys from this one on: what hears all keys hears none of them.
+inline constexpr Key first_lease = 16;
 
 namespace records {
 
@@ -39,6 +40,7 @@ struct Node {
   bool publish_only = false;
   bool alive = true;
   bool connected = false;
+  TimePoint connected_since = never;  ///< its session began
   bool goodbye = false;
   TimePoint ended = never;
   TimePoint cut = before_time;  ///< when it was interrupted last
@@ -76,9 +78,11 @@ struct Pair {
 struct Event {
   NodeNumber publisher = 0;
   Key key = every_key;  ///< every_key: publish_all
+  syncbus::EventType type = syncbus::EventType::invalidate;
   std::uint64_t version = 0;
   std::uint64_t step = 0;
   TimePoint accepted{};
+  bool heard_elsewhere = true;  ///< not only by subscribers of the publisher's own node
 };
 
 struct Subscriber {
@@ -88,9 +92,11 @@ struct Subscriber {
   bool alive = true;
   std::uint64_t step = 0;
   std::vector<EventNumber> owed{};  ///< not heard yet, nor covered
-  std::array<std::uint64_t, max_nodes> newest{};  ///< by publisher: the highest version heard
+  std::vector<std::uint64_t> newest{};  ///< by publisher: the highest version heard
 
-  [[nodiscard]] bool matches(Key of) const noexcept { return key == every_key || of == every_key || key == of; }
+  [[nodiscard]] bool matches(Key of) const noexcept {
+    return key == of || of == every_key || (key == every_key && of < first_lease);
+  }
 };
 
 /// One call of a handler.
@@ -103,12 +109,13 @@ struct Call {
   std::uint64_t version = 0;
   std::uint64_t step = 0;  ///< when it began
 
-  /// Whether it stands for an event: that event, a join of its key, or everything.
+  /// Whether it stands for an event: that event, a join of its key, or everything. What has no version is heard
+  /// without one, whatever it joins.
   [[nodiscard]] bool covers(const Event& event) const noexcept {
     if (step < event.step) return false;
     if (resync) return true;
     return event.key != every_key && event.key == key && event.publisher == publisher &&
-           (version == 0 || version >= event.version);
+           (version == 0 || (event.version != 0 && version >= event.version));
   }
 };
 
@@ -125,6 +132,8 @@ struct Await {
   TimePoint opened{};
   TimePoint deadline{};
   bool heard_here = false;
+  bool heard_elsewhere = true;
+  bool canceled = false;
   std::vector<EventNumber> events{};
   std::vector<Heard> heard{};  ///< returned, and did not throw
 };

@@ -25,6 +25,7 @@ class Auditor final : public AwaitAudit {
  public:
   void begin(const Rules& rules) {
     rules_ = rules;
+    pairs_.resize((std::max)(pairs_.size(), rules.most_nodes * rules.most_nodes));
     step_ = 0;
     nodes_.clear();
     events_.clear();
@@ -45,7 +46,10 @@ class Auditor final : public AwaitAudit {
     return number;
   }
 
-  void connected(NodeNumber node) { nodes_[node].connected = true; }
+  void connected(NodeNumber node, TimePoint now) {
+    nodes_[node].connected = true;
+    nodes_[node].connected_since = now;
+  }
   /// Its link brings nothing until then.
   void stalled(NodeNumber node, TimePoint until) {
     nodes_[node].stalled_until = (std::max)(nodes_[node].stalled_until, until);
@@ -73,6 +77,7 @@ class Auditor final : public AwaitAudit {
   SubscriberNumber subscribed(NodeNumber node, Key key, bool throwing, TimePoint now) {
     nodes_[node].first_subscribed = (std::min)(nodes_[node].first_subscribed, now);
     subscribers_.push_back({.node = node, .key = key, .throwing = throwing, .step = ++step_});
+    subscribers_.back().newest.resize(rules_.most_nodes);
     return subscribers_.size() - 1;
   }
   void unsubscribed(SubscriberNumber subscriber) {
@@ -82,9 +87,9 @@ class Auditor final : public AwaitAudit {
 
   // --- events
 
-  EventNumber accepted(NodeNumber publisher, Key key, std::uint64_t version, TimePoint now) {
-    const EventNumber number = events_.size();
-    events_.push_back({.publisher = publisher, .key = key, .version = version, .step = ++step_, .accepted = now});
+  EventNumber accepted(NodeNumber publisher, Key key, syncbus::EventType type, std::uint64_t version, TimePoint now) {
+    const EventNumber number = accepted_here(publisher, key, type, version, now);
+    events_.back().heard_elsewhere = true;
     records::Node& node = nodes_[publisher];
     ++node.unsaved;
     node.clearings += key == every_key ? 1U : 0U;
@@ -96,11 +101,29 @@ class Auditor final : public AwaitAudit {
     return number;
   }
 
+  /// One that no other node is to hear.
+  EventNumber accepted_here(NodeNumber publisher, Key key, syncbus::EventType type, std::uint64_t version,
+                            TimePoint now) {
+    events_.push_back({.publisher = publisher,
+                       .key = key,
+                       .type = type,
+                       .version = version,
+                       .step = ++step_,
+                       .accepted = now,
+                       .heard_elsewhere = false});
+    return events_.size() - 1;
+  }
+
   // --- handlers
 
   [[nodiscard]] records::Call event_begins(SubscriberNumber subscriber, syncbus::EventType type, NodeNumber publisher,
                                            Key key, std::uint64_t version) {
     records::Subscriber& at = subscribers_[subscriber];
+    if (!was_published(at.node, type, publisher, key, version)) {
+      fail("subscriber " + name(subscriber) + " heard version " + std::to_string(version) + " of " + text_of(key) +
+           " of node " + std::to_string(publisher) + ", type " + std::to_string(static_cast<int>(type)) +
+           ", which nobody has published");
+    }
     if (version != 0) {
       const bool ordered = type == syncbus::EventType::set || type == syncbus::EventType::remove || rules_.strict_order;
       std::uint64_t& newest = at.newest[publisher];
@@ -150,7 +173,7 @@ class Auditor final : public AwaitAudit {
 
   /// What a node counted in all its life.
   void check_counters(NodeNumber node, const syncbus::Metrics& metrics) {
-    if (!rules_.nothing_fails || metrics.gaps == 0) return;
+    if (!rules_.nothing_fails || !rules_.lossless || metrics.gaps == 0) return;
     fail("promise 4: node " + std::to_string(node) + " found " + std::to_string(metrics.gaps) +
          " frames missing where nothing is lost");
   }
@@ -205,7 +228,25 @@ class Auditor final : public AwaitAudit {
     const records::Node& publisher = nodes_[event.publisher];
     const records::Pair& got = pair(event.publisher, at);
     if (publisher.alive) return true;
-    return number < publisher.saved && got.met < event.accepted && got.heard >= event.accepted - rules_.peer_timeout;
+    if (number >= publisher.saved) return false;
+    const bool given_up = got.met >= event.accepted || got.heard < event.accepted - rules_.peer_timeout;
+    return !given_up || (rules_.lossless && heard_all_since(nodes_[at], event.accepted));
+  }
+
+  /// Whether a session of a node has gone on since, so that the broker has given it all that it had from then on.
+  [[nodiscard]] static bool heard_all_since(const records::Node& node, TimePoint since) noexcept {
+    return node.connected && node.connected_since < since;
+  }
+
+  /// Whether an event, or a join of several, can be what a node hears. A join has a version of theirs, or none if one
+  /// of them has none, and their type, or it is an invalidation.
+  [[nodiscard]] bool was_published(NodeNumber at, syncbus::EventType type, NodeNumber publisher, Key key,
+                                   std::uint64_t version) const noexcept {
+    return std::any_of(events_.rbegin(), events_.rend(), [&](const records::Event& event) {
+      const bool joined = type == syncbus::EventType::invalidate && event.type != syncbus::EventType::lease_revoked;
+      return event.publisher == publisher && event.key == key && event.version == version &&
+             (event.type == type || joined) && (event.heard_elsewhere || publisher == at);
+    });
   }
 
   // --- promise 2

@@ -77,6 +77,8 @@ TEST_CASE("a planted bug is found, by the promise that it breaks") {
       {"no staleness", Sabotage::feign_freshness, Family::lossy, "promise 2"},
       {"too much history", Sabotage::hoard_history, Family::interrupted, "promise 5: history"},
       {"too long a queue", Sabotage::hoard_frames, Family::interrupted, "promise 5: queue"},
+      {"a type mistaken", Sabotage::mistake_type, Family::calm, "which nobody has published"},
+      {"a version mistaken", Sabotage::mistake_version, Family::calm, "which nobody has published"},
       {"late events in their old place", Sabotage::disorder, Family::lossy, "promise 6"},
       {"a flush cut short", Sabotage::cut_flush_short, Family::interrupted, "promise 9"},
       {"heartbeats ignored", Sabotage::ignore_heartbeats, Family::calm, "does not hear"},
@@ -105,7 +107,7 @@ TEST_CASE("what a stranger broadcasts again after it was met is heard once, for 
   auditor.begin({.heard_once = true, .lossless = true, .ample_history = true, .queue_bytes = 4'096});
   const auto from = auditor.node_began(publisher, 0, false);
   const auto to = auditor.node_began(hearer, 0, false);
-  auditor.connected(to);
+  auditor.connected(to, now);
   static_cast<void>(auditor.subscribed(to, sim::every_key, false, now));
   auditor.copy_came(from, to, {.kind = sim::Label::Kind::heartbeat, .whole = true, .sequence = 4}, now);
   sim::Label clearing{.kind = sim::Label::Kind::events, .whole = true, .sequence = 4, .bytes = 64};

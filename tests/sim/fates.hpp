@@ -78,6 +78,7 @@ class Fates : public Publishers {
         return;
       case publish_all: return want(*node, {.key = every_key, .type = syncbus::EventType::resync});
       case await: return open_await(*node);
+      case cancel_await: return cancel_one(*node);
       case deafen: return cut(node->number, node->number, now_ + random_.between({}, 2 * plan_.peer_timeout));
       case subscribe:
         if (!node->publish_only) add_subscription(*node);
@@ -95,13 +96,13 @@ class Fates : public Publishers {
   }
 
   void add_late_node() {
-    if (nodes_.size() < max_nodes) add_node({});
+    if (nodes_.size() < plan_.most_nodes) add_node({});
   }
 
   void crash_node(Node& node) {
     node.reaches_until = now_ + random_.between({}, 2 * plan_.delay);
     end(node, false);
-    if (nodes_.size() < max_nodes && random_.chance(0.7)) {
+    if (nodes_.size() < plan_.most_nodes && random_.chance(0.7)) {
       add_node(random_.between({}, std::chrono::milliseconds{200}));
     }
   }

@@ -21,14 +21,26 @@ inline constexpr std::array<std::string_view, 16> key_names{
     "a", "b", "c with a name of some length", "d", "e, the longest of all of these names, for the sake of full frames",
     "f", "g", "h", "i", "j", "k, another long one, though not that long", "l", "m", "n", "o", "p"};
 
-[[nodiscard]] inline Key key_of(std::string_view name) noexcept { return name.empty() ? every_key : name[0] - 'a'; }
+/// Leases have names of the same text, in a namespace of their own.
+[[nodiscard]] inline std::string_view name_of(Key key) noexcept {
+  return key == every_key ? std::string_view{} : key_names[static_cast<std::size_t>(key % first_lease)];
+}
+[[nodiscard]] inline Key key_of(std::string_view name, syncbus::EventType type) noexcept {
+  if (name.empty()) return every_key;
+  return name[0] - 'a' + (type == syncbus::EventType::lease_revoked ? first_lease : 0);
+}
 
 class Handlers : public Link {
  protected:
+  [[nodiscard]] Key some_key() {
+    if (random_.chance(plan_.leases)) return first_lease + static_cast<Key>(random_.below(2));
+    return static_cast<Key>(random_.below(plan_.keys));
+  }
+
   // --- subscribers
 
   void add_subscription(Node& node) {
-    const Key key = random_.chance(0.4) ? every_key : static_cast<Key>(random_.below(plan_.keys));
+    const Key key = random_.chance(0.4) ? every_key : some_key();
     const bool throwing = random_.chance(plan_.throwing);
     const SubscriberNumber number = auditor_.subscribed(node.number, key, throwing, now_);
     node.subscriptions.push_back({number, key, throwing});
@@ -57,6 +69,9 @@ class Handlers : public Link {
         status = Status::applied;
         continue;
       }
+      if (sabotaged(Sabotage::mistake_type) && type == syncbus::EventType::remove) type = syncbus::EventType::set;
+      if (sabotaged(Sabotage::mistake_version) && version == 0) version = last_version_;
+      last_version_ = version;
       records::Call call = auditor_.event_begins(subscription.number, type, publisher, key, version);
       call.threw = subscription.throwing && random_.chance(0.5);
       if (status != Status::failed) status = call.threw ? Status::failed : Status::applied;
@@ -112,7 +127,7 @@ class Handlers : public Link {
     if (node.item.kind == Item::Kind::frame) return begin_frame(node);
     const syncbus::core::PendingEvent& event = node.item.event;
     const auto status =
-        begin_calls(node, event.type, number_of(event.origin), key_of(event.key), event.version, node.calls);
+        begin_calls(node, event.type, number_of(event.origin), key_of(event.key, event.type), event.version, node.calls);
     for (const auto& place : event.awaited) {
       node.answers.push_back({event.origin, place.sequence, place.index, 1, status});
     }
@@ -127,9 +142,10 @@ class Handlers : public Link {
         continue;
       }
       const bool late = node.item.late && !sabotaged(Sabotage::disorder);
-      const auto type = late ? syncbus::EventType::invalidate : event.type;
+      const bool revoked = event.type == syncbus::EventType::lease_revoked;
+      const auto type = late && !revoked ? syncbus::EventType::invalidate : event.type;
       const auto status =
-          begin_calls(node, type, number_of(events.origin()), key_of(event.key), event.version, node.calls);
+          begin_calls(node, type, number_of(events.origin()), key_of(event.key, type), event.version, node.calls);
       if (event.awaited) node.answers.push_back({events.origin(), events.sequence(), index, 1, status});
     }
   }
@@ -149,6 +165,7 @@ class Handlers : public Link {
   }
 
  private:
+  std::uint64_t last_version_ = 0;  ///< that was heard, by anybody
   static constexpr syncbus::ResyncCause invented_causes[] = {
       syncbus::ResyncCause::overflow,    syncbus::ResyncCause::unrepairable, syncbus::ResyncCause::peer_lost,
       syncbus::ResyncCause::interrupted, syncbus::ResyncCause::joined,       syncbus::ResyncCause::requested};

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cstddef>
 #include <string>
@@ -26,7 +25,7 @@ class Link : public Stage {
     node.connected = true;
     ++node.epoch;
     node.sent_until = node.heard_until[0] = node.heard_until[1] = node.confirmed_until = now_;
-    auditor_.connected(node.number);
+    auditor_.connected(node.number, now_);
     tell([&](std::ostream& out) { out << "node " << node.number << " is ready, session " << node.sessions + 1; });
     node.protocol.on_ready(++node.sessions, plan_.frame_limit, node.listeners != 0, now_);
     settle(node);
@@ -99,7 +98,7 @@ class Link : public Stage {
     if (!to.alive || to.publish_only) return;
     if (frame.destination != syncbus::NodeId{} && frame.destination != to.id) return;
     const bool bad = frame.from != to.number && !healed_;
-    if (!to.connected || unreachable_[frame.from][to.number] || (bad && random_.chance(plan_.drop))) {
+    if (!to.connected || unreachable(frame.from, to.number) || (bad && random_.chance(plan_.drop))) {
       return lose(frame, to);
     }
     const std::size_t copies = bad && random_.chance(plan_.duplicate) ? 2 : 1;
@@ -193,16 +192,20 @@ class Link : public Stage {
 
   void cut(NodeNumber from, NodeNumber to, TimePoint until) {
     tell([&](std::ostream& out) { out << "node " << to << " does not hear node " << from; });
-    unreachable_[from][to] = true;
+    unreachable(from, to) = true;
     plan_for(*nodes_[from], until, Moment::Kind::reachable_again, to);
   }
-  void uncut(NodeNumber from, NodeNumber to) { unreachable_[from][to] = false; }
+  void uncut(NodeNumber from, NodeNumber to) { unreachable(from, to) = false; }
   void uncut_all() {
-    for (auto& row : unreachable_) row.fill(false);
+    unreachable_.assign(plan_.most_nodes * plan_.most_nodes, false);
   }
 
  private:
-  std::array<std::array<bool, max_nodes>, max_nodes> unreachable_{};  ///< [from][to]
+  [[nodiscard]] std::vector<bool>::reference unreachable(NodeNumber from, NodeNumber to) {
+    return unreachable_[from * plan_.most_nodes + to];
+  }
+
+  std::vector<bool> unreachable_;
   std::vector<std::byte> damaged_;
 };
 

@@ -28,7 +28,9 @@ struct Node {
     bool throwing = false;
     bool alive = true;
 
-    [[nodiscard]] bool matches(Key of) const noexcept { return alive && (key == every_key || key == of); }
+    [[nodiscard]] bool matches(Key of) const noexcept {
+      return alive && (key == of || (key == every_key && of < first_lease));
+    }
   };
 
   Node(NodeNumber which, const syncbus::core::ProtocolOptions& options)
@@ -67,6 +69,7 @@ struct Node {
   // its publishers
   std::uint64_t version = 0;
   std::deque<Wish> waiting;  ///< for room
+  std::vector<syncbus::core::Ticket> awaits;  ///< that are open
   bool room = false;
   bool patience_planned = false;
 };

@@ -27,15 +27,16 @@ enum class Family : std::uint8_t {
 /// What may happen in a world, beside time.
 enum class Happening : std::uint8_t {
   publish, burst, publish_all, await, subscribe, unsubscribe, crash, leave, join,
-  partition, deafen, break_session, restart_broker, stall_link, stall_dispatcher,
+  partition, deafen, break_session, restart_broker, stall_link, stall_dispatcher, cancel_await,
 };
-inline constexpr std::size_t happenings = 15;
+inline constexpr std::size_t happenings = 16;
 
 struct Plan {
   std::uint64_t seed = 0;
   Family family = Family::calm;
   Sabotage sabotage = Sabotage::none;
   std::size_t nodes = 2;       ///< at the beginning
+  std::size_t most_nodes = 20;  ///< ever
   std::size_t operations = 0;  ///< in the time of chaos
   Duration chaos{};
   bool long_watch = false;     ///< stay long after everything has converged: nothing may happen any more
@@ -52,12 +53,17 @@ struct Plan {
   Duration reorder_by{};
   Duration confirmation{};        ///< how much later than its frame's copies a confirmation may come
   bool direct_overtakes = false;  ///< what is sent to one node has a way of its own
+  bool lossless_sessions = false;  ///< the machine is told that a session loses nothing
 
   // the nodes
   double publish_only = 0;
   double slow = 0;      ///< handlers
   double throwing = 0;  ///< subscribers
   std::size_t keys = 4;
+  double leases = 0;              ///< of the events: revocations of two leases
+  bool mixed_versions = false;    ///< some keys have events with a version and events without
+  std::size_t awaited_together = 2;  ///< events of one await, at most
+  double local_awaits = 0;        ///< for the publisher's own subscribers
   std::size_t frame_limit = 1'024;  ///< of the broker, bytes
   std::size_t history_bytes = 0;
   std::size_t queue_bytes = 0;
@@ -68,7 +74,7 @@ struct Plan {
 
   [[nodiscard]] bool loses() const noexcept { return family == Family::lossy || family == Family::torn; }
   [[nodiscard]] bool breaks() const noexcept { return family == Family::interrupted || family == Family::torn; }
-  [[nodiscard]] bool lossless() const noexcept { return family == Family::calm || family == Family::interrupted; }
+  [[nodiscard]] bool lossless() const noexcept { return lossless_sessions; }
   [[nodiscard]] bool ample_history() const noexcept { return history_bytes >= ample; }
   [[nodiscard]] bool may(Happening what) const noexcept { return weights[static_cast<std::size_t>(what)] != 0; }
 
@@ -125,6 +131,17 @@ inline void set_sizes(Plan& plan, Random& random) noexcept {
   if (plan.history_bytes < 2 * plan.frame_limit) plan.frame_limit = plan.history_bytes / 2;
 }
 
+/// What half of the worlds have besides; drawn by itself, so that it leaves the rest of a world as it was.
+inline void set_more(Plan& plan, Random& random) noexcept {
+  plan.lossless_sessions = plan.family == Family::interrupted || (plan.family == Family::calm && random.chance(0.5));
+  if (random.chance(0.5)) return;
+  plan.leases = random.chance(0.3) ? 0.2 : 0;
+  plan.mixed_versions = random.chance(0.4);
+  plan.awaited_together = random.chance(0.3) ? 5 : 2;
+  plan.local_awaits = random.chance(0.2) ? 0.2 : 0;
+  set(plan, Happening::cancel_await, random.chance(0.3) && plan.may(Happening::await) ? 4 : 0);
+}
+
 }  // namespace plan_parts
 
 [[nodiscard]] inline Plan make_plan(std::uint64_t seed) noexcept {
@@ -155,6 +172,8 @@ inline void set_sizes(Plan& plan, Random& random) noexcept {
   if (plan.loses() || plan.breaks()) plan_parts::set_faults(plan, random);
   if (plan.family == Family::dropping) plan.drop = 0.01 + 0.04 * static_cast<double>(random.below(100)) / 100;
   plan_parts::set_sizes(plan, random);
+  Random more{~seed};
+  plan_parts::set_more(plan, more);
   return plan;
 }
 

@@ -23,7 +23,9 @@ class Publishers : public Handlers {
   [[nodiscard]] Wish some_wish() {
     using syncbus::EventType;
     constexpr EventType types[] = {EventType::set, EventType::set, EventType::remove, EventType::invalidate};
-    return {static_cast<Key>(random_.below(plan_.keys)), random_.pick(types), random_.chance(0.7)};
+    const Key key = some_key();
+    const EventType type = random_.pick(types);
+    return {key, key < first_lease ? type : EventType::lease_revoked, random_.chance(0.7)};
   }
 
   void want(Node& node, const Wish& wish) {
@@ -39,18 +41,21 @@ class Publishers : public Handlers {
     settle(node);
   }
 
-  /// A key of every third number has events without a version.
-  [[nodiscard]] static bool has_versions(Key key) noexcept { return key != every_key && key % 3 != 2; }
+  /// A key of every third number has events without a version; in some worlds only some of its events.
+  [[nodiscard]] bool has_version(Key key) {
+    if (key == every_key || key >= first_lease) return false;
+    return key % 3 != 2 || (plan_.mixed_versions && random_.chance(0.5));
+  }
 
   [[nodiscard]] bool submit(Node& node, const Wish& wish, bool may_join,
                             std::optional<syncbus::core::Awaited> awaited) {
     using syncbus::core::Submitted;
     syncbus::core::WireEvent event{.type = wish.type};
-    if (wish.key != every_key) event.key = key_names[static_cast<std::size_t>(wish.key)];
-    if (has_versions(wish.key)) event.version = node.version + 1;
+    event.key = name_of(wish.key);
+    if (has_version(wish.key)) event.version = node.version + 1;
     if (node.protocol.submit(event, may_join, awaited) != Submitted::accepted) return false;
-    if (has_versions(wish.key)) ++node.version;
-    const EventNumber number = auditor_.accepted(node.number, wish.key, event.version, now_);
+    if (event.version != 0) ++node.version;
+    const EventNumber number = auditor_.accepted(node.number, wish.key, wish.type, event.version, now_);
     ++tally_.events;
     tell([&](std::ostream& out) {
       out << "node " << node.number << " publishes version " << event.version << " of key " << wish.key
@@ -76,11 +81,17 @@ class Publishers : public Handlers {
     const syncbus::Quorum quorum = kind == 0   ? syncbus::Quorum::everyone()
                                    : kind == 1 ? syncbus::Quorum::zones(some)
                                                : syncbus::Quorum{some};
-    const auto events = static_cast<std::uint32_t>(1 + random_.below(2));
-    const bool heard_here = random_.chance(0.5);
+    const auto events = static_cast<std::uint32_t>(1 + random_.below(plan_.awaited_together));
+    const bool heard_elsewhere = !random_.chance(plan_.local_awaits);
+    const bool heard_here = random_.chance(0.5) || !heard_elsewhere;
     const TimePoint deadline = now_ + random_.between(std::chrono::milliseconds{20}, std::chrono::milliseconds{900});
     const auto ticket = node.protocol.open_await(
-        {.quorum = quorum, .events = events, .deadline = deadline, .heard_here = heard_here}, now_);
+        {.quorum = quorum,
+         .events = events,
+         .deadline = deadline,
+         .heard_here = heard_here,
+         .heard_elsewhere = heard_elsewhere},
+        now_);
     if (!ticket || sabotaged(Sabotage::refuse_awaits)) return auditor_.await_refused(node.number);
     tell([&](std::ostream& out) {
       out << "node " << node.number << " opens await " << *ticket << " of " << events << " events for "
@@ -91,16 +102,38 @@ class Publishers : public Handlers {
                            .quorum = quorum,
                            .opened = now_,
                            .deadline = deadline,
-                           .heard_here = heard_here});
+                           .heard_here = heard_here,
+                           .heard_elsewhere = heard_elsewhere});
+    node.awaits.push_back(*ticket);
     for (std::uint32_t i = 0; i != events; ++i) {
       Wish wish = some_wish();
       wish.heard_here = heard_here;
-      if (!submit(node, wish, true, syncbus::core::Awaited{*ticket, i})) auditor_.fail("an event was refused");
+      if (!heard_elsewhere) {
+        hear_alone(node, wish, {*ticket, i});
+      } else if (!submit(node, wish, true, syncbus::core::Awaited{*ticket, i})) {
+        auditor_.fail("an event was refused");
+      }
     }
     node.protocol.submitted(*ticket);
     if (sabotaged(Sabotage::give_up_at_once)) {
       node.protocol.cancel_await(*ticket, syncbus::Errc::quorum_not_satisfied);
     }
+    settle(node);
+  }
+
+  /// An awaited event that is for this node's own subscribers.
+  void hear_alone(Node& node, const Wish& wish, const syncbus::core::Awaited& awaited) {
+    auditor_.await_has(node.number, awaited.ticket,
+                       auditor_.accepted_here(node.number, wish.key, wish.type, 0, now_));
+    hear_own(node, wish, 0, awaited);
+  }
+
+  void cancel_one(Node& node) {
+    if (node.awaits.empty()) return;
+    const auto ticket = node.awaits[random_.below(node.awaits.size())];
+    tell([&](std::ostream& out) { out << "node " << node.number << " cancels await " << ticket; });
+    auditor_.await_canceled(node.number, ticket);
+    node.protocol.cancel_await(ticket, syncbus::Errc::canceled);
     settle(node);
   }
 
@@ -113,6 +146,7 @@ class Publishers : public Handlers {
         out << "node " << node.number << "'s await " << completion->ticket << " ends: " << completion->error.message()
             << ", replicas " << completion->replicas.size();
       });
+      std::erase(node.awaits, completion->ticket);
       auditor_.await_ended(node.number, completion->ticket, completion->error, completion->replicas, now_);
     }
   }

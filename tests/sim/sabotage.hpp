@@ -20,6 +20,8 @@ enum class Sabotage : std::uint8_t {
   feign_freshness,   ///< nothing is ever stale
   hoard_history,     ///< more than may be kept
   hoard_frames,      ///< more than may wait for the dispatcher
+  mistake_type,      ///< what was removed is heard as set
+  mistake_version,   ///< an event without a version is heard with the one before
   disorder,          ///< a late set is heard as a set
   cut_flush_short,   ///< a goodbye goes out before what was published has gone out
   ignore_heartbeats, ///< once the link has healed

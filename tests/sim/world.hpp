@@ -75,7 +75,7 @@ class World final : public Fates {
     const bool roomy = plan_.ample_history() && plan_.queue_bytes >= Plan::ample;  // no awaited event joins a resync
     const bool prompt = roomy && plan_.slow == 0 && !plan_.may(Happening::stall_dispatcher);
     auditor_.begin({.nothing_fails = calm,
-                    .strict_order = calm && !(plan_.may(Happening::await) && plan_.may(Happening::join)),
+                    .strict_order = calm && plan_.lossless() && !(plan_.may(Happening::await) && plan_.may(Happening::join)),
                     .heard_once = !plan_.may(Happening::await),
                     .lossless = plan_.lossless(),
                     .one_order = plan_.reorder == 0,
@@ -86,6 +86,7 @@ class World final : public Fates {
                     .answer_time = roomy ? std::chrono::milliseconds{150} : grace,
                     .await_time = prompt ? std::chrono::milliseconds{400} : grace,
                     .least_staleness = 3 * plan_.heartbeat,
+                    .most_nodes = plan_.most_nodes,
                     .history_bytes = plan_.history_bytes,
                     .queue_bytes = plan_.queue_bytes,
                     .pending_bytes = plan_.pending_bytes});
