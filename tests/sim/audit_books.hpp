@@ -70,8 +70,8 @@ class Books {
     return key < first_lease ? "key " + std::to_string(key) : "lease " + std::to_string(key - first_lease);
   }
   [[nodiscard]] static std::string text_of(const records::Event& event) {
-    return "version " + std::to_string(event.version) + " of " + text_of(event.key) + " of node " +
-           std::to_string(event.publisher);
+    return "version " + std::to_string(event.version) + " of " + text_of(event.key) + " of " +
+           (event.publisher == stranger ? "nobody here" : "node " + std::to_string(event.publisher));
   }
 
   Rules rules_;

@@ -24,7 +24,7 @@ class CopyAudit : public Books {
     node.handed_over = label.sequence;
     const std::size_t clearings = tops(label, syncbus::ResyncCause::requested);
     const bool overflown = tops(label, syncbus::ResyncCause::overflow) != 0;
-    if (clearings > node.clearings || (overflown && !outbox_may_be_full(node))) {
+    if (clearings > node.clearings || (overflown && !outbox_may_be_full(node) && !std::exchange(node.too_large, false))) {
       return fail("promise 4: node " + std::to_string(from) + " publishes a resync that nothing explains");
     }
     node.clearings -= clearings;
@@ -111,6 +111,8 @@ class CopyAudit : public Books {
     incidents(got, cause) += static_cast<std::uint32_t>(times);
     incidents(nodes_[to], cause) += static_cast<std::uint32_t>(times);
   }
+
+  void happened(NodeNumber to, syncbus::ResyncCause cause) noexcept { ++incidents(nodes_[to], cause); }
 
   /// Whether one was silent for long enough to be taken for lost; each silence is one incident.
   bool note_silence(records::Pair& got, NodeNumber to, TimePoint now) noexcept {

@@ -23,6 +23,8 @@ using Key = int;
 inline constexpr Key every_key = -1;
 /// Leases are keys from this one on: what hears all keys hears none of them.
 inline constexpr Key first_lease = 16;
+/// Whoever publishes in frames that nobody here can read.
+inline constexpr NodeNumber stranger = static_cast<NodeNumber>(-1);
 
 namespace records {
 
@@ -54,6 +56,8 @@ struct Node {
   std::uint64_t confirmed = 0;
   EventNumber saved = 0;      ///< its events before this one are with the broker, or in a frame that was lost
   std::size_t unsaved = 0;    ///< how many are not
+  std::size_t frame_limit = 0;
+  bool too_large = false;     ///< what is not saved may be, for the broker that it came to
   std::size_t clearings = 0;  ///< publish_all, not handed over yet
   Incidents incidents{};
 };

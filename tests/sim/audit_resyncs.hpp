@@ -46,6 +46,7 @@ class ResyncAudit : public CopyAudit {
     switch (cause) {
       case overflow:
       case joined:
+      case incompatible:
       case requested: return true;
       case unrepairable:
         return (other.publish_only || (may_lose() && repair_failed(at, peer))) && missed_since(got, node.busy_since);
@@ -53,7 +54,6 @@ class ResyncAudit : public CopyAudit {
         return (other.publish_only || may_lose()) && node.cuts != 0 &&
                missed_since(got, (std::min)(node.cut, node.busy_since));
       case peer_lost: return !rules_.nothing_fails && !got.goodbye && fell_silent(node, got, now);
-      case incompatible: return false;
     }
     return false;
   }

@@ -46,9 +46,13 @@ class Auditor final : public AwaitAudit {
     return number;
   }
 
-  void connected(NodeNumber node, TimePoint now) {
-    nodes_[node].connected = true;
-    nodes_[node].connected_since = now;
+  /// To a broker that takes frames of so many bytes.
+  void connected(NodeNumber number, std::size_t frame_limit, TimePoint now) {
+    records::Node& node = nodes_[number];
+    node.connected = true;
+    node.connected_since = now;
+    const bool smaller = frame_limit < std::exchange(node.frame_limit, frame_limit);
+    if (smaller && node.unsaved != 0) node.too_large = true;
   }
   /// Its link brings nothing until then.
   void stalled(NodeNumber node, TimePoint until) {
@@ -112,6 +116,15 @@ class Auditor final : public AwaitAudit {
                        .accepted = now,
                        .heard_elsewhere = false});
     return events_.size() - 1;
+  }
+
+  /// What a frame of another version says may be anything.
+  void other_version_came(NodeNumber at, TimePoint now) {
+    const EventNumber number = accepted_here(stranger, every_key, syncbus::EventType::resync, 0, now);
+    happened(at, syncbus::ResyncCause::incompatible);
+    for (records::Subscriber& subscriber : subscribers_) {
+      if (subscriber.alive && subscriber.node == at) subscriber.owed.push_back(number);
+    }
   }
 
   // --- handlers
@@ -225,6 +238,7 @@ class Auditor final : public AwaitAudit {
   /// have been heard since or not long before: whoever had given it up before has heard its resync before.
   [[nodiscard]] bool must_hear(NodeNumber at, EventNumber number) const noexcept {
     const records::Event& event = events_[number];
+    if (event.publisher == stranger) return true;
     const records::Node& publisher = nodes_[event.publisher];
     const records::Pair& got = pair(event.publisher, at);
     if (publisher.alive) return true;
@@ -256,6 +270,7 @@ class Auditor final : public AwaitAudit {
     const records::Node& node = nodes_[subscriber.node];
     for (const EventNumber owed : subscriber.owed) {
       const records::Event& event = events_[owed];
+      if (event.publisher == stranger) continue;
       const records::Pair& got = pair(event.publisher, subscriber.node);
       const TimePoint hears_until = node.connected ? now : node.cut;
       const bool heard = got.met < event.accepted && !got.goodbye && hears_until - got.heard < rules_.peer_timeout;

@@ -81,6 +81,7 @@ TEST_CASE("a planted bug is found, by the promise that it breaks") {
       {"a version mistaken", Sabotage::mistake_version, Family::calm, "which nobody has published"},
       {"late events in their old place", Sabotage::disorder, Family::lossy, "promise 6"},
       {"a flush cut short", Sabotage::cut_flush_short, Family::interrupted, "promise 9"},
+      {"other versions ignored", Sabotage::ignore_versions, Family::calm, "version 0 of key -1 of nobody here"},
       {"heartbeats ignored", Sabotage::ignore_heartbeats, Family::calm, "does not hear"},
   };
   for (const Planted& planted : bugs) {
@@ -107,7 +108,7 @@ TEST_CASE("what a stranger broadcasts again after it was met is heard once, for 
   auditor.begin({.heard_once = true, .lossless = true, .ample_history = true, .queue_bytes = 4'096});
   const auto from = auditor.node_began(publisher, 0, false);
   const auto to = auditor.node_began(hearer, 0, false);
-  auditor.connected(to, now);
+  auditor.connected(to, 1'024, now);
   static_cast<void>(auditor.subscribed(to, sim::every_key, false, now));
   auditor.copy_came(from, to, {.kind = sim::Label::Kind::heartbeat, .whole = true, .sequence = 4}, now);
   sim::Label clearing{.kind = sim::Label::Kind::events, .whole = true, .sequence = 4, .bytes = 64};
@@ -144,7 +145,7 @@ TEST_CASE("where awaits ask for what was heard already, each copy of a frame may
 
 TEST_CASE("a gap where nothing is lost is found") {
   sim::Auditor auditor;
-  auditor.begin({.nothing_fails = true});
+  auditor.begin({.nothing_fails = true, .lossless = true});
   const auto node = auditor.node_began(syncbus::NodeId{1}, 0, false);
   syncbus::Metrics metrics;
   auditor.check_counters(node, metrics);

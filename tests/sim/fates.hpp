@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <memory>
 #include <ostream>
+#include <vector>
 
 #include <syncbus/core/protocol.hpp>
 #include <syncbus/event.hpp>
@@ -50,7 +51,7 @@ class Fates : public Publishers {
   [[nodiscard]] Node* some_node() {
     if (nodes_.empty()) return nullptr;
     Node& node = *nodes_[random_.below(nodes_.size())];
-    return node.alive && node.started && !node.leaving ? &node : nullptr;
+    return node.alive && node.started && !node.leaving && now_ >= node.paused_until ? &node : nullptr;
   }
 
   [[nodiscard]] Happening some_happening() {
@@ -69,6 +70,7 @@ class Fates : public Publishers {
     if (what == join) return add_late_node();
     if (what == restart_broker) return break_all();
     if (what == partition) return cut_some();
+    if (what == speak_other_version) return tell_of_the_future();
     Node* const node = some_node();
     if (node == nullptr) return;
     switch (what) {
@@ -88,6 +90,8 @@ class Fates : public Publishers {
       case leave: return leave_world(*node);
       case break_session: return interrupt(*node);
       case stall_link: return stall(*node);
+      case go_half_open: return Link::go_half_open(*node);
+      case pause: return suspend(*node);
       case stall_dispatcher:
         node->stalled_until = now_ + random_.between({}, std::chrono::milliseconds{200});
         return;
@@ -97,6 +101,29 @@ class Fates : public Publishers {
 
   void add_late_node() {
     if (nodes_.size() < plan_.most_nodes) add_node({});
+  }
+
+  /// Its process stands still, also for longer than every timeout; then all comes at once that has waited.
+  void suspend(Node& node) {
+    node.paused_until = (std::min)(now_ + random_.between({}, 3 * plan_.peer_timeout), start + plan_.chaos);
+    tell([&](std::ostream& out) { out << "node " << node.number << " stands still"; });
+    auditor_.stalled(node.number, node.paused_until);
+  }
+
+  /// A node of a later version says something to all.
+  void tell_of_the_future() {
+    namespace core = syncbus::core;
+    std::vector<std::byte> frame(core::max_heartbeat_bytes);
+    frame.resize(core::encode_heartbeat(frame, syncbus::NodeId{random_.next() | 1U}, {}, {.number = 1}));
+    frame[core::version_offset] = std::byte{core::protocol_version + 1};
+    core::seal_frame(frame);
+    for (const auto& node : nodes_) {
+      if (!node->alive || !node->connected || node->half_open || node->publish_only || now_ < node->paused_until) continue;
+      tell([&](std::ostream& out) { out << "node " << node->number << " gets a frame of another version"; });
+      auditor_.other_version_came(node->number, now_);
+      if (!sabotaged(Sabotage::ignore_versions)) give(*node, frame);
+      settle(*node);
+    }
   }
 
   void crash_node(Node& node) {

@@ -23,11 +23,13 @@ class Link : public Stage {
 
   void begin_session(Node& node) {
     node.connected = true;
+    node.half_open = false;
     ++node.epoch;
     node.sent_until = node.heard_until[0] = node.heard_until[1] = node.confirmed_until = now_;
-    auditor_.connected(node.number, now_);
+    const std::size_t limit = some_limit();
+    auditor_.connected(node.number, limit, now_);
     tell([&](std::ostream& out) { out << "node " << node.number << " is ready, session " << node.sessions + 1; });
-    node.protocol.on_ready(++node.sessions, plan_.frame_limit, node.listeners != 0, now_);
+    node.protocol.on_ready(++node.sessions, limit, node.listeners != 0, now_);
     settle(node);
   }
 
@@ -38,10 +40,28 @@ class Link : public Stage {
     node.reaches_until = now_ + random_.between({}, 2 * plan_.delay);
     ++node.epoch;
     auditor_.interrupted(node.number, now_);
+    if (now_ < node.paused_until) return plan_for(node, node.paused_until, Moment::Kind::session_ended);
+    notice_interruption(node);
+  }
+  void notice_interruption(Node& node) {
     node.protocol.on_interrupted(now_);
     plan_for(node, now_ + random_.between(std::chrono::milliseconds{1}, std::chrono::milliseconds{300}),
              Moment::Kind::ready);
     settle(node);
+  }
+
+  /// Its connection is dead, and neither it nor the broker notices. What is under way to the broker is lost.
+  void go_half_open(Node& node) {
+    if (!node.connected) return;
+    tell([&](std::ostream& out) { out << "node " << node.number << "'s connection is half open"; });
+    node.half_open = true;
+  }
+
+  /// Of the broker, which may be another one with every session.
+  [[nodiscard]] std::size_t some_limit() {
+    constexpr std::size_t limits[] = {512, 1'024, 4'096};
+    if (!plan_.limit_changes || healed_) return plan_.frame_limit;
+    return (std::min)(random_.pick(limits), plan_.history_bytes / 2);
   }
 
   void break_all() {
@@ -79,7 +99,7 @@ class Link : public Stage {
   void reach_broker(const Moment& moment) {
     const std::size_t number = static_cast<std::size_t>(moment.what);
     Node& from = *nodes_[moment.node];
-    const bool same_session = moment.stamp == from.epoch;
+    const bool same_session = moment.stamp == from.epoch && !from.half_open;
     if (same_session || now_ < from.reaches_until) {
       if (same_session) {
         from.confirmed_until =
@@ -98,7 +118,7 @@ class Link : public Stage {
     if (!to.alive || to.publish_only) return;
     if (frame.destination != syncbus::NodeId{} && frame.destination != to.id) return;
     const bool bad = frame.from != to.number && !healed_;
-    if (!to.connected || unreachable(frame.from, to.number) || (bad && random_.chance(plan_.drop))) {
+    if (!to.connected || to.half_open || unreachable(frame.from, to.number) || (bad && random_.chance(plan_.drop))) {
       return lose(frame, to);
     }
     const std::size_t copies = bad && random_.chance(plan_.duplicate) ? 2 : 1;

@@ -44,9 +44,11 @@ struct Node {
   bool started = false;  ///< what a constructor waits for has happened
   bool leaving = false;
   bool said_goodbye = false;
+  TimePoint paused_until{};  ///< the process stands still
 
   // its connection
   bool connected = false;
+  bool half_open = false;      ///< and nothing goes through, of which it learns nothing
   std::uint32_t epoch = 0;     ///< another one with every session, and without one
   std::uint64_t sessions = 0;
   Duration delay{};

@@ -28,8 +28,9 @@ enum class Family : std::uint8_t {
 enum class Happening : std::uint8_t {
   publish, burst, publish_all, await, subscribe, unsubscribe, crash, leave, join,
   partition, deafen, break_session, restart_broker, stall_link, stall_dispatcher, cancel_await,
+  pause, go_half_open, speak_other_version,
 };
-inline constexpr std::size_t happenings = 16;
+inline constexpr std::size_t happenings = 19;
 
 struct Plan {
   std::uint64_t seed = 0;
@@ -65,6 +66,7 @@ struct Plan {
   std::size_t awaited_together = 2;  ///< events of one await, at most
   double local_awaits = 0;        ///< for the publisher's own subscribers
   std::size_t frame_limit = 1'024;  ///< of the broker, bytes
+  bool limit_changes = false;       ///< with every session
   std::size_t history_bytes = 0;
   std::size_t queue_bytes = 0;
   std::size_t pending_bytes = 0;
@@ -75,7 +77,8 @@ struct Plan {
   [[nodiscard]] bool loses() const noexcept { return family == Family::lossy || family == Family::torn; }
   [[nodiscard]] bool breaks() const noexcept { return family == Family::interrupted || family == Family::torn; }
   [[nodiscard]] bool lossless() const noexcept { return lossless_sessions; }
-  [[nodiscard]] bool ample_history() const noexcept { return history_bytes >= ample; }
+  /// Whether all can be repaired: what no broker takes any more cannot.
+  [[nodiscard]] bool ample_history() const noexcept { return history_bytes >= ample && !limit_changes; }
   [[nodiscard]] bool may(Happening what) const noexcept { return weights[static_cast<std::size_t>(what)] != 0; }
 
   static constexpr std::size_t ample = std::size_t{32} << 10U;
@@ -139,6 +142,12 @@ inline void set_more(Plan& plan, Random& random) noexcept {
   plan.mixed_versions = random.chance(0.4);
   plan.awaited_together = random.chance(0.3) ? 5 : 2;
   plan.local_awaits = random.chance(0.2) ? 0.2 : 0;
+  if (plan.loses() || plan.breaks()) {
+    set(plan, Happening::pause, random.chance(0.3) ? 2 : 0);
+    plan.limit_changes = random.chance(0.3);
+  }
+  set(plan, Happening::go_half_open, plan.breaks() && random.chance(0.3) ? 2 : 0);
+  set(plan, Happening::speak_other_version, random.chance(0.1) ? 1 : 0);
   set(plan, Happening::cancel_await, random.chance(0.3) && plan.may(Happening::await) ? 4 : 0);
 }
 

@@ -24,6 +24,7 @@ enum class Sabotage : std::uint8_t {
   mistake_version,   ///< an event without a version is heard with the one before
   disorder,          ///< a late set is heard as a set
   cut_flush_short,   ///< a goodbye goes out before what was published has gone out
+  ignore_versions,   ///< frames of another one are no frames
   ignore_heartbeats, ///< once the link has healed
 };
 

@@ -101,7 +101,10 @@ class World final : public Fates {
     healed_ = true;
     tell([](std::ostream& out) { out << "--- healed"; });
     uncut_all();
-    for (const auto& node : nodes_) node->stalled_until = now_;
+    for (const auto& node : nodes_) {
+      node->stalled_until = now_;
+      if (node->alive && node->half_open) interrupt(*node);
+    }
     if (plan_.may(Happening::await)) {  // of nodes that have not heard of each other again yet
       for (const auto& node : nodes_) {
         if (node->alive && node->started && !node->leaving && random_.chance(0.3)) open_await(*node);
@@ -141,10 +144,12 @@ class World final : public Fates {
       case operation: return befall();
       case sample: return look();
       case at_broker: return reach_broker(moment);
-      case copy: return arrive(moment);
+      case reachable_again: return uncut(moment.node, static_cast<NodeNumber>(moment.what));
       default: break;
     }
     Node& node = *nodes_[moment.node];
+    if (node.alive && now_ < node.paused_until) return plan_at(node.paused_until, moment);
+    if (moment.kind == copy) return arrive(moment);
     if (!node.alive) return;
     switch (moment.kind) {
       case begin:
@@ -163,14 +168,14 @@ class World final : public Fates {
       case goodbye:
         node.reaches_until = now_ + 2 * plan_.delay;
         return end(node, node.said_goodbye);
-      case reachable_again: return uncut(moment.node, moment.what);
+      case session_ended: return notice_interruption(node);
       default: return;
     }
   }
 
   void look() {
     for (const auto& node : nodes_) {
-      if (node->alive) look_at(*node);
+      if (node->alive && now_ >= node->paused_until) look_at(*node);
     }
   }
   void look_at(Node& node) {
