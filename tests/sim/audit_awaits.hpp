@@ -114,9 +114,9 @@ class AwaitAudit : public ResyncAudit {
   void check_everyone(const records::Await& await, TimePoint now) {
     for (NodeNumber node = 0; node != nodes_.size(); ++node) {
       const records::Pair& got = pair(node, await.node);
-      const bool known = node == await.node ? await.heard_here
-                                            : await.heard_elsewhere && got.met < await.opened && !got.goodbye && !nodes_[node].publish_only &&
-                                                  now - got.heard < rules_.peer_timeout;
+      const bool heard = got.met < await.opened && !got.goodbye && !nodes_[node].publish_only &&
+                         now - got.heard < rules_.peer_timeout;
+      const bool known = node == await.node ? await.heard_here : await.heard_elsewhere && heard;
       if (known && nodes_[node].alive && word_of(await, node, now) == Word::missing) {
         fail("promise 3: an await of node " + std::to_string(await.node) + " for everyone has not heard of node " +
              std::to_string(node));

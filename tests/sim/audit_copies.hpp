@@ -24,7 +24,8 @@ class CopyAudit : public Books {
     node.handed_over = label.sequence;
     const std::size_t clearings = tops(label, syncbus::ResyncCause::requested);
     const bool overflown = tops(label, syncbus::ResyncCause::overflow) != 0;
-    if (clearings > node.clearings || (overflown && !outbox_may_be_full(node) && !std::exchange(node.too_large, false))) {
+    const bool no_reason = overflown && !outbox_may_be_full(node) && !std::exchange(node.too_large, false);
+    if (clearings > node.clearings || no_reason) {
       return fail("promise 4: node " + std::to_string(from) + " publishes a resync that nothing explains");
     }
     node.clearings -= clearings;

@@ -118,7 +118,8 @@ class Fates : public Publishers {
     frame[core::version_offset] = std::byte{core::protocol_version + 1};
     core::seal_frame(frame);
     for (const auto& node : nodes_) {
-      if (!node->alive || !node->connected || node->half_open || node->publish_only || now_ < node->paused_until) continue;
+      const bool hears = node->connected && !node->half_open && !node->publish_only;
+      if (!node->alive || !hears || now_ < node->paused_until) continue;
       tell([&](std::ostream& out) { out << "node " << node->number << " gets a frame of another version"; });
       auditor_.other_version_came(node->number, now_);
       if (!sabotaged(Sabotage::ignore_versions)) give(*node, frame);

@@ -126,8 +126,9 @@ class Handlers : public Link {
     if (node.item.kind == Item::Kind::resync) return begin_resync_calls(node, node.item.resync);
     if (node.item.kind == Item::Kind::frame) return begin_frame(node);
     const syncbus::core::PendingEvent& event = node.item.event;
+    const Key key = key_of(event.key, event.type);
     const auto status =
-        begin_calls(node, event.type, number_of(event.origin), key_of(event.key, event.type), event.version, node.calls);
+        begin_calls(node, event.type, number_of(event.origin), key, event.version, node.calls);
     for (const auto& place : event.awaited) {
       node.answers.push_back({event.origin, place.sequence, place.index, 1, status});
     }

@@ -75,7 +75,8 @@ class World final : public Fates {
     const bool roomy = plan_.ample_history() && plan_.queue_bytes >= Plan::ample;  // no awaited event joins a resync
     const bool prompt = roomy && plan_.slow == 0 && !plan_.may(Happening::stall_dispatcher);
     auditor_.begin({.nothing_fails = calm,
-                    .strict_order = calm && plan_.lossless() && !(plan_.may(Happening::await) && plan_.may(Happening::join)),
+                    .strict_order =
+                        calm && plan_.lossless() && !(plan_.may(Happening::await) && plan_.may(Happening::join)),
                     .heard_once = !plan_.may(Happening::await),
                     .lossless = plan_.lossless(),
                     .one_order = plan_.reorder == 0,
