@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,9 +38,9 @@ struct Electorate {
   }
   [[nodiscard]] bool whole() const { return is_whole; }
   [[nodiscard]] bool knows(NodeId node) const { return std::ranges::find(nodes, node) != nodes.end(); }
-  [[nodiscard]] std::string_view zone_of(NodeId node) const {
+  [[nodiscard]] std::optional<std::string_view> zone_of(NodeId node) const {
     const auto zone = zones.find(node);
-    return zone == zones.end() ? std::string_view{} : std::string_view{zone->second};
+    return zone == zones.end() ? std::nullopt : std::optional<std::string_view>{zone->second};
   }
 };
 
@@ -247,6 +248,26 @@ TEST_CASE("an await ends with the heartbeat that says who the peer is whose fram
   }
   REQUIRE(node.ended.size() == 1);
   CHECK_FALSE(node.outcome());
+}
+
+TEST_CASE("an await of zones does not fail before the zone of who has applied it is known") {
+  Publisher node;
+  node.on_frame(support::events_frame(a, 1, {{.key = "theirs"}}));
+  node.await({"k"}, Quorum::zones(1), 5s);
+  node.answer(a, 1, 0, Status::applied);
+  node.pass(2s);
+  CHECK(node.ended.empty());
+  SECTION("it has none") {
+    node.meet(a);
+    node.pass(1s);
+    REQUIRE(node.ended.size() == 1);
+    CHECK(node.outcome() == Errc::quorum_not_satisfied);
+  }
+  SECTION("it is not heard any more") {
+    node.pass(3s);
+    REQUIRE(node.ended.size() == 1);
+    CHECK(node.outcome() == Errc::quorum_not_satisfied);
+  }
 }
 
 TEST_CASE("a run of answers covers the events of several awaits in one frame, and no others") {

@@ -1,6 +1,7 @@
 // Who can answer an await.
 #pragma once
 
+#include <optional>
 #include <string_view>
 
 #include <syncbus/core/membership.hpp>
@@ -23,10 +24,12 @@ struct Electorate {
   }
   [[nodiscard]] bool whole() const noexcept { return joined; }
   [[nodiscard]] bool knows(NodeId node) const { return node == self || membership.peers().find(node) != nullptr; }
-  [[nodiscard]] std::string_view zone_of(NodeId node) const {
+  /// None: it has not said who it is, and may yet.
+  [[nodiscard]] std::optional<std::string_view> zone_of(NodeId node) const {
     if (node == self) return membership.zone();
     const PeerState* const peer = membership.peers().find(node);
-    return peer == nullptr ? std::string_view{} : std::string_view{peer->zone};
+    if (peer == nullptr || (peer->newest_heartbeat == 0 && peer->live())) return std::nullopt;
+    return peer->zone;
   }
 };
 

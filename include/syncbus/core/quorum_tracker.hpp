@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -51,7 +52,7 @@ class QuorumTracker {
   /// Whether the quorum is there. `electorate.for_each(visit)` calls visit(NodeId) for every node that can still
   /// answer, `electorate.whole()` is whether these are all that there are now, `electorate.knows(node)` is whether it
   /// is one that can, or one of which it is known that it cannot, and `electorate.zone_of(node)` names a node's zone,
-  /// empty when it has or is known to have none.
+  /// empty when it has none; none while it is not known.
   template <class Electorate>
   [[nodiscard]] bool satisfied(const Electorate& electorate) const {
     switch (quorum_.unit()) {
@@ -62,13 +63,15 @@ class QuorumTracker {
     return false;
   }
 
-  /// What the answers amount to: impossible when nobody who has not said its final word is known.
+  /// What the answers amount to: impossible when nobody who has not said its final word is known, and no replica of a
+  /// zone that is not.
   template <class Electorate>
   [[nodiscard]] QuorumVerdict verdict(const Electorate& electorate) const {
     if (satisfied(electorate)) return QuorumVerdict::satisfied;
     bool expected = std::ranges::any_of(
         voters_, [&](const Voter& voter) { return voter.answers != events_ && !electorate.knows(voter.node); });
     electorate.for_each([&](NodeId node) { expected = expected || !complete(find(node)); });
+    expected = expected || (quorum_.unit() == Quorum::Unit::zones && waits_for_zone(electorate));
     return expected ? QuorumVerdict::pending : QuorumVerdict::impossible;
   }
 
@@ -111,10 +114,17 @@ class QuorumTracker {
   [[nodiscard]] std::int64_t zone_count(const Electorate& electorate) const {
     std::vector<std::string_view> zones;
     for (const Voter& voter : voters_) {
-      const std::string_view zone = is_replica(voter) ? electorate.zone_of(voter.node) : std::string_view{};
+      if (!is_replica(voter)) continue;
+      const std::string_view zone = electorate.zone_of(voter.node).value_or(std::string_view{});
       if (!zone.empty() && std::ranges::find(zones, zone) == zones.end()) zones.push_back(zone);
     }
     return static_cast<std::int64_t>(zones.size());
+  }
+
+  template <class Electorate>
+  [[nodiscard]] bool waits_for_zone(const Electorate& electorate) const {
+    return std::ranges::any_of(
+        voters_, [&](const Voter& voter) { return is_replica(voter) && !electorate.zone_of(voter.node); });
   }
 
   [[nodiscard]] const Voter* find(NodeId node) const noexcept {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -111,7 +112,7 @@ class LocalAwait {
     }
     [[nodiscard]] bool whole() const noexcept { return true; }
     [[nodiscard]] bool knows(NodeId) const noexcept { return true; }
-    [[nodiscard]] std::string_view zone_of(NodeId) const noexcept { return zone; }
+    [[nodiscard]] std::optional<std::string_view> zone_of(NodeId) const noexcept { return zone; }
   };
 
   void answer(std::uint32_t event, core::AcknowledgementStatus status) {
