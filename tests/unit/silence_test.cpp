@@ -37,6 +37,18 @@ TEST_CASE("a peer is silent after the peer timeout and four announced intervals;
   CHECK(node.heard().empty());
 }
 
+TEST_CASE("a peer that was met by a frame is silent when one in a cluster of this size would be") {
+  auto options = roomy();
+  options.control_rate = 2;  // three nodes have a heartbeat each 9 s
+  Receiver node{options, 0};
+  node.frame(1, other);
+  (void)node.heard();
+  node.pass_heard(30s, 0);
+  CHECK(node.heard().empty());
+  node.pass_heard(30s, 0);
+  CHECK(node.heard() == Lines{"resync: peer_lost"});
+}
+
 TEST_CASE("who said goodbye is no loss when it is silent, and is no peer any more") {
   Receiver node;
   node.on_frame(heartbeat_frame(peer, {.goodbye = true, .number = 100, .last_sequence = 1, .oldest_sequence = 1}));

@@ -45,6 +45,11 @@ class HeartbeatSchedule {
     spacing_ = heartbeat_;
   }
 
+  /// Between two broadcasts of a node that has nothing new to say, in a cluster of so many.
+  [[nodiscard]] Duration interval(std::size_t nodes) const noexcept {
+    return (std::max)(heartbeat_, broadcast_spacing(nodes, broadcast_rate_));
+  }
+
   /// The longest that a hello is to wait when all say one at once; zero in a cluster whose hellos are no storm.
   [[nodiscard]] Duration hello_spread(std::size_t nodes) const noexcept {
     const Duration spread = broadcast_spacing(nodes, broadcast_rate_);

@@ -170,8 +170,10 @@ class Membership {
     return since && !publish_only_ ? *since + peer_timeout_ : (TimePoint::max)();
   }
 
+  /// One that was met by a frame has announced no heartbeat: it has those of a node in a cluster of this size.
   [[nodiscard]] bool silent(const PeerState& peer) const noexcept {
-    return is_silent(peer, peer_timeout_, own_.hears_since(), own_.heard_until());
+    const Duration interval = peer.newest_heartbeat != 0 ? peer.interval : schedule_.interval(peers_.nodes());
+    return is_silent(peer, (std::max)(peer_timeout_, 4 * interval), own_.hears_since(), own_.heard_until());
   }
 
   /// Random, from 0 to `most`.

@@ -67,11 +67,10 @@ struct PeerState {
   }
 };
 
-/// Whether a peer counts as silent: it was not heard for the peer timeout and four of its announced intervals, while we
-/// provably heard. `hears_since` is when our session began, `heard_until` until when something of ours came back in it.
-[[nodiscard]] inline bool is_silent(const PeerState& peer, Duration peer_timeout, TimePoint hears_since,
+/// Whether a peer counts as silent: it was not heard for longer than `limit` while we provably heard. `hears_since` is
+/// when our session began, `heard_until` until when something of ours came back in it.
+[[nodiscard]] inline bool is_silent(const PeerState& peer, Duration limit, TimePoint hears_since,
                                     std::optional<TimePoint> heard_until) noexcept {
-  const Duration limit = (std::max)(peer_timeout, 4 * peer.interval);
   return heard_until && *heard_until - (std::max)(peer.last_heard, hears_since) > limit;
 }
 
