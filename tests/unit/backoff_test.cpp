@@ -3,13 +3,14 @@
 #include <set>
 
 #include <syncbus/detail/attempt_limit.hpp>
+#include <syncbus/detail/attempts.hpp>
 #include <syncbus/detail/backoff.hpp>
 
 #include "support/catch.hpp"
 
 using namespace std::chrono_literals;
-using syncbus::Duration;
-using syncbus::detail::AttemptLimit, syncbus::detail::Backoff;
+using syncbus::Duration, syncbus::Errc, syncbus::TimePoint;
+using syncbus::detail::AttemptLimit, syncbus::detail::Attempts, syncbus::detail::Backoff;
 
 TEST_CASE("each delay lies between half and all of a value that doubles up to the most") {
   Backoff backoff{50ms, 2s, 7};
@@ -42,4 +43,29 @@ TEST_CASE("each attempt may take twice as long as the one before, up to the most
   CHECK(limit.next() == 1s);
   CHECK(AttemptLimit{2s, 1s}.next() == 1s);
   CHECK(AttemptLimit{0s, 0s}.next() > 0s);
+}
+
+TEST_CASE("the last attempt at a first session is made when the wait for the broker ends, and none after it") {
+  const TimePoint begin{1h};
+  Attempts attempts{{.self = {1}, .connect_timeout = 5s, .wait_for_broker = 1s}, {.min_backoff = 1min, .max_backoff = 1min}, 5s, begin};
+  CHECK(attempts.due() <= begin);
+  CHECK(attempts.failed(Errc::not_connected, begin + 100ms));
+  CHECK(attempts.due() == begin + 1s);
+  CHECK_FALSE(attempts.failed(Errc::not_connected, begin + 1s));
+}
+
+TEST_CASE("without a wait there is one attempt, and none after a refusal; after a session there is always another") {
+  const TimePoint begin{1h};
+  CHECK_FALSE(Attempts{{.self = {1}, .connect_timeout = 5s}, {}, 5s, begin}.failed(Errc::not_connected, begin));
+  Attempts attempts{{.self = {1}, .connect_timeout = 5s, .wait_for_broker = 1min}, {.attempt_timeout = 1s}, 5s, begin};
+  CHECK_FALSE(Attempts{attempts}.failed(Errc::permission_denied, begin));
+  CHECK(attempts.limit() == 5s);
+  CHECK_FALSE(attempts.had_session());
+  attempts.succeeded();
+  CHECK(attempts.had_session());
+  for (const Duration limit : {1s, 2s, 4s, 5s}) {
+    CHECK(attempts.failed(Errc::permission_denied, begin + 1h));
+    CHECK(attempts.due() > begin + 1h);
+    CHECK(attempts.limit() == limit);
+  }
 }

@@ -27,7 +27,13 @@ class Opening {
     changed_.wait(lock, [this] { return begun_; });
   }
 
-  /// The first attempt succeeded, or failed for this reason.
+  /// An attempt failed, and another is to follow: told if that does not end in time.
+  void note(const SessionEnd& failure) {
+    const std::lock_guard lock{mutex_};
+    before_ = "; the attempt before it failed: " + failure.sentence;
+  }
+
+  /// The last attempt succeeded, or failed for this reason.
   void end(const SessionEnd* failure) {
     const std::lock_guard lock{mutex_};
     ended_ = true;
@@ -43,7 +49,7 @@ class Opening {
     return ended_;
   }
 
-  /// Returns when the first attempt has succeeded; throws std::system_error when it failed, or has not ended by the
+  /// Returns when an attempt has succeeded; throws std::system_error when the last one failed, or has not ended by the
   /// deadline.
   void wait_for_end(TimePoint deadline = (TimePoint::max)()) {
     std::unique_lock lock{mutex_};
@@ -52,8 +58,9 @@ class Opening {
       changed_.wait(lock, ended);
     } else if (!changed_.wait_until(lock, deadline, ended)) {
       throw std::system_error{make_error_code(Errc::not_connected),
-                              "the broker's client did not come back in time: the server is stopped, or a look-up of its "
-                              "name takes too long"};
+                              one_line("the broker's client did not come back in time: the server is stopped, or a "
+                                       "look-up of its name takes too long" +
+                                       before_)};
     }
     if (error_) throw std::system_error{error_, one_line(sentence_)};
   }
@@ -65,6 +72,7 @@ class Opening {
   bool ended_ = false;
   std::error_code error_;
   std::string sentence_;
+  std::string before_;
 };
 
 }  // namespace syncbus::inline v1::detail

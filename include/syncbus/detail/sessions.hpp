@@ -3,7 +3,6 @@
 
 #include <poll.h>
 
-#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -13,8 +12,7 @@
 #include <optional>
 #include <utility>
 
-#include <syncbus/detail/attempt_limit.hpp>
-#include <syncbus/detail/backoff.hpp>
+#include <syncbus/detail/attempts.hpp>
 #include <syncbus/detail/deadline.hpp>
 #include <syncbus/detail/poll_timeout.hpp>
 #include <syncbus/detail/problem_reporter.hpp>
@@ -42,7 +40,7 @@ struct SessionSurroundings {
 ///     using Surroundings;                            // derived from SessionSurroundings
 ///     static constexpr bool takes_longer_attempts;   // after some that failed
 ///     Session(const Surroundings&, TimePoint deadline);  // throws SessionFailure
-///     void begin(std::uint64_t number);              // tells the sink
+///     void begin(std::uint64_t number);              // tells the sink, the last thing that it does; throws only before
 ///     void serve() noexcept;                         // does what there is to do, or waits until there is something
 ///     void finish() noexcept;                        // nothing is sent any more
 ///     const std::optional<SessionEnd>& end() const noexcept;
@@ -59,11 +57,9 @@ class Sessions {
   /// no further is made.
   Sessions(const Surroundings& around, const ReconnectTuning& tuning, std::function<void(const SessionEnd*)> opened)
       : around_{around},
-        limit_{tuning.attempt_timeout, Session::takes_longer_attempts ? around.settings.connect_timeout
-                                                                      : tuning.attempt_timeout},
         opened_{std::move(opened)},
-        backoff_{tuning.min_backoff, tuning.max_backoff,
-                 around.settings.self.value ^ static_cast<std::uint64_t>(now().time_since_epoch().count())} {}
+        attempts_{around.settings, tuning,
+                  Session::takes_longer_attempts ? around.settings.connect_timeout : tuning.attempt_timeout, now()} {}
 
   /// Attempts to make a session, or does what there is to do in it, or waits until there is something: at most until
   /// the wake signal.
@@ -71,7 +67,7 @@ class Sessions {
     if (session_) {
       session_->serve();
       if (session_->end()) end_session();
-    } else if (now() < attempt_at_) {
+    } else if (now() < attempts_.due()) {
       pause();
     } else {
       attempt();
@@ -93,13 +89,11 @@ class Sessions {
   [[nodiscard]] static TimePoint now() noexcept { return std::chrono::steady_clock::now(); }
 
   void attempt() noexcept {
-    const Duration limit = sessions_ == 0 ? around_.settings.connect_timeout
-                                          : (std::min)(around_.settings.connect_timeout, limit_.next());
     try {
-      session_ = std::make_unique<Session>(around_, deadline_after(limit));
+      session_ = std::make_unique<Session>(around_, deadline_after(attempts_.limit()));
       session_->begin(sessions_ + 1);
+      attempts_.succeeded();
       if (++sessions_ == 1) opened_(nullptr);
-      limit_.reset();
     } catch (const SessionFailure& failure) {
       fail(unless_without_descriptors(failure.end()));
     } catch (const std::exception& error) {
@@ -110,7 +104,7 @@ class Sessions {
   void end_session() noexcept {
     session_->finish();
     const SessionEnd end = *session_->end();
-    if (session_->confirmed_any() || session_->reopened()) backoff_.reset();
+    if (session_->confirmed_any() || session_->reopened()) attempts_.did_well();
     session_.reset();
     around_.sink.on_interrupted();
     fail(end);
@@ -118,27 +112,23 @@ class Sessions {
 
   void fail(const SessionEnd& why) noexcept {
     close();  // one may have failed as it began
-    if (sessions_ == 0 && !(is_worth_waiting(why.code) && now() < waits_until_)) {
+    if (!attempts_.failed(why.code, now())) {
       failed_ = true;
       return opened_(&why);
     }
     if (!around_.stop.load()) around_.problems.report(around_.sink, make_error_code(why.code), why.sentence, now());
-    attempt_at_ = now() + backoff_.next();
   }
 
   void pause() noexcept {
     pollfd waited{around_.wake.fd(), POLLIN, 0};
-    if (::poll(&waited, 1, poll_timeout(attempt_at_)) > 0) around_.wake.drain();
+    if (::poll(&waited, 1, poll_timeout(attempts_.due())) > 0) around_.wake.drain();
   }
 
   const Surroundings around_;
-  AttemptLimit limit_;
   const std::function<void(const SessionEnd*)> opened_;
-  Backoff backoff_;
-  const TimePoint waits_until_ = deadline_after(around_.settings.wait_for_broker);  // the first session
+  Attempts attempts_;
   std::uint64_t sessions_ = 0;
   bool failed_ = false;
-  TimePoint attempt_at_{};
   std::unique_ptr<Session> session_;
 };
 

@@ -1,7 +1,6 @@
 // The thread of a NATS transport that may block on the client: it makes one session after the other, and sends.
 #pragma once
 
-#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -15,8 +14,7 @@
 #include <utility>
 #include <vector>
 
-#include <syncbus/detail/attempt_limit.hpp>
-#include <syncbus/detail/backoff.hpp>
+#include <syncbus/detail/attempts.hpp>
 #include <syncbus/detail/deadline.hpp>
 #include <syncbus/detail/nats_servers.hpp>
 #include <syncbus/detail/nats_url.hpp>
@@ -57,11 +55,11 @@ class NatsSender {
 
   /// All the sender's work, until the transport is closed or cannot be opened.
   void run() noexcept {
-    const auto seed = around_.settings.self.value ^ static_cast<std::uint64_t>(now().time_since_epoch().count());
-    waits_until_ = deadline_after(around_.settings.wait_for_broker);
-    backoff_.emplace(tuning_.min_backoff, tuning_.max_backoff, seed);
-    limit_.emplace(tuning_.attempt_timeout, around_.settings.connect_timeout);
-    if (endpoint_.callers == nullptr) servers_.emplace(endpoint_.urls, seed);
+    attempts_.emplace(around_.settings, tuning_, around_.settings.connect_timeout, now());
+    if (endpoint_.callers == nullptr) {
+      servers_.emplace(endpoint_.urls, around_.settings.self.value ^
+                                           static_cast<std::uint64_t>(now().time_since_epoch().count()));
+    }
     while (!around_.closing.load() && !failed_) {
       if (const auto session = attempt()) serve(*session);
     }
@@ -105,7 +103,7 @@ class NatsSender {
   [[nodiscard]] std::shared_ptr<NatsSession> attempt() noexcept {
     try {
       if (!wait_for_turn()) return nullptr;
-      auto session = number_ == 0 ? first_session() : next_session();
+      auto session = attempts_->had_session() ? next_session() : first_session();
       begin(session);
       return session;
     } catch (const SessionFailure& failure) {
@@ -117,14 +115,14 @@ class NatsSender {
   }
 
   [[nodiscard]] std::shared_ptr<NatsSession> first_session() {
-    const Duration limit = around_.settings.connect_timeout;
+    const Duration limit = attempts_->limit();
     const TimePoint deadline = deadline_after(limit);
-    const auto servers = static_cast<Duration::rep>((std::max)(endpoint_.urls.size(), std::size_t{1}));
+    const auto servers = static_cast<Duration::rep>(servers_ ? servers_->size() : 1);
     return make_session(connect(limit / servers), deadline);
   }
 
   [[nodiscard]] std::shared_ptr<NatsSession> next_session() {
-    const Duration limit = limit_->next();
+    const Duration limit = attempts_->limit();
     NatsConnection connection = connect(limit);  // which may take as long, at a server that says nothing
     return make_session(std::move(connection), deadline_after(limit));
   }
@@ -161,23 +159,24 @@ class NatsSender {
     around_.outbox.start(number_, session->writer());
     around_.sink.tell([&](TransportSink& sink) { sink.on_ready(number_, session->max_payload()); });
     publish_session(session);
-    limit_->reset();
-    if (number_ == 1) opening_.end(nullptr);
+    const bool first = !attempts_->had_session();
+    attempts_->succeeded();
+    if (first) opening_.end(nullptr);
   }
 
   void fail(const SessionEnd& why) noexcept {
-    if (number_ == 0 && !(is_worth_waiting(why.code) && now() < waits_until_)) {
+    if (!attempts_->failed(why.code, now())) {
       failed_ = true;
       return opening_.end(&why);
     }
+    if (!attempts_->had_session()) opening_.note(why);
     if (!around_.closing.load()) around_.report(why);
-    attempt_at_ = now() + backoff_->next();
   }
 
   /// Waits for the time of the next attempt. False if there will be none.
   [[nodiscard]] bool wait_for_turn() {
-    pause_until(attempt_at_);
-    if (endpoint_.callers == nullptr || number_ == 0) return !around_.closing.load();
+    pause_until(attempts_->due());
+    if (endpoint_.callers == nullptr || !attempts_->had_session()) return !around_.closing.load();
     const NatsConnection connection{endpoint_.callers};
     while (!around_.closing.load() && !connection.is_connected()) {
       if (connection.is_closed() && !std::exchange(told_closed_, true)) {
@@ -207,7 +206,7 @@ class NatsSender {
     session.close();
     if (!session.ended()) return;
     const SessionEnd why = session.wait_for_end();
-    if (session.did_well()) backoff_->reset();
+    if (session.did_well()) attempts_->did_well();
     fail(why);
   }
 
@@ -229,11 +228,8 @@ class NatsSender {
   Opening opening_;
 
   // Of the sender:
-  std::optional<Backoff> backoff_;
-  std::optional<AttemptLimit> limit_;
+  std::optional<Attempts> attempts_;  // once it runs
   NatsOutbox::Batch batch_;
-  TimePoint attempt_at_{};
-  TimePoint waits_until_{};  // the first session
   std::optional<NatsServers> servers_;  // none for the caller's connection
   NatsUrl server_;                      // of the session, or of the last attempt
   std::uint64_t number_ = 0;
