@@ -22,6 +22,7 @@
 #include "support/eventually.hpp"
 #include "support/fake_names.hpp"
 #include "support/redis_server.hpp"
+#include "support/tcp_proxy.hpp"
 
 using namespace contract;
 using namespace std::chrono_literals;
@@ -346,6 +347,18 @@ TEST_CASE("a server that closes idle connections sooner than the peer timeout do
   REQUIRE(::recv(other->fd, &byte, 1, 0) == 0);
   REQUIRE(eventually([&] { return std::chrono::steady_clock::now() - idle_since > 4s; }));
   CHECK(a.recorder.interruptions() == 0);
+  CHECK(a.works());
+}
+
+TEST_CASE("a server that is far away is greeted in few round trips, and is reached again", "[redis]") {
+  const RedisServer server;
+  server.command({"ACL", "SETUSER", "far", "reset", "on", ">p", "+@all", "&*"});
+  support::TcpProxy proxy{server.port()};
+  proxy.set({.delay = 45ms});
+  RedisNode a{"redis://far:p@127.0.0.1:" + std::to_string(proxy.port()) + "/1", 1};
+  CHECK(proxy.turns() <= 4);  // one of them may be of the session
+  server.command({"CLIENT", "KILL", "TYPE", "pubsub"});
+  REQUIRE(a.comes_back());
   CHECK(a.works());
 }
 

@@ -79,6 +79,15 @@ class TcpProxy {
     return links_.size();
   }
 
+  /// How often clients have spoken, of those that are there: what one says before it has heard the answer counts once.
+  /// With a delay, the round trips that they waited for.
+  [[nodiscard]] int turns() {
+    const std::lock_guard lock{mutex_};
+    int turns = 0;
+    for (const auto& link : links_) turns += link->turns();
+    return turns;
+  }
+
  private:
   class Socket {
    public:
@@ -128,14 +137,21 @@ class TcpProxy {
       return {pollfd{client_.fd(), events(up_, down_, now), 0}, pollfd{server_.fd(), events(down_, up_, now), 0}};
     }
 
+    [[nodiscard]] int turns() const noexcept { return turns_; }
+
     /// When something that waits may go.
     [[nodiscard]] Clock::time_point due() const noexcept { return (std::min)(due(up_), due(down_)); }
 
     /// False when an end was closed.
     [[nodiscard]] bool step(const Condition& condition, Clock::time_point now) {
       if (forgotten_ || condition.stalled) return true;
-      return read(client_.fd(), up_, condition, now) && read(server_.fd(), down_, condition, now) &&
-             write(server_.fd(), up_, condition, now) && write(client_.fd(), down_, condition, now);
+      const std::size_t heard = up_.pieces.size(), owed = down_.held;
+      if (!read(client_.fd(), up_, condition, now)) return false;
+      if (up_.pieces.size() != heard && std::exchange(answered_, false)) ++turns_;
+      if (!read(server_.fd(), down_, condition, now) || !write(server_.fd(), up_, condition, now)) return false;
+      const bool told = owed != 0 && due(down_) <= now;
+      answered_ = answered_ || told;
+      return write(client_.fd(), down_, condition, now);
     }
 
    private:
@@ -184,6 +200,8 @@ class TcpProxy {
     Flow up_;    // to the server
     Flow down_;  // to the client
     bool forgotten_ = false;
+    bool answered_ = true;  // since the client has spoken
+    int turns_ = 0;
   };
 
   /// Does it between two steps of the thread; returns when it is done.

@@ -1,4 +1,5 @@
-// What is asked of a Redis server before a session begins, and what its refusals mean.
+// What is asked of a Redis server before a session begins, and what its refusals mean. Questions that depend on no answer
+// go out together: a server may be many milliseconds away.
 #pragma once
 
 #include <poll.h>
@@ -115,10 +116,20 @@ struct RedisChannels {
 }
 
 /// AUTH and SELECT, as the URL says.
-inline void greet_as(RedisDialogue& dialogue, const RedisUrl& url) {
+[[nodiscard]] inline std::string redis_log_in(const RedisUrl& url) {
+  std::string commands;
   if (url.password) {
-    const RespReply reply = url.user.empty() ? dialogue.ask(resp_command({"AUTH", *url.password}))
-                                             : dialogue.ask(resp_command({"AUTH", url.user, *url.password}));
+    commands = url.user.empty() ? resp_command({"AUTH", *url.password})
+                                : resp_command({"AUTH", url.user, *url.password});
+  }
+  if (url.database != 0) commands += resp_command({"SELECT", std::to_string(url.database)});
+  return commands;
+}
+
+/// Hears what the server answers to them.
+inline void require_log_in(RedisDialogue& dialogue, const RedisUrl& url) {
+  if (url.password) {
+    const RespReply reply = dialogue.hear();
     if (reply.kind == RespReply::Kind::error) {
       const std::string_view said = reply.word(0);
       const bool later = said.starts_with("LOADING") || said.find("max number of clients") != std::string_view::npos;
@@ -127,7 +138,7 @@ inline void greet_as(RedisDialogue& dialogue, const RedisUrl& url) {
     }
   }
   if (url.database == 0) return;
-  const RespReply reply = dialogue.ask(resp_command({"SELECT", std::to_string(url.database)}));
+  const RespReply reply = dialogue.hear();
   if (reply.kind == RespReply::Kind::error) {
     throw SessionFailure{
         redis_errc(reply.word(0)),
@@ -154,20 +165,37 @@ inline constexpr std::string_view redis_ping = "*1\r\n$4\r\nPING\r\n";
          "the primary (in a RedisConnector that asks Sentinel, after a failover)";
 }
 
-/// Learns who the server is, and throws unless it is a primary. Returns the question by which to watch that it stays
-/// one: a PING where nothing tells.
-[[nodiscard]] inline std::string_view require_primary(RedisDialogue& dialogue, RedisServer& server) {
-  const auto text_of = [&](std::string_view question) {
-    const RespReply reply = dialogue.ask(question);
+/// Whether it says that it is a primary; throws when it is something else.
+[[nodiscard]] inline bool is_primary(const RespReply& reply) {
+  const RedisRole role = redis_role(reply);
+  if (role == RedisRole::replica || role == RedisRole::sentinel) {
+    throw SessionFailure{Errc::not_connected, refusal_of_role(role)};
+  }
+  return role == RedisRole::primary;
+}
+
+/// Who the server is; behind it, what may_publish() hears first.
+[[nodiscard]] inline std::string redis_introduction() {
+  return std::string{redis_info_server} + std::string{redis_info_replication} + std::string{redis_hello} +
+         resp_command({"MULTI"});
+}
+
+/// Hears who the server is. Returns whether HELLO told that it is a primary; throws when it is something else.
+[[nodiscard]] inline bool hear_introduction(RedisDialogue& dialogue, RedisServer& server) {
+  const auto text = [&] {
+    const RespReply reply = dialogue.hear();
     return reply.kind == RespReply::Kind::text ? std::string{reply.word(0)} : std::string{};
   };
-  const std::string process = text_of(redis_info_server);
+  const std::string process = text();
   const auto now = std::chrono::steady_clock::now();
-  learn_redis_server(process, text_of(redis_info_replication), now, server);
-  for (const std::string_view question : {redis_hello, redis_ask_role, redis_info_replication}) {
-    const RedisRole role = redis_role(dialogue.ask(question));
-    if (role == RedisRole::primary) return question;
-    if (role != RedisRole::unknown) throw SessionFailure{Errc::not_connected, refusal_of_role(role)};
+  learn_redis_server(process, text(), now, server);
+  return is_primary(dialogue.hear());
+}
+
+/// The question by which to watch that a server stays a primary, where HELLO does not tell: a PING where nothing does.
+[[nodiscard]] inline std::string_view question_of_role(RedisDialogue dialogue) {
+  for (const std::string_view question : {redis_ask_role, redis_info_replication}) {
+    if (is_primary(dialogue.ask(question))) return question;
   }
   return redis_ping;
 }
@@ -178,31 +206,38 @@ inline constexpr std::string_view redis_ping = "*1\r\n$4\r\nPING\r\n";
   return reply.kind == RespReply::Kind::status && reply.word(0) == word;
 }
 
-/// Throws if the user may not publish. Permissions are checked when a command is queued in a transaction, and the
+/// Hears the answer to a MULTI, and throws if the user may not publish. Permissions are checked when a command is queued in a transaction, and the
 /// transaction is discarded: nobody hears anything. (At its maxmemory a server refuses to queue with OOM, after that
 /// check, and publishes all the same.) Who may not do that asks by an empty message to the own channel, where nobody
 /// hears yet. Returns false when the user may begin a transaction but not discard it: the connection stays in it, and is
 /// of no use.
 [[nodiscard]] inline bool may_publish(RedisDialogue dialogue, const RedisChannels& channels) {
-  const RespReply begun = dialogue.ask(resp_command({"MULTI"}));
+  const RespReply begun = dialogue.hear();
   if (begun.kind == RespReply::Kind::error && begun.word(0).starts_with("NOPERM")) {
     const RespReply reply = dialogue.ask(resp_command({"PUBLISH", channels.direct, ""}));
     if (reply.kind != RespReply::Kind::integer) refuse_greeting(reply, channels, "publish to", channels.direct);
     return true;
   }
   if (!is_status(begun, "OK")) refuse_greeting(begun, channels, "publish to", channels.broadcast);
+  dialogue.say(resp_command({"PUBLISH", channels.broadcast, ""}) + resp_command({"PUBLISH", channels.direct, ""}) +
+               resp_command({"DISCARD"}));
   for (const std::string& channel : {channels.broadcast, channels.direct}) {
-    const RespReply reply = dialogue.ask(resp_command({"PUBLISH", channel, ""}));
+    const RespReply reply = dialogue.hear();
     const bool full = reply.kind == RespReply::Kind::error && reply.word(0).starts_with("OOM");
     if (!full && !is_status(reply, "QUEUED")) refuse_greeting(reply, channels, "publish to", channel);
   }
-  return is_status(dialogue.ask(resp_command({"DISCARD"})), "OK");
+  return is_status(dialogue.hear(), "OK");
 }
 
-/// Returns when the server has confirmed both subscriptions. One command, so that nothing comes between the
-/// confirmations; a message behind them is left for the session.
-inline void subscribe(RedisDialogue& dialogue, const RedisChannels& channels) {
-  dialogue.say(resp_command({"SUBSCRIBE", channels.direct, channels.broadcast}));
+/// One command for both channels, so that nothing comes between the confirmations. Before it, who the server is, where
+/// another one tells.
+[[nodiscard]] inline std::string redis_subscribe(const RedisChannels& channels, const RedisServer& other) {
+  return std::string{other.run_id.empty() ? std::string_view{} : redis_info_server} +
+         resp_command({"SUBSCRIBE", channels.direct, channels.broadcast});
+}
+
+/// Returns when the server has confirmed both subscriptions; a message behind them is left for the session.
+inline void require_subscribed(RedisDialogue& dialogue, const RedisChannels& channels) {
   for (int confirmed = 0; confirmed != 2;) {
     const RespReply reply = dialogue.hear();
     if (reply.kind == RespReply::Kind::array && reply.word(0) == "subscribe") ++confirmed;
@@ -210,10 +245,10 @@ inline void subscribe(RedisDialogue& dialogue, const RedisChannels& channels) {
   }
 }
 
-/// Throws if the connection is to another server than the one that is known, as far as both tell.
+/// Hears who the server is, where `known` tells; throws if that is another one, as far as both tell.
 inline void require_same_server(RedisDialogue& dialogue, const RedisServer& known) {
   if (known.run_id.empty()) return;
-  const RespReply reply = dialogue.ask(redis_info_server);
+  const RespReply reply = dialogue.hear();
   const std::string_view run_id = redis_info(reply.word(0), "run_id");
   if (reply.kind != RespReply::Kind::text || run_id.empty() || run_id == known.run_id) return;
   throw SessionFailure{Errc::not_connected,

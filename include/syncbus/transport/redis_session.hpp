@@ -59,18 +59,17 @@ class RedisSession {
   /// Connects, authenticates, checks the server and the permissions, subscribes. Throws SessionFailure.
   RedisSession(const RedisSurroundings& around, TimePoint deadline)
       : around_{around}, limit_{deadline, around.wake, around.stop} {
-    publish_ = connect(small_buffer, nullptr);
-    if (!may_publish(RedisDialogue{*publish_, limit_}, around.channels)) {
-      publish_ = connect(small_buffer, publish_.get());
-    }
-    RedisDialogue publishing{*publish_, limit_};
+    publish_ = connect(small_buffer, nullptr, redis_introduction());
     server_.address = publish_->peer().bytes();
-    question_ = require_primary(publishing, server_);
+    RedisDialogue publishing{*publish_, limit_};
+    const bool told = hear_introduction(publishing, server_);
+    if (!may_publish(publishing, around.channels)) publish_ = connect(small_buffer, publish_.get(), {});
+    question_ = told ? redis_hello : question_of_role({*publish_, limit_});
     if (around.settings.publish_only) return;
-    subscribe_ = connect(large_buffer, publish_.get());
+    subscribe_ = connect(large_buffer, publish_.get(), redis_subscribe(around.channels, server_));
     RedisDialogue subscribing{*subscribe_, limit_};
     require_same_server(subscribing, server_);
-    subscribe(subscribing, around.channels);
+    require_subscribed(subscribing, around.channels);
     publish_->tell_from(longer_than_consent);
   }
 
@@ -140,13 +139,15 @@ class RedisSession {
 
   [[nodiscard]] static TimePoint now() noexcept { return std::chrono::steady_clock::now(); }
 
-  [[nodiscard]] std::unique_ptr<RedisConnection> connect(std::size_t buffer, const RedisConnection* beside) {
+  /// Logs in, and says `questions` in the same breath: their answers are the next that are heard.
+  [[nodiscard]] std::unique_ptr<RedisConnection> connect(std::size_t buffer, const RedisConnection* beside,
+                                                         std::string_view questions) {
     const std::size_t longest = redis_max_message + around_.channels.direct.size() + 1'024;  // with what is around it
     auto connection = std::make_unique<RedisConnection>(around_.dialer.dial(limit_, beside), buffer, longest);
-    if (const auto& url = around_.dialer.url()) {
-      RedisDialogue dialogue{*connection, limit_};
-      greet_as(dialogue, *url);
-    }
+    RedisDialogue dialogue{*connection, limit_};
+    const auto& url = around_.dialer.url();
+    dialogue.say((url ? redis_log_in(*url) : std::string{}) + std::string{questions});
+    if (url) require_log_in(dialogue, *url);
     return connection;
   }
 
