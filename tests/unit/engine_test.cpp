@@ -1,4 +1,6 @@
 // The engine over a transport of the test's own: what it does when the broker is slow, changes, or answers at once.
+#include <signal.h>
+
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -256,4 +258,22 @@ TEST_CASE("problems that go on are a few lines, and the last is told when none f
   CHECK_FALSE(bus.close(10s));
   CHECK(told("late 999"));
   CHECK(lines.size() < 20);
+}
+
+TEST_CASE("user code that changes the signals of a thread of the library changes them for itself alone") {
+  Broker broker;
+  std::atomic<int> blocked_again = 0;
+  bool changed = false;
+  BrokerBus bus{broker, {.on_health = [&](const Health&) {
+                  sigset_t signals{};
+                  ::sigemptyset(&signals);
+                  ::sigaddset(&signals, SIGUSR1);
+                  sigset_t before{};
+                  ::pthread_sigmask(SIG_UNBLOCK, &signals, &before);
+                  if (std::exchange(changed, true) && ::sigismember(&before, SIGUSR1) == 1) ++blocked_again;
+                }}};
+  CHECK(eventually([&] {  // what is told in one go may be told under one mask
+    broker.reconnect(std::size_t{1} << 20U);
+    return blocked_again > 0;
+  }));
 }

@@ -1,4 +1,4 @@
-// Keeps the process's signals from a thread, and from those that it starts.
+// Keeps the process's signals from a thread, and from those that it starts; and from what user code does to them there.
 #pragma once
 
 #include <signal.h>
@@ -24,6 +24,18 @@ class BlockedSignals {
 
  private:
   sigset_t before_{};
+};
+
+/// Which signals the calling thread had blocked when this was made.
+class SignalsOfThread {
+ public:
+  SignalsOfThread() noexcept { ::pthread_sigmask(SIG_SETMASK, nullptr, &blocked_); }
+
+  /// Whatever was changed since. A system call: about 0.1 us.
+  void restore() const noexcept { ::pthread_sigmask(SIG_SETMASK, &blocked_, nullptr); }
+
+ private:
+  sigset_t blocked_{};
 };
 
 }  // namespace syncbus::inline v1::detail

@@ -13,6 +13,7 @@
 #include <thread>
 #include <utility>
 
+#include <syncbus/detail/blocked_signals.hpp>
 #include <syncbus/detail/standby.hpp>
 #include <syncbus/detail/start_thread.hpp>
 #include <syncbus/options.hpp>
@@ -128,10 +129,12 @@ class DispatchLoop {
 
   /// A child that was forked inside a handler, and returned from it, ends here: it may not do the parent's I/O.
   void run_until_stopped() noexcept {
+    const SignalsOfThread signals;  // a broker's I/O, and threads that clients start, come next on this thread
     std::unique_lock lock{mutex_};
     while (!stopping_ && !work_.forked()) {
       if (!running_ && work_.has_work()) {
         run_all(lock);
+        signals.restore();
       } else if (serving_possible_ && leader_ == std::thread::id{}) {
         lead(lock);
       } else {
