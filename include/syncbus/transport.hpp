@@ -122,10 +122,9 @@ concept TimedTransport = Transport<T> && requires(T& transport, const T& constan
 };
 
 /// A transport whose I/O other threads can do: who has read a frame can then dispatch it at once, while another reads
-/// on. serve() does all of the transport's I/O, or at least what reads broadcasts, on the calling thread, from before
-/// open() on, until `leave` is set
-/// inside a sink call (true), or there will be nothing more to do, after close() or when open() failed (false). One
-/// thread at a time.
+/// on. serve() does all of the transport's I/O, or at least what reads broadcasts, on the calling thread, also before
+/// open(): until `leave` is set inside a sink call (true), or until there will be nothing more to do, after close() or
+/// when open() failed (false). One thread at a time.
 template <class T>
 concept LendableTransport = Transport<T> && requires(T& transport, const std::atomic<bool>& leave) {
   { transport.serve(leave) } noexcept -> std::same_as<bool>;

@@ -18,6 +18,7 @@
 #include "contract/thrown_by.hpp"
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
+#include "support/process_limits.hpp"
 
 using namespace contract;
 using namespace std::chrono_literals;
@@ -128,6 +129,22 @@ TEST_CASE("a connector makes the connections, and is asked again after an interr
   CHECK(eventually([&] { return bus.is_healthy() && other->is_healthy(); }));
   CHECK(calls > first);
   REQUIRE(caught_up(*other, bus));
+}
+
+TEST_CASE("a process that has too few descriptors for a RedisBus is told what to raise, once", "[contract]") {
+  OnRedis redis;
+  const RedisConnector connector = [&] { return redisConnect("127.0.0.1", redis.port()); };
+  const auto by_url = support::refusals_without_descriptors([&] { RedisBus{redis.url(), "channel"}; });
+  const auto by_connector = support::refusals_without_descriptors([&] { RedisBus{connector, "channel"}; });
+  for (const auto& sentences : {by_url, by_connector}) {
+    CHECK(sentences.size() > 3);
+    for (const std::string& sentence : sentences) {
+      INFO(sentence);
+      const std::size_t advice = sentence.find("raise its limit of open files (ulimit");
+      CHECK(advice != std::string::npos);
+      CHECK(sentence.find("ulimit", sentence.find("ulimit") + 1) == std::string::npos);
+    }
+  }
 }
 
 TEST_CASE("channels do not mix, whatever bytes their names hold", "[contract]") {

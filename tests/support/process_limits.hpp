@@ -1,10 +1,18 @@
-// How many descriptors and threads this process has: what a test must give back.
+// How many descriptors and threads this process has, what a test must give back; and how many it may have.
 #pragma once
 
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <array>
 #include <cstddef>
+#include <exception>
 #include <filesystem>
 #include <iterator>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "support/eventually.hpp"
 
@@ -33,5 +41,42 @@ class ProcessLimits {
   std::size_t descriptors_ = 0;
   std::size_t threads_ = 0;
 };
+
+/// While it lives, the process gets `more` descriptors at most.
+class FewDescriptors {
+ public:
+  explicit FewDescriptors(int more) {
+    for (int& fd : held_) fd = ::open("/dev/null", O_RDONLY | O_CLOEXEC);  // poll() takes no more than the limit, either
+    ::getrlimit(RLIMIT_NOFILE, &before_);
+    rlimit few = before_;
+    few.rlim_cur = static_cast<rlim_t>(held_.back() + 1 + more);
+    ::setrlimit(RLIMIT_NOFILE, &few);
+  }
+  FewDescriptors(const FewDescriptors&) = delete;
+  FewDescriptors& operator=(const FewDescriptors&) = delete;
+  ~FewDescriptors() {
+    ::setrlimit(RLIMIT_NOFILE, &before_);
+    for (const int fd : held_) ::close(fd);
+  }
+
+ private:
+  std::array<int, 8> held_{};
+  rlimit before_{};
+};
+
+/// What is thrown while the process gets no descriptor, one, two …, until there are enough.
+template <class Make>
+[[nodiscard]] std::vector<std::string> refusals_without_descriptors(const Make& make) {
+  for (std::vector<std::string> sentences;;) {
+    try {
+      const FewDescriptors few{static_cast<int>(sentences.size())};
+      make();
+      return sentences;
+    } catch (const std::exception& error) {
+      sentences.emplace_back(error.what());
+    }
+    if (sentences.size() > 100) return sentences;
+  }
+}
 
 }  // namespace support

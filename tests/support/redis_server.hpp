@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -59,6 +60,19 @@ class RedisServer final : public TestServer {
     std::vector<std::string> words{"CLIENT", "KILL", "USER", user};
     if (!type.empty()) words.insert(words.end(), {"TYPE", type});
     return command(words);
+  }
+
+  /// How many connections are so many seconds old, and have said something in the last one.
+  [[nodiscard]] int lively_connections(int age) const {
+    const Context context = connect();
+    const Reply reply = run(context, {"CLIENT", "LIST"});
+    std::istringstream lines{std::string{reply->str, reply->len}};
+    int count = 0;
+    for (std::string line; std::getline(lines, line);) {
+      const auto seconds = [&](const std::string& key) { return std::stoi(line.substr(line.find(key) + key.size())); };
+      if (seconds(" age=") >= age && seconds(" idle=") <= 1) ++count;
+    }
+    return count;
   }
 
   /// How many connections of one type a user has.

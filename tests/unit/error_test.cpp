@@ -1,8 +1,10 @@
-// The texts of error codes.
+// The texts of error codes, and of what a session failed of.
+#include <cerrno>
 #include <string>
 #include <string_view>
 #include <system_error>
 
+#include <syncbus/detail/session_failure.hpp>
 #include <syncbus/error.hpp>
 
 #include "support/catch.hpp"
@@ -28,4 +30,19 @@ TEST_CASE("every code has a text") {
     CHECK(std::error_code{code, syncbus::error_category()}.message() != "unknown syncbus error");
   }
   CHECK(std::error_code{0, syncbus::error_category()}.message() == "unknown syncbus error");
+}
+
+TEST_CASE("who has no descriptor to connect with is told whose limit to raise, once") {
+  using namespace syncbus::detail;
+  const auto told = [](const std::string& sentence) {
+    return unless_without_descriptors({Errc::not_connected, sentence}).sentence;
+  };
+  const auto text = [](int error) { return std::generic_category().message(error); };
+  CHECK(told("refused") == "refused");
+  CHECK(told("socket: " + text(EMFILE)) == std::string{no_descriptor} + " (socket: " + text(EMFILE) + ")");
+  CHECK(told("socket: " + text(ENFILE)) == std::string{no_descriptor_in_system} + " (socket: " + text(ENFILE) + ")");
+  for (const std::string& sentence : {std::string{no_descriptor} + ": " + text(EMFILE),
+                                      std::string{no_descriptor_in_system} + ": " + text(ENFILE)}) {
+    CHECK(told(sentence) == sentence);
+  }
 }

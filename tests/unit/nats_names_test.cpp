@@ -172,6 +172,8 @@ TEST_CASE("what a NATS server says of the end of a connection becomes what to do
   CHECK(full.code == Errc::not_connected);
   CHECK(full.sentence == "the server has as many connections as it allows: raise its max_connections, or close some");
   CHECK(explain_nats("the server", "Authorization Violation").code == Errc::permission_denied);
+  CHECK(explain_nats("the server", "'Authentication Timeout'").code == Errc::not_connected);  // it had not been asked yet
+  CHECK(explain_nats("the server", "'User Authentication Expired'").code == Errc::permission_denied);
   CHECK(explain_nats("it", "Connection Closed").sentence ==
         "lost the connection to it: it ended, closed it, or the network did");
   CHECK(explain_nats("it", "an odd word").sentence ==

@@ -146,6 +146,16 @@ TEST_CASE("of an array in an array only the place is kept, and of a long one the
   CHECK(words(many).size() == 2 * 16);
 }
 
+TEST_CASE("arrays in arrays are one reply only up to a number of elements, however they are nested") {
+  const auto chain = [](std::size_t length) {
+    std::string text;
+    for (std::size_t i = 0; i != length; ++i) text += "*1\r\n";
+    return text + ":7\r\n";
+  };
+  CHECK(parse(chain(resp_max_elements)).state == RespState::complete);
+  CHECK(parse(chain(resp_max_elements + 1)).state == RespState::malformed);
+}
+
 TEST_CASE("what is no reply is malformed") {
   const std::string_view input =
       GENERATE(as<std::string_view>{}, "\r\n", "hello\r\n", "$x\r\n", "$\r\n", "$-2\r\n", "$1x\r\na\r\n", "$1\r\nabc",

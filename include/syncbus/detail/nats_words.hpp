@@ -17,7 +17,7 @@ struct NatsReason {
   std::string_view sentence;  ///< behind "the server … "
 };
 
-inline constexpr std::array<NatsReason, 10> nats_reasons{{
+inline constexpr std::array<NatsReason, 11> nats_reasons{{
     {"maximum connections exceeded", Errc::not_connected,
      "has as many connections as it allows: raise its max_connections, or close some"},
     {"maximum account active connections exceeded", Errc::not_connected,
@@ -32,6 +32,8 @@ inline constexpr std::array<NatsReason, 10> nats_reasons{{
     {"slow consumer", Errc::not_connected,
      "cut this node off because it read too slowly: see its max_pending and write_deadline"},
     {"stale connection", Errc::not_connected, "heard nothing of this node for too long: see its ping_interval"},
+    {"authentication timeout", Errc::not_connected,
+     "waited too long for this node to log in: is it, or the network, overloaded? (authorization { timeout })"},
     {"authorization violation", Errc::permission_denied, "does not accept the user, the password or the token"},
     {"authentication", Errc::permission_denied, "does not accept the user's credentials (any more)"},
 }};

@@ -109,8 +109,8 @@ struct RespItem {
   reply.kind = Kind::array;
   std::int64_t own = item.elements();  // still to come
   std::int64_t inner = 0;              // of arrays in it, likewise
-  while (own + inner > 0) {
-    if (own + inner > resp_max_elements) return {RespState::malformed, 0};
+  for (std::int64_t before = 0; own + inner > 0; ++before) {
+    if (before + own + inner > resp_max_elements) return {RespState::malformed, 0};
     progress = parse_item(input, progress.bytes, item);
     if (progress.state != RespState::complete) return progress;
     const bool is_own = inner == 0;

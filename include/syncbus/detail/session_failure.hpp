@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -23,12 +24,16 @@ struct SessionEnd {
   return code == Errc::not_connected || code == Errc::timed_out || code == Errc::transport_failure;
 }
 
-/// The same, or that the process had no descriptor to connect with: clients hardly say so.
+/// The same, or that there was no descriptor to connect with: clients hardly say so.
 [[nodiscard]] inline SessionEnd unless_without_descriptors(SessionEnd why) {
   if (!is_worth_waiting(why.code)) return why;
-  const bool says_so = why.sentence.find(std::generic_category().message(EMFILE)) != std::string::npos;
-  if (!says_so && !is_out_of_descriptors()) return why;
-  return {why.code, std::string{no_descriptor} + " (" + why.sentence + ")"};
+  const auto says = [&](int error) {
+    return why.sentence.find(std::generic_category().message(error)) != std::string::npos;
+  };
+  const int error = says(ENFILE) ? ENFILE : says(EMFILE) ? EMFILE : why_no_descriptor();  // its words begin with those
+  const std::string_view advice = advice_without_descriptor(error);
+  if (advice.empty() || why.sentence.starts_with(advice)) return why;
+  return {why.code, std::string{advice} + " (" + why.sentence + ")"};
 }
 
 /// The same, thrown while a session is made.

@@ -45,7 +45,7 @@ class NatsSession final : public NatsWriter {
   /// the receivers' part.
   NatsSession(NatsSurroundings& around, NatsConnection connection, std::uint64_t number, TimePoint deadline)
       : around_{around},
-        connection_{std::move(connection)},
+        connection_{std::make_shared<NatsConnection>(std::move(connection))},
         number_{number},
         mark_{around.settings.self, number},
         returns_{!around.settings.publish_only || !connection_->is_own()} {
@@ -329,10 +329,13 @@ class NatsSession final : public NatsWriter {
   // --- its end
 
   void end_broken() noexcept {
-    std::unique_lock turn{telling_};  // the connection may be the sender's to destroy meanwhile
-    SessionEnd why = over_ ? SessionEnd{} : connection_->end();
-    turn.unlock();
-    end(std::move(why));
+    std::shared_ptr<const NatsConnection> connection;  // the sender may let go of it meanwhile
+    {
+      const std::lock_guard turn{telling_};
+      if (!over_) connection = connection_;
+    }
+    // Not under the lock: the client's is held, maybe for ever, by another thread of the program that blocks in a publish.
+    end(connection ? connection->end() : SessionEnd{});
   }
 
   void end_unreturned() noexcept {
@@ -365,7 +368,7 @@ class NatsSession final : public NatsWriter {
   std::optional<NatsSubscription> broadcasts_;  ///< if they return, heard or not
   std::optional<NatsSubscription> direct_;      ///< none if publish_only
 
-  std::optional<NatsConnection> connection_;
+  std::shared_ptr<NatsConnection> connection_;  ///< shared with who asks it why it ended
   const std::uint64_t number_;
   const FrameMark mark_;
   const bool returns_;  ///< own broadcasts confirm themselves

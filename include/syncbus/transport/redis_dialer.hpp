@@ -72,17 +72,12 @@ class RedisDialer {
   [[nodiscard]] RedisContextPtr dial(const DialLimit& limit, const RedisConnection* beside) {
     try {
       return url_ ? dial_url(limit, beside) : ask_connector(limit, beside);
-    } catch (const std::system_error& error) {
-      throw SessionFailure{Errc::not_connected, out_of_something(error.code())};
+    } catch (const std::system_error& error) {  // no thread or no descriptor: it says what to do
+      throw SessionFailure{Errc::not_connected, error.what()};
     }
   }
 
  private:
-  [[nodiscard]] static std::string out_of_something(const std::error_code& code) {
-    return "this process has too many descriptors or threads to connect to the Redis server (ulimit -n, ulimit -u): " +
-           code.message();
-  }
-
   // --- by URL
 
   [[nodiscard]] RedisContextPtr dial_url(const DialLimit& limit, const RedisConnection* beside) {
@@ -121,12 +116,12 @@ class RedisDialer {
   [[nodiscard]] static RedisContextPtr dial_address(const SocketAddress& address, const DialLimit& limit,
                                                     std::string& reasons) {
     const int fd = ::socket(address.get()->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0 && errno != EAFNOSUPPORT) throw std::system_error{errno, std::system_category()};
     const int error = fd < 0 ? errno : connect_socket(fd, address, limit);
     if (error == 0) {
       const int on = 1;
       ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
       RedisContextPtr context{redisConnectFd(fd)};
+      if (!context) ::close(fd);
       require_connected(context.get(), "hiredis made no context");
       return context;
     }

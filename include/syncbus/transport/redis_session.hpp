@@ -76,6 +76,8 @@ class RedisSession {
   /// Tells the sink that the session has begun. What others published on another server, while this one was there too,
   /// nobody need know of who is here.
   void begin(std::uint64_t number) {
+    if (question_ == redis_ping) tell_unknown_role();
+    RedisHome here{server_, now()};  // nothing behind it throws
     number_ = number;
     publish_watch_.heard(now());
     subscribe_watch_.heard(now());
@@ -84,10 +86,9 @@ class RedisSession {
     around_.live_session.store(number);
     RedisHome& home = around_.home;
     const bool moved = home.server && redis_server_changed(*home.server, home.heard, server_);
-    home = {server_, now()};
+    home = std::move(here);
     if (moved) around_.sink.on_moved();
     around_.sink.on_ready(number, redis_max_message);
-    if (question_ == redis_ping) tell_unknown_role();
   }
 
   /// Delivers and confirms what is there, or waits until something is, or until the wake signal. Not after it has

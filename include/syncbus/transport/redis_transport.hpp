@@ -54,7 +54,7 @@ class RedisTransport {
   ~RedisTransport() { close(); }
 
   /// Blocks until the first session is made. Throws std::system_error (not_connected, permission_denied). It makes one
-  /// attempt: a server that is not there yet is the caller's to wait for.
+  /// attempt, unless wait_for_broker says otherwise.
   void open(TransportSink& sink, const TransportSettings& settings) {
     channels_.direct = direct_channel(settings.self);
     broadcast_prefix_ = detail::resp_publish_prefix(channels_.broadcast);
