@@ -27,6 +27,7 @@
 #include "contract/quick.hpp"
 #include "contract/thrown_by.hpp"
 #include "support/catch.hpp"
+#include "support/certificate.hpp"
 #include "support/eventually.hpp"
 #include "support/fake_names.hpp"
 #include "support/nats_server.hpp"
@@ -283,6 +284,15 @@ TEST_CASE("a NATS connection that is lost is told of with its server, and one th
   CHECK(holds(sentence, "is closed for good"));
   server.kill();
   CHECK(own.will_hold("lost the connection to the NATS server at 127.0.0.1:" + std::to_string(server.port())));
+}
+
+TEST_CASE("a NATS server that wants TLS is told of, and how to give it", "[contract]") {
+  const support::Certificate certificate;
+  const NatsServer server{"tls { cert_file: \"" + certificate.file() + "\", key_file: \"" + certificate.key() + "\" }"};
+  std::string sentence;
+  CHECK(refusal(server.url(), "subject", &sentence) == Errc::not_connected);
+  CHECK(holds(sentence, "wants TLS"));
+  CHECK(holds(sentence, "natsOptions_SetSecure"));
 }
 
 TEST_CASE("a process that has too few descriptors for a NatsBus is told what to raise", "[contract]") {

@@ -37,12 +37,12 @@ TEST_CASE("who has no descriptor to connect with is told whose limit to raise, o
   const auto told = [](const std::string& sentence) {
     return unless_without_descriptors({Errc::not_connected, sentence}).sentence;
   };
-  const auto text = [](int error) { return std::generic_category().message(error); };
   CHECK(told("refused") == "refused");
-  CHECK(told("socket: " + text(EMFILE)) == std::string{no_descriptor} + " (socket: " + text(EMFILE) + ")");
-  CHECK(told("socket: " + text(ENFILE)) == std::string{no_descriptor_in_system} + " (socket: " + text(ENFILE) + ")");
-  for (const std::string& sentence : {std::string{no_descriptor} + ": " + text(EMFILE),
-                                      std::string{no_descriptor_in_system} + ": " + text(ENFILE)}) {
+  for (const int error : {EMFILE, ENFILE}) {
+    const std::string text = std::generic_category().message(error);
+    const std::string sentence = told(text);
+    CHECK(sentence.starts_with(advice_without_descriptor(error)));
+    CHECK(sentence.ends_with(text + ")"));
     CHECK(told(sentence) == sentence);
   }
 }

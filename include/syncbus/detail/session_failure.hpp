@@ -33,7 +33,11 @@ struct SessionEnd {
   const int error = says(ENFILE) ? ENFILE : says(EMFILE) ? EMFILE : why_no_descriptor();  // its words begin with those
   const std::string_view advice = advice_without_descriptor(error);
   if (advice.empty() || why.sentence.starts_with(advice)) return why;
-  return {why.code, std::string{advice} + " (" + why.sentence + ")"};
+  std::string sentence{advice};
+  sentence += " (";
+  sentence += why.sentence;
+  sentence += ')';
+  return {why.code, std::move(sentence)};
 }
 
 /// The same, thrown while a session is made.
