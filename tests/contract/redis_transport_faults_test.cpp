@@ -342,8 +342,8 @@ TEST_CASE("a connection says something every second, so that no server takes it 
   settings.peer_timeout = 4 * support::patience;  // which asks for a sign of life a quarter of it
   settings.connect_timeout = 20s;
   RedisNode a{server.url(), settings};
-  // A stall of ours may show either idle for a moment, or two.
-  CHECK(eventually([&] { return server.lively_connections(3) == 2; }));
+  // A machine that stalls may show either idle for some seconds.
+  CHECK(eventually([&] { return server.lively_connections(3) == 2; }, 9s));
   CHECK(a.recorder.interruptions() == 0);
 }
 
