@@ -87,8 +87,9 @@ class BasicBus : public BusFacade<BasicBus<T>> {
 
   /// Flushes, then stops; blocks for about `timeout` at most, and for as long as the transport is in code of the
   /// user's, an executor that blocks, or in a call of the broker's client that has a limit of its own:
-  /// see close() of the transport. From its beginning publishes and subscriptions are refused and
-  /// awaits end. A handler, completion or hook that runs beyond the deadline is left behind: it goes on, perhaps after
+  /// see close() of the transport. From its beginning publishes and subscriptions are refused and awaits end. What
+  /// on_log has not heard yet it hears on the dispatch thread meanwhile: until the deadline, or a tenth of a second
+  /// where a flush took all the time. Completions are called in any case. A handler, completion or hook that runs beyond the deadline is left behind: it goes on, perhaps after
   /// the bus, and no other follows it. Idempotent. Errors: those of flush, and timed_out when something is left behind,
   /// after which the bus is closed all the same and what was not confirmed may be lost; would_deadlock, after which it
   /// is not.

@@ -218,8 +218,8 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
       error = link_->engine().close(detail::deadline_after(in_vain ? Duration::zero() : timeout));
       hub_->recheck();     // a publisher may wait for what will not come any more
       hub_->settle_all();  // what it said last is heard
-    } else if (awaits_->close(detail::deadline_after(timeout))) {
-      local_.subscribers()->report_left_out();
+    } else if (const TimePoint deadline = detail::deadline_after(timeout); awaits_->close(deadline)) {
+      local_.subscribers()->report_left_out(deadline);
     } else {
       error = Errc::timed_out;
     }

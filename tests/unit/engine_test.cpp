@@ -73,6 +73,10 @@ class Broker {
     }
   }
 
+  void have_problems(Errc code, int count) {
+    for (int i = 0; i != count; ++i) sink_->on_problem(make_error_code(code), "again " + std::to_string(i));
+  }
+
   /// Another session, with frames of this size.
   void reconnect(std::size_t max_frame_bytes) {
     sink_->on_interrupted();
@@ -276,4 +280,29 @@ TEST_CASE("user code that changes the signals of a thread of the library changes
     broker.reconnect(std::size_t{1} << 20U);
     return blocked_again > 0;
   }));
+}
+
+TEST_CASE("what is left to tell as a bus closes is told on the dispatch thread, and close waits for it by its time") {
+  const int kinds = GENERATE(2, 12);  // of problems, of each of which one line is left out
+  Broker broker;
+  std::atomic<int> told = 0;
+  std::atomic<bool> slow = false, by_closer = false;
+  const auto closer = std::this_thread::get_id();
+  BrokerBus bus{broker, {.on_log = [&](std::string_view) {
+                  if (slow) std::this_thread::sleep_for(200ms);
+                  if (std::this_thread::get_id() == closer) by_closer = true;
+                  ++told;
+                }}};
+  for (int kind = 1; kind <= kinds; ++kind) {
+    broker.have_problems(static_cast<Errc>(kind), 9);
+    CHECK(eventually([&] { return told == 8 * kind; }));
+  }
+  slow = true;
+  const bool all_in_time = kinds == 2;
+  const auto error = bus.close(all_in_time ? 20s : 300ms);
+  const int left = 9 * kinds - told;
+  CHECK(left >= 0);
+  CHECK((left == 0) == all_in_time);
+  if (all_in_time) CHECK_FALSE(error);
+  CHECK_FALSE(by_closer);
 }

@@ -104,10 +104,19 @@ class DispatchLoop {
     if (where_ == Dispatching::inline_) run_all(lock);
   }
 
+  /// Has everything done that there is to do, and begins nothing later than `deadline`. Returns when that is so.
+  void finish(TimePoint deadline, std::unique_lock<std::mutex>& lock) noexcept {
+    finishing_ = true;
+    if (where_ == Dispatching::inline_) return run_all(lock, deadline);
+    if (work_.has_work()) call_idle();
+    post(lock);
+    stopped_.wait_until(lock, deadline, [&] { return !running_ && !work_.has_work(); });
+  }
+
   /// Ends the loop; whoever runs user code beyond the deadline is left behind, kept alive. Returns whether nobody is.
   /// The transport is closed.
   [[nodiscard]] bool stop(TimePoint deadline, std::unique_lock<std::mutex>& lock) noexcept {
-    stopping_ = true;
+    finishing_ = stopping_ = true;
     call_idle();
     const bool ended = stopped_.wait_until(lock, deadline, [&] { return threads_alive_ == 0 && !running_; });
     lock.unlock();
@@ -119,12 +128,14 @@ class DispatchLoop {
   }
 
  private:
-  void run_all(std::unique_lock<std::mutex>& lock) noexcept {
+  static constexpr TimePoint never = (TimePoint::max)();
+
+  void run_all(std::unique_lock<std::mutex>& lock, TimePoint deadline = never) noexcept {
     if (std::exchange(running_, true)) return;
-    while (!stopping_ && work_.do_one(lock)) {
+    while (!stopping_ && (deadline == never || std::chrono::steady_clock::now() < deadline) && work_.do_one(lock)) {
     }
     running_ = false;
-    if (stopping_) stopped_.notify_all();
+    if (finishing_) stopped_.notify_all();
   }
 
   /// A child that was forked inside a handler, and returned from it, ends here: it may not do the parent's I/O.
@@ -180,6 +191,7 @@ class DispatchLoop {
   bool running_ = false;
   bool serving_possible_ = false;
   bool task_posted_ = false;
+  bool finishing_ = false;
   bool stopping_ = false;
   std::size_t idle_ = 0;           ///< threads that wait for work, or for the lead
   std::size_t threads_alive_ = 0;

@@ -1,6 +1,7 @@
 // The shell around the protocol machine: its lock, and who does what the machine says.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -163,7 +164,7 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
     lock.unlock();
     port_->close();
     lock.lock();
-    const bool stopped = end_dispatch(deadline, lock);
+    const bool stopped = end_dispatch(deadline, deadline, lock);
     return error || stopped ? error : make_error_code(Errc::timed_out);
   }
 
@@ -171,7 +172,8 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
   void abandon() noexcept {
     std::unique_lock lock{mutex_};
     sending_ = false;
-    static_cast<void>(end_dispatch((TimePoint::max)(), lock));
+    const Duration to_tell = options_.executor ? Duration::zero() : options_.close_timeout;
+    static_cast<void>(end_dispatch(deadline_after(to_tell), (TimePoint::max)(), lock));
   }
 
   // --- what people see
@@ -227,6 +229,7 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
  private:
   friend class DispatchLoop<Engine>;
   enum class State : std::uint8_t { open, closing, closed };
+  static constexpr Duration last_words = std::chrono::milliseconds{100};
 
   // --- publishing
 
@@ -356,12 +359,13 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
   [[nodiscard]] bool serve(const std::atomic<bool>& leave) noexcept { return port_->serve(leave); }
 
   [[nodiscard]] bool has_work() const noexcept {
-    return protocol_.has_received() || !news_.empty();
+    if (!ending_) return protocol_.has_received() || !news_.empty();
+    return options_.executor ? news_.has_lines() : !news_.empty();  // see end_dispatch()
   }
 
   bool do_one(std::unique_lock<std::mutex>& lock) noexcept {
     if (news_.tell_one([this] { return protocol_.health(port_->now()); }, lock)) return true;
-    if (!protocol_.take(item_)) return false;
+    if (ending_ || !protocol_.take(item_)) return false;
     answers_.clear();
     unlocked(lock, [&] { deliver(item_, *subscribers_, answers_); });
     protocol_.release(answers_, port_->now());
@@ -369,10 +373,15 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
     return true;
   }
 
-  /// Nobody is called after it; but what has completed is always told, and lines unless on_log may be left behind.
-  [[nodiscard]] bool end_dispatch(TimePoint deadline, std::unique_lock<std::mutex>& lock) noexcept {
-    const bool ended = dispatch_.stop(deadline, lock);
-    news_.tell_last(ended, lock);
+  /// Nobody is called after it, but what runs at `stop_by`. Completions are called and lines told where they always
+  /// are, until `tell_by` or a moment behind it, for a flush may have taken all the time. Completions that are left are
+  /// called here: no executor is waited for with them, because the calling thread may be the one that runs its tasks.
+  [[nodiscard]] bool end_dispatch(TimePoint tell_by, TimePoint stop_by, std::unique_lock<std::mutex>& lock) noexcept {
+    ending_ = true;
+    news_.end();
+    dispatch_.finish((std::max)(tell_by, deadline_after(last_words)), lock);
+    const bool ended = dispatch_.stop(stop_by, lock);
+    news_.complete_all(lock);
     state_ = State::closed;
     changed_.notify_all();
     return ended;
@@ -387,6 +396,7 @@ class Engine final : public TransportSink, public std::enable_shared_from_this<E
   core::Protocol protocol_;
   News news_;
   State state_ = State::open;
+  bool ending_ = false;        ///< nothing is heard any more, only told
   bool sending_ = true;        ///< until close has ended the last broadcast
   bool running_ = false;       ///< somebody runs actions
   std::uint64_t rooms_ = 0;    ///< how often there was room again

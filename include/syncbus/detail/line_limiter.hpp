@@ -36,7 +36,8 @@ enum class LineKind : std::uint8_t {
 
 /// Of each kind the first lines pass. Then one passes a second later, the next two seconds after that, and so on up to a
 /// minute, and tells how many were left out; when it was quiet for as long as the next would have had to wait, all
-/// begins again. The last line is never lost: overdue() brings it when its time has come. By the steady clock, on a hub
+/// begins again. The last line is not lost: overdue() brings it when its time has come, if somebody asks; a bus that is
+/// alone has no clock, so there the next line of its kind counts it, or the close of the bus brings it. By the steady clock, on a hub
 /// too: what is written is read by people. Thread safety: all of it.
 class LineLimiter {
  public:
@@ -62,6 +63,12 @@ class LineLimiter {
       return std::nullopt;
     }
     return kind.tell(std::move(line), std::exchange(kind.left_out, 0), now);
+  }
+
+  /// Whether there are lines that were left out and that nothing has told of yet.
+  [[nodiscard]] bool any_left_out() noexcept {
+    const std::lock_guard lock{mutex_};
+    return std::any_of(kinds_.begin(), kinds_.end(), [](const Kind& kind) { return kind.left_out != 0; });
   }
 
   /// The last line of a kind of which some were left out, and whose time has come; when no further one will come, at

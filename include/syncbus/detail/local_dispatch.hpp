@@ -3,6 +3,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -32,6 +33,7 @@
 #include <syncbus/error.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/metrics.hpp>
+#include <syncbus/options.hpp>
 #include <syncbus/subscription.hpp>
 
 namespace syncbus::inline v1::detail {
@@ -201,12 +203,14 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
     });
   }
 
-  /// No further line will come: tells how many were left out.
-  void report_left_out() noexcept {
+  /// No further line will come: tells the last of those that were left out, and begins none later than `deadline`.
+  void report_left_out(TimePoint deadline) noexcept {
     if (!log_ || closed_) return;
-    run_hook([&] {
-      while (const auto line = log_.overdue(true)) log_.tell(*line);
-    });
+    while (log_.any_left_out() && std::chrono::steady_clock::now() < deadline) {
+      run_hook([&] {
+        if (const auto line = log_.overdue(true)) log_.tell(*line);
+      });
+    }
   }
 
   /// Runs a hook of the user's as handlers run: what it throws is counted.

@@ -5,6 +5,7 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -46,7 +47,17 @@ class News {
     log_.leave_one_out();
   }
 
-  [[nodiscard]] bool empty() const noexcept { return !health_due_ && log_.empty() && !awaits_.has_completions(); }
+  /// Nothing more will come, and nobody needs to know the health any more: what is left are completions, the lines that
+  /// wait, and the last of those that were left out.
+  void end() noexcept {
+    ended_ = true;
+    health_due_ = false;
+  }
+
+  [[nodiscard]] bool empty() const noexcept { return !health_due_ && !awaits_.has_completions() && !has_lines(); }
+  [[nodiscard]] bool has_lines() const noexcept {
+    return !log_.empty() || (ended_ && subscribers_->log() && subscribers_->log().any_left_out());
+  }
 
   /// Tells the most urgent; `health()` is how it is now. False: there is nothing.
   template <class HealthNow>
@@ -55,7 +66,7 @@ class News {
       complete_one(lock);
     } else if (std::exchange(health_due_, false)) {
       unlocked(lock, [&, now = health()] { subscribers_->run_hook([&] { on_health_(now); }); });
-    } else if (const auto line = log_.take()) {
+    } else if (const auto line = take_line()) {
       unlocked(lock, [&] { subscribers_->report(*line); });
     } else {
       return false;
@@ -63,18 +74,17 @@ class News {
     return true;
   }
 
-  /// Nothing more will come: calls every completion that is due, and `with_lines` tells those that wait and how many
-  /// were left out.
-  void tell_last(bool with_lines, std::unique_lock<std::mutex>& lock) noexcept {
+  /// Calls every completion that is due.
+  void complete_all(std::unique_lock<std::mutex>& lock) noexcept {
     while (awaits_.has_completions()) complete_one(lock);
-    if (!with_lines) return;
-    while (const auto line = log_.take()) {
-      unlocked(lock, [&] { subscribers_->report(*line); });
-    }
-    unlocked(lock, [&] { subscribers_->report_left_out(); });
   }
 
  private:
+  [[nodiscard]] std::optional<std::string> take_line() {
+    if (!log_.empty()) return log_.take();
+    return ended_ && subscribers_->log() ? subscribers_->log().overdue(true) : std::nullopt;
+  }
+
   void complete_one(std::unique_lock<std::mutex>& lock) noexcept {
     auto call = awaits_.next_completion();
     unlocked(lock, [&] {
@@ -91,6 +101,7 @@ class News {
   AwaitCalls awaits_;
   BoundedLog log_;
   bool health_due_ = false;
+  bool ended_ = false;
 };
 
 }  // namespace syncbus::inline v1::detail

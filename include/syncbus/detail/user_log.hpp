@@ -31,6 +31,8 @@ class UserLog {
     return limiter_.overdue(std::chrono::steady_clock::now(), at_the_end);
   }
 
+  [[nodiscard]] bool any_left_out() noexcept { return limiter_.any_left_out(); }
+
   /// Every line goes through here: as one, whoever chose its words. May throw what the user's function throws.
   void tell(std::string_view line) const { on_log_(one_line(line)); }
 
