@@ -81,7 +81,6 @@ class BasicBus : public BusFacade<BasicBus<T>> {
   [[nodiscard]] std::error_code flush(Duration timeout) {
     if (in_handler()) return Errc::would_deadlock;
     if (local_.closed()) return Errc::closed;
-    if (local_.forked()) return Errc::forked;
     return link_.engine().flush(detail::deadline_after(timeout));
   }
 
@@ -102,27 +101,22 @@ class BasicBus : public BusFacade<BasicBus<T>> {
 
   /// A snapshot; takes the engine's lock for a moment.
   [[nodiscard]] Metrics metrics() const {
-    if (local_.forked()) return {};
     Metrics metrics = link_.engine().metrics();
     local_.subscribers()->add_to(metrics);
     return metrics;
   }
 
   /// Whether the broker is connected, brings back what this node broadcasts, and the bus is not closed.
-  [[nodiscard]] bool is_healthy() const noexcept { return !local_.forked() && link_.engine().health().connected; }
+  [[nodiscard]] bool is_healthy() const noexcept { return link_.engine().health().connected; }
 
   /// For how long a peer that is heard may have been publishing without this node's handlers having returned from it;
   /// zero when nothing speaks for that. It is what heartbeats prove, so between idle nodes it is about `heartbeat`,
   /// twice that at most. It rests on all nodes hearing one order of broadcasts. Peers that are publish_only hear nobody
   /// and can prove nothing: they do not count.
-  [[nodiscard]] Duration staleness() const {
-    return local_.forked() ? (Duration::max)() : link_.engine().health().staleness;
-  }
+  [[nodiscard]] Duration staleness() const { return link_.engine().health().staleness; }
 
   /// The peers that this node has heard and that have not said goodbye, silent ones included; by id.
-  [[nodiscard]] std::vector<Peer> peers() const {
-    return local_.forked() ? std::vector<Peer>{} : link_.engine().peers();
-  }
+  [[nodiscard]] std::vector<Peer> peers() const { return link_.engine().peers(); }
 
   [[nodiscard]] NodeId id() const noexcept { return local_.id(); }
 
@@ -143,14 +137,13 @@ class BasicBus : public BusFacade<BasicBus<T>> {
   }
 
   [[nodiscard]] std::function<void()> canceller(const std::shared_ptr<detail::AwaitCall>& call) const {
-    return [engine = link_.engine().shared_from_this(), ticket = call->ticket]() noexcept { engine->cancel(ticket); };
+    return [engine = link_.engine().shared(), ticket = call->ticket]() noexcept { engine->cancel(ticket); };
   }
 
   [[nodiscard]] bool in_handler() const noexcept { return local_.subscribers()->in_handler(); }
 
   [[nodiscard]] std::error_code shut(Duration timeout) noexcept {
-    if (local_.forked()) return Errc::forked;
-    local_.refuse_all();
+    if (!local_.refuse_all()) return Errc::forked;
     const auto error = link_.engine().close(detail::deadline_after(timeout));
     local_.end();
     return error;

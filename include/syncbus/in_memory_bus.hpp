@@ -125,7 +125,6 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
 
   /// A snapshot; on a hub it takes the engine's lock for a moment.
   [[nodiscard]] Metrics metrics() const {
-    if (local_.forked()) return {};
     Metrics metrics = link_ ? link_->engine().metrics() : Metrics{};
     local_.subscribers()->add_to(metrics);
     return metrics;
@@ -138,11 +137,11 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
 
   /// See BasicBus; alone, nothing can be missed.
   [[nodiscard]] Duration staleness() const {
-    if (local_.forked()) return (Duration::max)();
+    if (local_.forked()) return (Duration::max)();  // also alone
     return link_ ? link_->engine().health().staleness : Duration::zero();
   }
   [[nodiscard]] std::vector<Peer> peers() const {
-    return link_ && !local_.forked() ? link_->engine().peers() : std::vector<Peer>{};
+    return link_ ? link_->engine().peers() : std::vector<Peer>{};
   }
 
   [[nodiscard]] NodeId id() const noexcept { return local_.id(); }
@@ -184,7 +183,7 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
         if (const auto kept = weak.lock()) kept_awaits->end(kept, {.error = Errc::canceled});
       };
     }
-    return [engine = link_->engine().shared_from_this(), hub = hub_, ticket = call->ticket]() noexcept {
+    return [engine = link_->engine().shared(), hub = hub_, ticket = call->ticket]() noexcept {
       const auto [kept_engine, kept_hub] = std::pair{engine, hub};
       kept_engine->cancel(ticket);
       kept_hub->recheck();
@@ -206,8 +205,7 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
   [[nodiscard]] bool in_handler() const noexcept { return local_.subscribers()->in_handler(); }
 
   [[nodiscard]] std::error_code shut(Duration timeout) noexcept {
-    if (local_.forked()) return Errc::forked;
-    local_.refuse_all();
+    if (!local_.refuse_all()) return Errc::forked;
     std::error_code error;
     if (link_) {
       const auto settled = settle_within(timeout);

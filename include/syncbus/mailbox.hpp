@@ -3,13 +3,11 @@
 
 #include <syncbus/version.hpp>  // first: it may refuse the compiler
 
-#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -19,6 +17,7 @@
 #include <syncbus/core/pending_events.hpp>
 #include <syncbus/detail/deadline.hpp>
 #include <syncbus/detail/fork_mark.hpp>
+#include <syncbus/detail/process_mutex.hpp>
 #include <syncbus/detail/random_hash_secret.hpp>
 #include <syncbus/detail/subscriber.hpp>
 #include <syncbus/detail/waiting.hpp>
@@ -33,83 +32,69 @@ namespace detail {
 /// What a Mailbox and the subscription that fills it share. It outlives whichever ends first.
 class MailboxState final : public MailboxSink {
  public:
-  /// `name` is the key, prefix or lease subscribed to: the key of the resyncs it yields. In a forked child it is closed and
-  /// empty: who held its lock is not there to release it.
+  /// `name` is the key, prefix or lease subscribed to: the key of the resyncs it yields. In a forked child it is closed
+  /// and empty.
   MailboxState(std::string_view name, const MailboxOptions& options)
       : name_{name},
         pending_{options.capacity, (std::numeric_limits<std::size_t>::max)(), random_hash_secret()},
         on_stop_{options.stop_token, Close{*this}} {}
 
   void attached_to(std::shared_ptr<Waiting> waiting, const ForkMark& fork_mark) noexcept override {
-    const std::lock_guard lock{mutex_};
-    waiting_ = std::move(waiting);
-    fork_mark_ = fork_mark;
-    attached_.store(true, std::memory_order_release);  // a stop may be requested meanwhile
+    mutex_.locked([&] { waiting_ = std::move(waiting); });  // a stop may be requested meanwhile
+    mutex_.belongs_to(fork_mark);
   }
 
   Stored put(const Event& event) noexcept override {
-    Stored result;
-    {
-      const std::lock_guard lock{mutex_};
-      if (closed_) return {.stored = false};
-      const auto put = pending_.put({.type = event.type, .key = event.key, .version = event.version}, event.origin);
-      result.joined = static_cast<std::uint32_t>(put.absorbed);
-      result.overflowed = put.overflowed;
-    }
-    announce();
+    const Stored result = mutex_.locked(
+        [&]() -> Stored {
+          if (closed_) return {.stored = false};
+          const auto put = pending_.put({.type = event.type, .key = event.key, .version = event.version}, event.origin);
+          return {.overflowed = put.overflowed, .joined = static_cast<std::uint32_t>(put.absorbed)};
+        },
+        Stored{.stored = false});
+    if (result.stored) announce();
     return result;
   }
 
   Stored put_resync(const Resync& resync) noexcept override {
-    Stored result;
-    {
-      const std::lock_guard lock{mutex_};
-      if (closed_) return {.stored = false};
-      result.joined = static_cast<std::uint32_t>(pending_.put_resync(resync));
-    }
-    announce();
+    const Stored result = mutex_.locked(
+        [&]() -> Stored {
+          if (closed_) return {.stored = false};
+          return {.joined = static_cast<std::uint32_t>(pending_.put_resync(resync))};
+        },
+        Stored{.stored = false});
+    if (result.stored) announce();
     return result;
   }
 
   void close() noexcept override {
-    if (forked()) return;
-    {
-      const std::lock_guard lock{mutex_};
-      closed_ = true;
-    }
-    announce_end();
+    wake_all([this] { closed_ = true; });
   }
 
   [[nodiscard]] bool closed() const noexcept {
-    if (forked()) return true;
-    const std::lock_guard lock{mutex_};
-    return closed_;
+    return mutex_.locked([this] { return closed_; }, true);
   }
 
   [[nodiscard]] std::optional<OwnedEvent> take() {
-    if (forked()) return std::nullopt;
-    const std::lock_guard lock{mutex_};
-    return take_locked();
+    return mutex_.locked([this] { return take_locked(); }, std::nullopt);
   }
 
   [[nodiscard]] std::optional<OwnedEvent> take_within(Duration timeout, const std::stop_token& stop) {
-    if (forked()) return std::nullopt;
-    const std::stop_callback wake{stop, [this]() noexcept {
-                                    { const std::lock_guard lock{mutex_}; }
-                                    announce_end();
-                                  }};
+    const std::stop_callback wake{stop, [this]() noexcept { wake_all([] {}); }};
     const auto over = [&] { return !pending_.empty() || closed_ || stop.stop_requested(); };
     if (waiting_) {
-      static_cast<void>(waiting_->wait_for(timeout, [&] {
-        const std::lock_guard lock{mutex_};
-        return over();
-      }));
+      static_cast<void>(waiting_->wait_for(timeout, [&] { return mutex_.locked(over, true); }));
       return take();
     }
-    std::unique_lock lock{mutex_};
-    arrived_.wait_until(lock, deadline_after(timeout), over);
-    return take_locked();
+    return mutex_.locked(
+        [&](ProcessMutex::Lock& lock) {
+          arrived_.wait_until(lock, deadline_after(timeout), over);
+          return take_locked();
+        },
+        std::nullopt);
   }
+
+  [[nodiscard]] bool forked() const noexcept { return mutex_.forked(); }
 
  private:
   struct Close {
@@ -117,23 +102,22 @@ class MailboxState final : public MailboxSink {
     void operator()() const noexcept { state.close(); }
   };
 
-  [[nodiscard]] bool forked() const noexcept {
-    return attached_.load(std::memory_order_acquire) && fork_mark_->forked();
-  }
-
   // Without the lock.
   void announce() noexcept {
     arrived_.notify_one();
     if (waiting_) waiting_->recheck();
   }
-  void announce_end() noexcept {
-    arrived_.notify_all();
-    std::shared_ptr<Waiting> waiting;
-    {
-      const std::lock_guard lock{mutex_};  // a stop may be requested before it is attached
-      waiting = waiting_;
-    }
-    if (waiting) waiting->recheck();
+
+  /// Changes something under the lock that whoever receives is to see.
+  template <class Change>
+  void wake_all(const Change& change) noexcept {
+    mutex_.locked([&](ProcessMutex::Lock& lock) {
+      change();
+      const auto waiting = waiting_;  // a stop may be requested before it is attached
+      lock.unlock();
+      arrived_.notify_all();
+      if (waiting) waiting->recheck();
+    });
   }
 
   [[nodiscard]] std::optional<OwnedEvent> take_locked() {
@@ -147,10 +131,8 @@ class MailboxState final : public MailboxSink {
   }
 
   const std::string name_;
-  mutable std::mutex mutex_;
+  ProcessMutex mutex_;
   std::shared_ptr<Waiting> waiting_;  ///< null where the steady clock counts; set once, before anything is put
-  std::optional<ForkMark> fork_mark_;  ///< likewise
-  std::atomic<bool> attached_{false};
   std::condition_variable arrived_;
   core::PendingEvents pending_;
   bool closed_ = false;
@@ -195,8 +177,14 @@ class Mailbox {
   }
 
   Mailbox(Mailbox&&) noexcept = default;
-  Mailbox& operator=(Mailbox&&) noexcept = default;
-  ~Mailbox() = default;
+  Mailbox& operator=(Mailbox&& other) noexcept {
+    if (this == &other) return *this;
+    leave_to_parent();
+    state_ = std::move(other.state_);
+    subscription_ = std::move(other.subscription_);
+    return *this;
+  }
+  ~Mailbox() { leave_to_parent(); }
 
  private:
   template <class>
@@ -204,6 +192,11 @@ class Mailbox {
 
   Mailbox(std::shared_ptr<detail::MailboxState> state, Subscription subscription) noexcept
       : state_{std::move(state)}, subscription_{std::move(subscription)} {}
+
+  /// In a forked child: a thread of the parent's may have been waiting on it, or on the hub behind it.
+  void leave_to_parent() noexcept {
+    if (state_ && state_->forked()) detail::leave_behind(std::move(state_));
+  }
 
   std::shared_ptr<detail::MailboxState> state_;
   Subscription subscription_;

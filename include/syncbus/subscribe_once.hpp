@@ -23,19 +23,8 @@ namespace detail {
 
 /// Stands between the Subscription that the caller holds and the one on the bus, which may end it before the caller has
 /// it. Thread safety: all of it.
-template <class H>
 class Once final : public SubscriptionHome {
  public:
-  template <class Handler>
-  explicit Once(Handler&& handler) : handler_{std::in_place, std::forward<Handler>(handler)} {}
-
-  /// Of several threads that have an event for it, one calls the handler.
-  void hear(const Event& event) {
-    if (called_.exchange(true)) return;
-    const Ending ending{*this};
-    std::invoke(*handler_, event);
-  }
-
   /// It is subscribed; perhaps it has heard its event by now.
   void hold(Subscription subscription) {
     {
@@ -48,33 +37,56 @@ class Once final : public SubscriptionHome {
     subscription.unsubscribe();
   }
 
+  void end() noexcept { take().unsubscribe(); }
+
   void detach(void*, bool wait) noexcept override {
-    Subscription subscription = take();
-    wait ? subscription.unsubscribe() : subscription.request_unsubscribe();
+    if (wait) return end();
+    const std::lock_guard lock{mutex_};
+    ended_ = true;
+    subscription_.request_unsubscribe();  // runs nothing of the user's, and waits for nobody
   }
 
  private:
-  /// The handler is destroyed before the subscription is given up: who finds none any more need not wait for anything.
-  struct Ending {
-    Once& once;
-
-    ~Ending() {
-      once.handler_.reset();
-      once.take().unsubscribe();
-    }
-  };
-
   [[nodiscard]] Subscription take() noexcept {
     const std::lock_guard lock{mutex_};
     ended_ = true;
     return std::exchange(subscription_, {});
   }
 
-  std::atomic<bool> called_{false};
-  std::optional<H> handler_;
   std::mutex mutex_;
   Subscription subscription_;
   bool ended_ = false;
+};
+
+/// What the bus calls, and owns: so the handler is destroyed where those of other subscriptions are.
+template <class H>
+class OnceHandler {
+ public:
+  template <class Handler>
+  OnceHandler(Handler&& handler, std::weak_ptr<Once> once)
+      : handler_{std::in_place, std::forward<Handler>(handler)}, once_{std::move(once)} {}
+
+  /// Of several threads that have an event for it, one calls the handler.
+  void hear(const Event& event) {
+    if (called_.exchange(true)) return;
+    const Ending ending{*this};
+    std::invoke(*handler_, event);
+  }
+
+ private:
+  /// The handler is destroyed before the subscription is given up: who finds none any more need not wait for anything.
+  struct Ending {
+    OnceHandler& self;
+
+    ~Ending() {
+      self.handler_.reset();
+      if (const auto once = self.once_.lock()) once->end();
+    }
+  };
+
+  std::atomic<bool> called_{false};
+  std::optional<H> handler_;
+  const std::weak_ptr<Once> once_;  // the caller's: it keeps the subscription, and with it this
 };
 
 /// `subscribe(handler)` subscribes on the bus.
@@ -82,22 +94,26 @@ template <class H, class Subscribe>
 [[nodiscard]] Subscription subscribe_once(H&& handler, const Subscribe& subscribe) {
   using Handler = std::decay_t<H>;
   if (is_null<Handler>(handler)) throw std::system_error{Errc::invalid_argument, "subscribe_once: the handler is null"};
-  auto once = std::make_shared<Once<Handler>>(std::forward<H>(handler));
-  once->hold(subscribe([once](const Event& event) { once->hear(event); }));
-  Once<Handler>* const place = once.get();
+  auto once = std::make_shared<Once>();
+  auto on_bus = std::make_unique<OnceHandler<Handler>>(std::forward<H>(handler), once);
+  once->hold(subscribe([on_bus = std::move(on_bus)](const Event& event) { on_bus->hear(event); }));
+  Once* const place = once.get();
   return {std::move(once), place};
 }
 
 }  // namespace detail
 
 /// Calls `handler(const Event&)` for the first event of `key` that there is from now on, or for a loss that may have
-/// hidden it (type resync), and for no other. The handler is destroyed when it has returned. Whoever wants to hear no
-/// more before that ends the Subscription, or lets it end, as any other.
+/// hidden it (type resync), and for no other. The handler runs where those of subscribe() do, is destroyed there when
+/// it has returned, and may hear its event before this returns. To hear no more before that, end the Subscription as
+/// any other. There is no such form for a prefix: the first of many keys is rarely what one waits for, and a
+/// subscription of subscribe_prefix that ends when its owner sees fit is as short.
 ///
 /// Instead of a handler that ends its own subscription: that may run on another thread before the assignment of what
 /// subscribe() returns, and would end nothing, or race with it.
 ///
-/// Throws as subscribe() does.
+/// Does not block, but for a handler that hears its event on another thread meanwhile: outside handlers it waits until
+/// that has returned. Throws as subscribe() does, and bad_alloc.
 template <Bus B, EventHandler H>
 [[nodiscard]] Subscription subscribe_once(B& bus, std::string_view key, H&& handler, Scope from = Scope::all) {
   return detail::subscribe_once(std::forward<H>(handler),

@@ -51,23 +51,24 @@ class [[nodiscard]] Subscription {
   /// Ends the subscription. Outside handlers it blocks while the handler runs on another thread: when it returns the
   /// handler is not running, never will be again, and its callable is destroyed. Inside any handler of this library,
   /// also its own, it does not wait; the callable lives until its last call has returned.
-  void unsubscribe() noexcept { end(true); }
+  void unsubscribe() noexcept {
+    const auto home = std::exchange(home_, nullptr);
+    if (void* const place = std::exchange(place_, nullptr)) home->detach(place, true);
+  }
 
   /// The same without ever waiting, for those who hold a lock that the handler takes: a call that has begun goes on.
   /// The callable is destroyed after it, never in here: by a thread that publishes, subscribes or unsubscribes on the
-  /// same bus.
-  void request_unsubscribe() noexcept { end(false); }
+  /// same bus; when the bus is gone, at the latest as this object ends or holds another subscription.
+  void request_unsubscribe() noexcept {
+    if (void* const place = std::exchange(place_, nullptr)) home_->detach(place, false);
+  }
 
   /// Whether it holds a subscriber.
   [[nodiscard]] bool active() const noexcept { return place_ != nullptr; }
   [[nodiscard]] explicit operator bool() const noexcept { return active(); }
 
  private:
-  void end(bool wait) noexcept {
-    if (void* const place = std::exchange(place_, nullptr)) std::exchange(home_, nullptr)->detach(place, wait);
-  }
-
-  std::shared_ptr<detail::SubscriptionHome> home_;
+  std::shared_ptr<detail::SubscriptionHome> home_;  ///< also behind request_unsubscribe(): it may have the callable
   void* place_ = nullptr;
 };
 

@@ -1,11 +1,16 @@
 // A bus belongs to the process that made it: what is left of it in a child that was forked off later.
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <chrono>
+#include <semaphore>
 #include <stop_token>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 #include "contract/crank.hpp"
@@ -63,6 +68,22 @@ int use_in_child(AnyNode node, Subscription& subscription, Mailbox& mailbox) {
   node.reset();
   return expect.failed();
 }
+
+/// A number that parent and child see.
+class SharedCount {
+ public:
+  SharedCount()
+      : count_{static_cast<std::atomic<int>*>(
+            ::mmap(nullptr, sizeof(std::atomic<int>), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0))} {}
+  SharedCount(const SharedCount&) = delete;
+  SharedCount& operator=(const SharedCount&) = delete;
+  ~SharedCount() { ::munmap(count_, sizeof *count_); }
+
+  std::atomic<int>& operator*() const noexcept { return *count_; }
+
+ private:
+  std::atomic<int>* count_;
+};
 
 }  // namespace
 
@@ -128,4 +149,68 @@ CONTRACT_TEST_CASE("what a program has kept of a bus, an executor's task or a st
     return ends == 1;
   }));
   CHECK(heard.count() == 1);
+}
+
+CONTRACT_TEST_CASE("a child that returns from the handler in which it was forked ends there, and hears and sends no more",
+                   "[contract]", Everything) {
+  const AnyNode node = fixture.node();
+  const AnyNode peer = fixture.peer_of(node);
+  REQUIRE(fixture.has_met(peer, fixture.has_peers() ? 1 : 0));
+  const pid_t parent = ::getpid();
+  SharedCount heard_in_child;
+  std::atomic<pid_t> child = 0;
+  std::atomic<int> status = 0, heard = 0;
+  const auto forking = peer->subscribe("k", [&](const syncbus::Event&) {
+    if (child != 0) return;
+    child = ::fork();
+    if (child == 0) {
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      ::signal(SIGABRT, SIG_DFL);  // Catch2 would tell of it
+      ::close(STDERR_FILENO);      // where the sentence goes
+      ::alarm(20);                 // it may be in the middle of the parent's locks
+      static_cast<void>(peer->publish("put off"));
+      return;
+    }
+    int word = 0;
+    ::waitpid(child, &word, 0);
+    status = word;
+  });
+  const auto behind = peer->subscribe_all(
+      [&](const syncbus::Event&) { ++(::getpid() == parent ? heard : *heard_in_child); },
+      [](const syncbus::Resync&) {});
+  CHECK_FALSE(node->publish("k"));
+  CHECK(eventually([&] { return heard == 1; }));
+  CHECK_FALSE(node->publish("k"));
+  CHECK(eventually([&] { return heard == 2; }));
+  CHECK(WIFSIGNALED(status.load()));
+  CHECK(WTERMSIG(status.load()) == SIGABRT);
+  CHECK(*heard_in_child == 0);
+  CHECK(peer->is_healthy());
+  CHECK(peer->metrics().duplicates == 0);
+}
+
+CONTRACT_TEST_CASE("a stop that a forked child requests ends no await of its parent, though a handler there holds it open",
+                   "[contract]", Everything) {
+  const AnyNode node = fixture.node();
+  std::stop_source stop;
+  std::binary_semaphore awaits{0}, go_on{0};
+  std::atomic<int> ends = 0;
+  const auto heard = node->subscribe("k", ignore);
+  const auto asking = node->subscribe("ask", [&](const syncbus::Event&) {
+    node->async_publish_and_await("k", 1, {.timeout = 1h, .stop_token = stop.get_token()},
+                                  [&](const syncbus::AwaitOutcome&) { ++ends; });
+    awaits.release();
+    go_on.acquire();
+  });
+  {
+    const std::jthread publisher{[&] { CHECK_FALSE(node->publish("ask", {.scope = syncbus::Scope::local})); }};
+    awaits.acquire();
+    ChildProcess child{[&] {
+      static_cast<void>(stop.request_stop());
+      return ends == 0 ? 0 : 1;
+    }};
+    CHECK(child.ends() == 0);
+    go_on.release();
+  }
+  CHECK(eventually([&] { return ends == 1; }));
 }

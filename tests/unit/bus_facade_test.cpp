@@ -9,6 +9,7 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <semaphore>
 #include <set>
 #include <span>
 #include <stop_token>
@@ -513,7 +514,51 @@ TEST_CASE("subscribe_once hears one event, of several at once too, also while it
       over = true;
     }
     CHECK(calls == 1);
+    const auto delivered = bus.metrics().delivered;
+    CHECK_FALSE(bus.publish("k"));
+    CHECK(bus.metrics().delivered == delivered);  // nothing of it is left on the bus
   }
+}
+
+TEST_CASE("who ends a subscribe_once while its handler runs waits for that, unless it only requests the end") {
+  InMemoryBus bus;
+  const bool waits = GENERATE(true, false);
+  std::binary_semaphore entered{0}, go_on{0};
+  std::atomic<bool> returned = false;
+  auto once = subscribe_once(bus, "k", [&](const Event&) {
+    entered.release();
+    go_on.acquire();
+    returned = true;
+  });
+  std::jthread publishing{[&] { CHECK_FALSE(bus.publish("k")); }};
+  entered.acquire();
+  if (waits) {
+    const std::jthread opening{[&] { go_on.release(); }};
+    once.unsubscribe();
+    CHECK(returned);
+  } else {
+    once.request_unsubscribe();
+    CHECK_FALSE(returned);
+    go_on.release();
+  }
+  publishing.join();
+  CHECK(returned);
+}
+
+TEST_CASE("request_unsubscribe destroys no callable, when the bus is gone neither: the end of the Subscription does") {
+  const bool of_once = GENERATE(true, false);
+  auto bus = std::make_unique<InMemoryBus>();
+  auto owned = std::make_shared<int>(0);
+  const std::weak_ptr<int> lives = owned;
+  auto handler = [owned = std::move(owned)](const Event&) {};
+  {
+    auto subscription = of_once ? subscribe_once(*bus, "k", std::move(handler)) : bus->subscribe("k", std::move(handler));
+    bus.reset();
+    subscription.request_unsubscribe();
+    CHECK_FALSE(subscription.active());
+    CHECK_FALSE(lives.expired());
+  }
+  CHECK(lives.expired());
 }
 
 TEST_CASE("subscribe_once lets go of its handler when it has heard, and hears nothing when its owner has ended it") {

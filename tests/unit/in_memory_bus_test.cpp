@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <fstream>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -751,6 +752,51 @@ TEST_CASE("a bus that is destroyed in its own handler says so and ends the proce
   CHECK(words.find("a bus was destroyed inside one of its own handlers") != std::string::npos);
 }
 
+TEST_CASE("so does one that is destroyed where its handler runs inside another's, on a hub whose executor runs there") {
+  const std::string words = last_words([&] {
+    InMemoryHub hub;
+    InMemoryBus publisher{hub}, outer;
+    std::vector<std::function<void()>> tasks;
+    auto bus = std::make_unique<InMemoryBus>(
+        hub, BusOptions{.executor = [&](std::function<void()> task) { tasks.push_back(std::move(task)); }});
+    const auto mine = bus->subscribe("k", [&](const Event&) { bus.reset(); });
+    const auto runs = outer.subscribe("run", [&](const Event&) {
+      while (!tasks.empty()) std::exchange(tasks, {}).front()();
+    });
+    static_cast<void>(publisher.publish("k"));
+    static_cast<void>(outer.publish("run"));
+  });
+  CHECK(words.find("a bus was destroyed inside one of its own handlers") != std::string::npos);
+}
+
+TEST_CASE("a bus that is alone may be destroyed by the completion of an await that ends while it is made") {
+  std::stop_source stop;
+  auto bus = std::make_unique<InMemoryBus>();
+  std::error_code error{Errc::timed_out};
+  bus->async_publish_and_await("k", 0, {.stop_token = stop.get_token()}, [&](const AwaitOutcome& outcome) {
+    error = outcome.error;
+    bus.reset();
+  });
+  CHECK(error == Errc::quorum_not_satisfied);
+  CHECK(bus == nullptr);
+}
+
+TEST_CASE("a null completion is refused by the primitive, too") {
+  InMemoryHub hub;
+  InMemoryBus alone, node{hub};
+  const std::string_view key = "k";
+  for (InMemoryBus* bus : {&alone, &node}) {
+    std::error_code thrown;
+    try {
+      bus->async_await({.keys = {&key, 1}}, 1, {}, Completion{});
+    } catch (const std::system_error& error) {
+      thrown = error.code();
+    }
+    CHECK(thrown == Errc::invalid_argument);
+    CHECK(bus->metrics().published == 0);
+  }
+}
+
 TEST_CASE("a bus may be destroyed in the handler of another one") {
   InMemoryBus outer;
   auto inner = std::make_unique<InMemoryBus>();
@@ -761,6 +807,18 @@ TEST_CASE("a bus may be destroyed in the handler of another one") {
 }
 
 // --- forked children
+
+namespace {
+
+/// Whether a thread of this process waits for something.
+[[nodiscard]] bool sleeps(pid_t thread) {
+  std::ifstream file{"/proc/self/task/" + std::to_string(thread) + "/stat"};
+  std::string number, name, state;
+  file >> number >> name >> state;
+  return state == "S";
+}
+
+}  // namespace
 
 TEST_CASE("a child that was forked while static buses live leaves by exit") {
   static InMemoryHub hub{{.real_time = true}};
@@ -794,6 +852,36 @@ TEST_CASE("a hub of the parent's refuses a forked child, and ends there") {
     return refused;
   }};
   CHECK(child.ends() == 5);
+}
+
+TEST_CASE("a forked child may let go of a mailbox that a thread of its parent waits on, and of the last of a hub") {
+  const bool alone = GENERATE(true, false);
+  auto hub = std::make_unique<InMemoryHub>(HubOptions{.real_time = true});
+  auto bus = alone ? std::make_unique<InMemoryBus>() : std::make_unique<InMemoryBus>(*hub);
+  Mailbox mailbox = bus->subscribe("k");
+  Mailbox outlives = bus->subscribe("k");
+  std::atomic<pid_t> thread = 0;
+  {
+    const std::jthread receiver{[&] {
+      thread = ::gettid();
+      CHECK(mailbox.receive(1h));
+    }};
+    CHECK(eventually([&] { return thread != 0 && sleeps(thread); }));
+    support::ChildProcess child{[&] {
+      mailbox = Mailbox{};
+      return 0;
+    }};
+    CHECK(child.ends() == 0);
+    CHECK_FALSE(bus->publish("k"));
+  }
+  mailbox = Mailbox{};
+  bus.reset();
+  hub.reset();
+  support::ChildProcess child{[&] {
+    outlives = Mailbox{};
+    return 0;
+  }};
+  CHECK(child.ends() == 0);
 }
 
 TEST_CASE("a forked child makes buses of its own") {

@@ -33,6 +33,12 @@ using support::eventually, support::Lines;
 
 namespace {
 
+/// Whether it is done by then.
+template <class Done>
+[[nodiscard]] bool settles(detail::HubState& hub, TimePoint deadline, const Done& done) {
+  return hub.settle_until(deadline, deadline - hub.now(), done) == detail::Settled::done;
+}
+
 /// What all nodes of a test were told, in order: "b hears x", and behind that " at 5ms" once time has moved.
 class Trace {
  public:
@@ -651,7 +657,7 @@ TEST_CASE("a waiting call moves time to what makes it done, and no further") {
   cluster.b.wake_in(6ms);
   const TimePoint start = cluster.hub.now();
   cluster.a.publish("x");
-  CHECK(cluster.a.hub().settle_until(start + 1h, [&] { return !cluster.b.heard().empty(); }));
+  CHECK(settles(cluster.a.hub(), start + 1h, [&] { return !cluster.b.heard().empty(); }));
   CHECK(cluster.hub.now() == start + 5ms);
   CHECK(cluster.b.wakes() == 0);
 }
@@ -662,12 +668,12 @@ TEST_CASE("a waiting call that is not done ends at its deadline, when what is du
   cluster.a.wake_in(5ms);
   cluster.a.on_alarm = [&] { cluster.a.broadcast("x"); };
   cluster.b.wake_in(6ms);
-  CHECK_FALSE(cluster.a.hub().settle_until(start + 5ms, never_done));
+  CHECK_FALSE(settles(cluster.a.hub(), start + 5ms, never_done));
   CHECK(cluster.hub.now() == start + 5ms);
   CHECK(cluster.c.heard() == Lines{"x"});
   CHECK(cluster.b.wakes() == 0);
-  CHECK_FALSE(cluster.a.hub().settle_until(start, never_done));  // a deadline that has passed
-  CHECK(cluster.a.hub().settle_until(start + 9ms, [&] { return cluster.b.wakes() == 1; }));
+  CHECK_FALSE(settles(cluster.a.hub(), start, never_done));  // a deadline that has passed
+  CHECK(settles(cluster.a.hub(), start + 9ms, [&] { return cluster.b.wakes() == 1; }));
   CHECK(cluster.hub.now() == start + 6ms);
 }
 
@@ -675,7 +681,7 @@ TEST_CASE("what a wake that ends a waiting call broadcast is delivered before th
   Cluster cluster;
   cluster.a.on_alarm = [&] { cluster.a.broadcast("x"); };
   cluster.a.wake_in(1ms);
-  CHECK(cluster.a.hub().settle_until(cluster.hub.now() + 1s, [&] { return cluster.a.wakes() == 1; }));
+  CHECK(settles(cluster.a.hub(), cluster.hub.now() + 1s, [&] { return cluster.a.wakes() == 1; }));
   CHECK(cluster.c.heard() == Lines{"x"});
 }
 
@@ -684,8 +690,8 @@ TEST_CASE("inside a handler or a sink time does not move") {
   const TimePoint start = cluster.hub.now();
   const auto try_it = [&] {
     CHECK(error_of([&] { cluster.hub.advance(1ms); }) == Errc::would_deadlock);
-    CHECK_FALSE(cluster.a.hub().settle_until(start + 1ms, never_done));
-    CHECK(cluster.a.hub().settle_until(start + 1ms, [] { return true; }));
+    CHECK_FALSE(settles(cluster.a.hub(), start + 1ms, never_done));
+    CHECK(settles(cluster.a.hub(), start + 1ms, [] { return true; }));
   };
   {
     const detail::HandlerScope scope{detail::ThreadMarks::home().mine()};
@@ -741,7 +747,7 @@ class Waiter {
  public:
   Waiter(detail::HubState& hub, TimePoint deadline)
       : thread_{[this, &hub, deadline] {
-          done_ = hub.settle_until(deadline, [this, &hub] {
+          done_ = settles(hub, deadline, [this, &hub] {
             latest_ = hub.now();
             asked_ = true;
             return stop_.load();
@@ -845,7 +851,7 @@ TEST_CASE("a waiting call without a deadline waits for other threads when nothin
   cluster.hub.delay(1ms, 1ms);
   std::atomic<bool> asked = false, done = false;
   std::jthread waiting{[&] {
-    done = cluster.a.hub().settle_until((TimePoint::max)(), [&] {
+    done = settles(cluster.a.hub(), (TimePoint::max)(), [&] {
       asked = true;
       return !cluster.c.heard().empty();
     });
@@ -868,7 +874,7 @@ TEST_CASE("threads that publish, wait and change faults at once all come to an e
           node->publish(std::to_string(i));
           if (i % 10 == 0) {
             node->wake_in(1ms);
-            static_cast<void>(node->hub().settle_until(node->now() + 2ms, never_done));
+            static_cast<void>(settles(node->hub(), node->now() + 2ms, never_done));
           }
         }
       });
@@ -920,11 +926,11 @@ TEST_CASE("in real time broadcasts are delivered though nobody settles the hub")
 TEST_CASE("in real time a waiting call waits, at most until its deadline") {
   Cluster cluster{HubOptions{.real_time = true}};
   const TimePoint start = cluster.hub.now();
-  CHECK_FALSE(cluster.a.hub().settle_until(start + 2ms, never_done));
+  CHECK_FALSE(settles(cluster.a.hub(), start + 2ms, never_done));
   CHECK(cluster.hub.now() >= start + 2ms);
   cluster.hub.delay(1ms, 1ms);
   cluster.a.publish("x");
-  CHECK(cluster.a.hub().settle_until(start + 1h, [&] { return !cluster.c.heard().empty(); }));
+  CHECK(settles(cluster.a.hub(), start + 1h, [&] { return !cluster.c.heard().empty(); }));
 }
 
 TEST_CASE("in real time nobody moves time by hand") {

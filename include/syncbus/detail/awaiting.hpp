@@ -19,7 +19,7 @@ namespace syncbus::inline v1::detail {
 /// Both are given `open(const std::shared_ptr<AwaitCall>&)`, which submits: no error, and the call ends, once, perhaps
 /// before it returns; and `canceller(const std::shared_ptr<AwaitCall>&)`, which returns a function that ends the call
 /// now, and may be called when the bus is gone. `wait(AwaitCall&)` returns when the call has ended: without an error,
-/// or it has canceled the call for the one that it returns.
+/// or it has canceled the call for the one that it returns. A null completion throws invalid_argument.
 template <class Open, class Canceller, class Wait>
 [[nodiscard]] AwaitOutcome await_blocking(const LocalDispatch& subscribers, const AwaitOptions& options,
                                           const Open& open, const Canceller& canceller, const Wait& wait) {
@@ -37,12 +37,14 @@ template <class Open, class Canceller, class Wait>
 template <class Open, class Canceller>
 void await_async(LocalDispatch& subscribers, const AwaitOptions& options, Completion completion, const Open& open,
                  const Canceller& canceller) {
+  if (completion.null()) throw std::system_error{Errc::invalid_argument, "async_await: no completion"};
   const auto call = std::make_shared<AwaitCall>(std::move(completion));
   if (const auto error = open(call)) {
     call->refuse(error);
     return subscribers.complete(*call);
   }
-  if (options.stop_token.stop_possible()) call->cancel_on(options.stop_token, canceller(call));
+  // Its completion, called in there, may have destroyed the bus.
+  if (options.stop_token.stop_possible() && !call->ended()) call->cancel_on(options.stop_token, canceller(call));
 }
 
 }  // namespace syncbus::inline v1::detail

@@ -44,8 +44,8 @@ class Completion {
 
   [[nodiscard]] explicit operator bool() const noexcept { return verbs_ != nullptr; }
 
-  /// Whether the callable is a null pointer or an empty function object.
-  [[nodiscard]] bool null() const noexcept { return null_; }
+  /// Whether there is none, or it is a null pointer or an empty function object.
+  [[nodiscard]] bool null() const noexcept { return verbs_ == nullptr || null_; }
 
   void operator()(AwaitOutcome outcome) { verbs_->call(storage_, std::move(outcome)); }
 

@@ -8,12 +8,12 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
-#include <mutex>
 #include <optional>
 #include <thread>
 #include <utility>
 
 #include <syncbus/detail/blocked_signals.hpp>
+#include <syncbus/detail/process_mutex.hpp>
 #include <syncbus/detail/standby.hpp>
 #include <syncbus/detail/start_thread.hpp>
 #include <syncbus/options.hpp>
@@ -30,8 +30,7 @@ enum class Dispatching : std::uint8_t {
 /// lock,
 ///
 ///     bool has_work() const;
-///     bool do_one(std::unique_lock<std::mutex>&);   // releases the lock while user code runs; false: nothing to do
-///     bool forked() const;                          // see ForkMark
+///     bool do_one(ProcessMutex::Lock&);   // releases the lock while user code runs; false: nothing to do
 ///     void post();                                  // gives the executor a task that calls run_task(), or drop_task()
 ///     bool serve(const std::atomic<bool>& leave);   // does the transport's I/O: see LendableTransport
 ///
@@ -44,7 +43,7 @@ class DispatchLoop {
  public:
   static constexpr std::chrono::microseconds takeover_after{500};
 
-  DispatchLoop(Dispatching where, bool lendable, Work& work, std::mutex& mutex) noexcept
+  DispatchLoop(Dispatching where, bool lendable, Work& work, ProcessMutex& mutex) noexcept
       : where_{where}, lends_threads_{lendable && where == Dispatching::thread}, work_{work}, mutex_{mutex} {}
   DispatchLoop(const DispatchLoop&) = delete;
   DispatchLoop& operator=(const DispatchLoop&) = delete;
@@ -56,13 +55,14 @@ class DispatchLoop {
   template <class KeepAlive>
   void start(const KeepAlive& keep_alive) {
     if (where_ != Dispatching::thread) return;
-    const std::lock_guard lock{mutex_};
-    if (lends_threads_) standby_.emplace();
-    serving_possible_ = lends_threads_;
-    for (std::size_t i = 0; i != (lends_threads_ ? threads_.size() : 1); ++i) {
-      threads_[i] = start_thread([this, keep_alive] { run_until_stopped(); });
-      ++threads_alive_;
-    }
+    mutex_.locked([&] {
+      if (lends_threads_) standby_.emplace();
+      serving_possible_ = lends_threads_;
+      for (std::size_t i = 0; i != (lends_threads_ ? threads_.size() : 1); ++i) {
+        threads_[i] = start_thread([this, keep_alive] { run_until_stopped(); });
+        ++threads_alive_;
+      }
+    });
   }
 
   /// There is something to do. For an executor post() follows; for inline_, run_inline().
@@ -77,7 +77,7 @@ class DispatchLoop {
 
   /// Offers what waits to the executor, unless it has a task: after wake(), and now and then, for it may have refused
   /// one. Releases the lock meanwhile.
-  void post(std::unique_lock<std::mutex>& lock) noexcept {
+  void post(ProcessMutex::Lock& lock) noexcept {
     if (where_ != Dispatching::executor || stopping_ || task_posted_ || !work_.has_work()) return;
     task_posted_ = true;
     lock.unlock();
@@ -87,25 +87,23 @@ class DispatchLoop {
 
   /// What a posted task does.
   void run_task() noexcept {
-    if (work_.forked()) return;
-    std::unique_lock lock{mutex_};
-    run_all(lock);
-    task_posted_ = false;
+    mutex_.locked([this](ProcessMutex::Lock& lock) {
+      run_all(lock);
+      task_posted_ = false;
+    });
   }
 
   /// A posted task will not be run.
   void drop_task() noexcept {
-    if (work_.forked()) return;
-    const std::lock_guard lock{mutex_};
-    task_posted_ = false;
+    mutex_.locked([this] { task_posted_ = false; });
   }
 
-  void run_inline(std::unique_lock<std::mutex>& lock) noexcept {
+  void run_inline(ProcessMutex::Lock& lock) noexcept {
     if (where_ == Dispatching::inline_) run_all(lock);
   }
 
   /// Has everything done that there is to do, and begins nothing later than `deadline`. Returns when that is so.
-  void finish(TimePoint deadline, std::unique_lock<std::mutex>& lock) noexcept {
+  void finish(TimePoint deadline, ProcessMutex::Lock& lock) noexcept {
     finishing_ = true;
     if (where_ == Dispatching::inline_) return run_all(lock, deadline);
     if (work_.has_work()) call_idle();
@@ -115,7 +113,7 @@ class DispatchLoop {
 
   /// Ends the loop; whoever runs user code beyond the deadline is left behind, kept alive. Returns whether nobody is.
   /// The transport is closed.
-  [[nodiscard]] bool stop(TimePoint deadline, std::unique_lock<std::mutex>& lock) noexcept {
+  [[nodiscard]] bool stop(TimePoint deadline, ProcessMutex::Lock& lock) noexcept {
     finishing_ = stopping_ = true;
     call_idle();
     const bool ended = stopped_.wait_until(lock, deadline, [&] { return threads_alive_ == 0 && !running_; });
@@ -130,7 +128,7 @@ class DispatchLoop {
  private:
   static constexpr TimePoint never = (TimePoint::max)();
 
-  void run_all(std::unique_lock<std::mutex>& lock, TimePoint deadline = never) noexcept {
+  void run_all(ProcessMutex::Lock& lock, TimePoint deadline = never) noexcept {
     if (std::exchange(running_, true)) return;
     while (!stopping_ && (deadline == never || std::chrono::steady_clock::now() < deadline) && work_.do_one(lock)) {
     }
@@ -138,28 +136,28 @@ class DispatchLoop {
     if (finishing_) stopped_.notify_all();
   }
 
-  /// A child that was forked inside a handler, and returned from it, ends here: it may not do the parent's I/O.
   void run_until_stopped() noexcept {
     const SignalsOfThread signals;  // a broker's I/O, and threads that clients start, come next on this thread
-    std::unique_lock lock{mutex_};
-    while (!stopping_ && !work_.forked()) {
-      if (!running_ && work_.has_work()) {
-        run_all(lock);
-        signals.restore();
-      } else if (serving_possible_ && leader_ == std::thread::id{}) {
-        lead(lock);
-      } else {
-        idle(lock);
+    mutex_.locked([&](ProcessMutex::Lock& lock) {
+      while (!stopping_) {
+        if (!running_ && work_.has_work()) {
+          run_all(lock);
+          signals.restore();
+        } else if (serving_possible_ && leader_ == std::thread::id{}) {
+          lead(lock);
+        } else {
+          idle(lock);
+        }
       }
-    }
-    --threads_alive_;
-    stopped_.notify_all();
+      --threads_alive_;
+      stopped_.notify_all();
+    });
   }
 
   /// Threads that wait look again.
   void call_idle() noexcept { standby_ ? standby_->call_now() : wake_.notify_all(); }
 
-  void idle(std::unique_lock<std::mutex>& lock) noexcept {
+  void idle(ProcessMutex::Lock& lock) noexcept {
     ++idle_;
     if (standby_) {
       lock.unlock();
@@ -173,7 +171,7 @@ class DispatchLoop {
   }
 
   /// Does the I/O until there is something to dispatch; the other goes on with it, if that lasts.
-  void lead(std::unique_lock<std::mutex>& lock) noexcept {
+  void lead(ProcessMutex::Lock& lock) noexcept {
     leader_ = std::this_thread::get_id();
     leave_.store(false, std::memory_order_relaxed);
     lock.unlock();
@@ -187,7 +185,7 @@ class DispatchLoop {
   const Dispatching where_;
   const bool lends_threads_;
   Work& work_;
-  std::mutex& mutex_;
+  ProcessMutex& mutex_;
   bool running_ = false;
   bool serving_possible_ = false;
   bool task_posted_ = false;

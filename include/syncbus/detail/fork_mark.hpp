@@ -6,45 +6,72 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <new>
 #include <utility>
 
 namespace syncbus::inline v1::detail {
 
-/// Copies mark the same moment. A page that the kernel wipes in a child (Linux 4.14) tells for the price of a load,
-/// which getpid() does not, and needs nothing that shared objects would have to agree on. Where the kernel refuses such
-/// a page, process ids are compared.
-///
-/// In a child the threads of its parent do not exist, and locks that they held are never released: who finds himself
-/// forked() takes no lock, waits for nobody, writes to no descriptor that he shares with the parent, and destroys
-/// nothing that would: see leave_behind().
-class ForkMark {
+/// A byte that the kernel wipes in a child (Linux 4.14): it tells for the price of a load, which getpid() does not, and
+/// needs nothing that shared objects would have to agree on; nor do process ids come back in it, as they do in
+/// containers. Where the kernel refuses such a page, process ids are compared.
+class ForkByte {
  public:
-  ForkMark() : page_{make_page()}, process_{page_->load() != 0 ? no_process : ::getpid()} {}
+  using Byte = std::atomic<unsigned char>;
 
-  [[nodiscard]] bool forked() const noexcept {
-    return page_->load(std::memory_order_relaxed) == 0 && process_ != ::getpid();
+  /// Never freed unless free() is called. Null when there is none.
+  [[nodiscard]] static const Byte* map() noexcept {
+#ifdef MADV_WIPEONFORK
+    void* const memory = ::mmap(nullptr, size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) return nullptr;
+    if (::madvise(memory, size(), MADV_WIPEONFORK) == 0) return ::new (memory) Byte{1};
+    ::munmap(memory, size());
+#endif
+    return nullptr;
+  }
+  static void free(const Byte* byte) noexcept {
+    if (byte != nullptr) ::munmap(const_cast<Byte*>(byte), size());
   }
 
  private:
-  using Byte = std::atomic<unsigned char>;
+  [[nodiscard]] static std::size_t size() noexcept { return static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)); }
+};
 
-  static constexpr pid_t no_process = -1;
+/// Copies mark the same moment.
+///
+/// In a child the threads of its parent do not exist, and locks that they held are never released: who finds himself
+/// forked() takes no lock (ProcessMutex sees to that), waits for nobody, writes to no descriptor that he shares with the
+/// parent, and destroys nothing that would: see leave_behind().
+class ForkMark {
+ public:
+  ForkMark() : owned_{ForkByte::map(), ForkByte::free}, byte_{owned_ ? owned_.get() : &none}, process_{::getpid()} {}
 
-  [[nodiscard]] static std::shared_ptr<const Byte> make_page() {
-#ifdef MADV_WIPEONFORK
-    const auto size = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-    void* const memory = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory != MAP_FAILED) {
-      const std::shared_ptr<void> owned{memory, [size](void* page) { ::munmap(page, size); }};
-      if (::madvise(memory, size, MADV_WIPEONFORK) == 0) return {owned, ::new (memory) Byte{1}};
-    }
-#endif
-    return std::make_shared<const Byte>(0);
+  [[nodiscard]] bool forked() const noexcept {
+    return byte_->load(std::memory_order_relaxed) == 0 && (owned_ != nullptr || process_ != ::getpid());
   }
 
-  std::shared_ptr<const Byte> page_;  ///< 0: look at the process
+  /// Behind whatever code of the user's the library has called: a child that was forked in there, and returned from it,
+  /// ends here, with a sentence. What it would return into goes on with the parent's work: its handlers, its I/O.
+  void require_parent() const noexcept {
+    if (forked()) [[unlikely]]
+      end_child();
+  }
+
+ private:
+  inline static constinit const ForkByte::Byte none{0};  ///< look at the process
+
+  [[noreturn]] [[gnu::cold]] [[gnu::noinline]] static void end_child() noexcept {
+    std::fputs(
+        "syncbus: a child that was forked inside a handler has returned from it, and the bus works in its parent only; "
+        "end the child, or have it run another program, inside the handler\n",
+        stderr);
+    std::abort();
+  }
+
+  std::shared_ptr<const ForkByte::Byte> owned_;
+  const ForkByte::Byte* byte_;
   pid_t process_;
 };
 

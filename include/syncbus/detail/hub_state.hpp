@@ -24,6 +24,7 @@
 #include <syncbus/detail/hub_node.hpp>
 #include <syncbus/detail/hub_queue.hpp>
 #include <syncbus/detail/hub_tasks.hpp>
+#include <syncbus/detail/process_mutex.hpp>
 #include <syncbus/detail/start_thread.hpp>
 #include <syncbus/detail/waiting.hpp>
 #include <syncbus/error.hpp>
@@ -63,40 +64,38 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
 
   ~HubState() override {
     if (!server_.joinable()) return;
-    {
-      const std::lock_guard lock{mutex_};
+    mutex_.locked([this] {
       ending_ = true;
       progress_.notify_all();
-    }
+    });
     server_.join();
   }
 
-  /// Whether this process is not the one that made it: see ForkMark. Then what belongs to a node's object changes nothing,
-  /// and calls of the hub throw.
-  [[nodiscard]] bool forked() const noexcept { return fork_mark_.forked(); }
+  /// Whether this process is not the one that made it. Then what belongs to a node's object changes nothing, calls of
+  /// the hub throw, and it must not be destroyed: a thread that is not there waits in it.
+  [[nodiscard]] bool forked() const noexcept { return mutex_.forked(); }
 
   // --- nodes
 
   [[nodiscard]] NodeId draw_id() {
     refuse_children();
-    const std::lock_guard lock{mutex_};
-    return network_.draw_id();
+    return mutex_.locked([this] { return network_.draw_id(); }, NodeId{});
   }
 
   [[nodiscard]] std::shared_ptr<HubNode> join(const TransportSettings& settings, TransportSink& sink) {
     auto node = std::make_shared<HubNode>(
         HubNode{.id = settings.self, .publish_only = settings.publish_only, .sink = &sink});
-    const std::lock_guard lock{mutex_};
-    network_.add(node);
+    mutex_.locked([&] { network_.add(node); });
     return node;
   }
 
   /// When it returns, nobody calls the node's sink, and nobody will.
   void leave(const std::shared_ptr<HubNode>& node) noexcept {
-    Lock lock{mutex_};
-    network_.remove(node);
-    if (drainer_.is_me()) return;
-    progress_.wait(lock, [&] { return !drainer_.is_telling(*node); });
+    mutex_.locked([&](Lock& lock) {
+      network_.remove(node);
+      if (drainer_.is_me()) return;
+      progress_.wait(lock, [&] { return !drainer_.is_telling(*node); });
+    });
   }
 
   void broadcast(const std::shared_ptr<HubNode>& origin, Bytes bytes, BroadcastToken token) {
@@ -114,9 +113,10 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
 
   /// Replaces what was asked for before; `never` asks for nothing.
   void wake_at(HubNode& node, TimePoint time) noexcept {
-    const std::lock_guard lock{mutex_};
-    node.wake = time;
-    if (clock_.real_time()) progress_.notify_all();
+    mutex_.locked([&] {
+      node.wake = time;
+      if (clock_.real_time()) progress_.notify_all();
+    });
   }
 
   // --- waiting
@@ -130,9 +130,10 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
       HandlerScope::defer(*inside, [self = shared_from_this()]() noexcept { self->deliver_queued(); });
       return;
     }
-    Lock lock{mutex_};
-    if (drainer_.is_me()) return;
-    while (!done()) drainer_.can_be_me() ? drainer_.drain(done, lock) : wait(lock);
+    mutex_.locked([&](Lock& lock) {
+      if (drainer_.is_me()) return;
+      while (!done()) drainer_.can_be_me() ? drainer_.drain(done, lock) : wait(lock);
+    });
   }
 
   /// The same until nothing is queued: for work that may have broadcast and was no publish.
@@ -147,22 +148,19 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
   template <class Done>
   [[nodiscard]] Settled settle_until(TimePoint deadline, Duration patience, const Done& done) noexcept {
     const auto now_or_late = [](bool ended) { return ended ? Settled::done : Settled::late; };
-    Lock lock{mutex_};
-    if (drainer_.is_me()) return now_or_late(done());
-    if (clock_.real_time()) return now_or_late(settle_in_real_time(deadline, done, lock));
-    if (in_handler(marks_)) return now_or_late(done());
-    HubDeadlines::Call call{.deadline = deadline};
-    deadlines_.add(call);
-    const Settled settled = settle_in_virtual_time(call, HubPatience{tasks_, patience}, done, lock);
-    deadlines_.remove(call);
-    progress_.notify_all();
-    return settled;
-  }
-
-  /// The same, as patient as the deadline is far; returns done().
-  template <class Done>
-  [[nodiscard]] bool settle_until(TimePoint deadline, const Done& done) noexcept {
-    return settle_until(deadline, deadline - now(), done) == Settled::done;
+    return mutex_.locked(
+        [&](Lock& lock) {
+          if (drainer_.is_me()) return now_or_late(done());
+          if (clock_.real_time()) return now_or_late(settle_in_real_time(deadline, done, lock));
+          if (in_handler(marks_)) return now_or_late(done());
+          HubDeadlines::Call call{.deadline = deadline};
+          deadlines_.add(call);
+          const Settled settled = settle_in_virtual_time(call, HubPatience{tasks_, patience}, done, lock);
+          deadlines_.remove(call);
+          progress_.notify_all();
+          return settled;
+        },
+        Settled::late);
   }
 
   [[nodiscard]] bool wait_for(Duration timeout, const std::function<bool()>& done) override {
@@ -180,9 +178,7 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
 
   /// For a change that no frame brought, which may have made the `done` of a waiting call true.
   void recheck() noexcept override {
-    if (forked()) return;
-    const std::lock_guard lock{mutex_};
-    progress_.notify_all();
+    mutex_.locked([this] { progress_.notify_all(); });
   }
 
   /// Time stands still from task_began(), when an executor is given a task, by way of task_runs(), to task_ended(),
@@ -191,11 +187,11 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
   void task_began() noexcept { tasks_.began(); }
   void task_runs() noexcept { tasks_.runs(); }
   void task_ended() noexcept {
-    if (forked()) return;
-    Lock lock{mutex_};
-    if (drainer_.can_be_me() && !in_handler(marks_)) drainer_.drain_queued(lock);
-    tasks_.ended();
-    if (tasks_.none() || tasks_.all_wait()) progress_.notify_all();
+    mutex_.locked([this](Lock& lock) {
+      if (drainer_.can_be_me() && !in_handler(marks_)) drainer_.drain_queued(lock);
+      tasks_.ended();
+      if (tasks_.none() || tasks_.all_wait()) progress_.notify_all();
+    });
   }
 
   // --- time and faults: see InMemoryHub
@@ -224,24 +220,21 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
   template <class Change>
   void change_faults(const Change& change) {
     refuse_children();
-    const std::lock_guard lock{mutex_};
-    change(network_.faults());
+    mutex_.locked([&] { change(network_.faults()); });
   }
 
   void partition(std::span<const NodeId> group) {
     refuse_children();
-    const std::lock_guard lock{mutex_};
-    network_.partition(group);
+    mutex_.locked([&] { network_.partition(group); });
   }
 
   void crash(NodeId id) {
     refuse_children();
-    const std::lock_guard lock{mutex_};
-    network_.crash(id);
+    mutex_.locked([&] { network_.crash(id); });
   }
 
  private:
-  using Lock = std::unique_lock<std::mutex>;
+  using Lock = ProcessMutex::Lock;
   using Due = HubNetwork::Due;
 
   static constexpr Duration longest_hold = std::chrono::milliseconds{1};  // in real time
@@ -252,20 +245,18 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
 
   /// What is queued now is delivered, by this thread or by the drainer, who is not waited for.
   void deliver_queued() noexcept {
-    if (forked()) return;
-    Lock lock{mutex_};
-    drainer_.exists() ? drainer_.owe_all() : drainer_.drain_queued(lock);
+    mutex_.locked([this](Lock& lock) { drainer_.exists() ? drainer_.owe_all() : drainer_.drain_queued(lock); });
   }
 
   [[nodiscard]] bool called_by_drainer() const noexcept {
-    const std::lock_guard lock{mutex_};
-    return drainer_.is_me();
+    return mutex_.locked([this] { return drainer_.is_me(); }, false);
   }
 
   void enqueue(HubItem item, Bytes bytes) {
-    const std::lock_guard lock{mutex_};
-    drainer_.push(std::move(item), bytes);
-    if (waiting_ != 0) progress_.notify_all();
+    mutex_.locked([&] {
+      drainer_.push(std::move(item), bytes);
+      if (waiting_ != 0) progress_.notify_all();
+    });
   }
 
   // --- All below is called under the lock.
@@ -349,24 +340,24 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
   /// The hub's own thread: brings what is due, and delivers what nobody else does.
   void serve() noexcept {
     constexpr auto never_done = [] { return false; };
-    Lock lock{mutex_};
-    while (!ending_) {
-      if (drainer_.exists()) {
-        wait(lock);
-      } else if (!drainer_.queue_empty()) {
-        drainer_.drain(never_done, lock);
-      } else if (!bring_next(now(), never_done, lock)) {
-        wait_until(next_due().at, lock);
+    mutex_.locked([&](Lock& lock) {
+      while (!ending_) {
+        if (drainer_.exists()) {
+          wait(lock);
+        } else if (!drainer_.queue_empty()) {
+          drainer_.drain(never_done, lock);
+        } else if (!bring_next(now(), never_done, lock)) {
+          wait_until(next_due().at, lock);
+        }
       }
-    }
+    });
   }
 
-  const ForkMark fork_mark_;
   HubClock clock_;  // moved under the lock
   ThreadMarks& marks_ = ThreadMarks::home();
   HubTasks tasks_;
 
-  mutable std::mutex mutex_;
+  ProcessMutex mutex_{ForkMark{}};
   std::condition_variable progress_;
   HubNetwork network_;
   HubDrainer drainer_;

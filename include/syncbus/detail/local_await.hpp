@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -18,6 +17,7 @@
 #include <syncbus/detail/handler_scope.hpp>
 #include <syncbus/detail/local_bus.hpp>
 #include <syncbus/detail/local_dispatch.hpp>
+#include <syncbus/detail/process_mutex.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/options.hpp>
 #include <syncbus/quorum.hpp>
@@ -32,47 +32,62 @@ class LocalAwaits {
   LocalAwaits(std::shared_ptr<LocalDispatch> subscribers, std::size_t most)
       : subscribers_{std::move(subscribers)}, most_{most} {}
 
-  /// Errors: closed, too_many_awaits.
+  /// Errors: closed, too_many_awaits, forked.
   [[nodiscard]] std::error_code open(const std::shared_ptr<AwaitCall>& call) {
-    const std::lock_guard lock{mutex_};
-    if (closed_) return Errc::closed;
-    if (open_.size() >= most_) return Errc::too_many_awaits;
-    open_.insert(call);
-    return {};
+    return mutex_.locked(
+        [&]() -> std::error_code {
+          if (closed_) return Errc::closed;
+          if (open_.size() >= most_) return Errc::too_many_awaits;
+          open_.insert(call);
+          return {};
+        },
+        Errc::forked);
   }
 
   /// The first word counts.
   void end(const std::shared_ptr<AwaitCall>& call, AwaitOutcome outcome) noexcept {
-    {
-      const std::lock_guard lock{mutex_};
-      if (open_.erase(call) == 0) return;
-      ++ending_;
-    }
+    const bool first = mutex_.locked(
+        [&] {
+          if (open_.erase(call) == 0) return false;
+          ++ending_;
+          return true;
+        },
+        false);
+    if (!first) return;
     subscribers_->count_await(!outcome.error);
     call->end(std::move(outcome));
     if (call->has_completion()) subscribers_->complete(*call);
-    const std::lock_guard lock{mutex_};
-    if (--ending_ == 0) ended_.notify_all();
+    mutex_.locked([this] {
+      if (--ending_ == 0) ended_.notify_all();
+    });
   }
 
   /// Ends all with `closed`. Waits for completions that others are calling, unless inside a handler, which may be one
   /// of them. Returns whether all have returned.
   [[nodiscard]] bool close(TimePoint deadline) noexcept {
-    std::unique_lock lock{mutex_};
-    closed_ = true;
-    while (!open_.empty()) {
-      const auto call = *open_.begin();
-      lock.unlock();
-      end(call, {.error = Errc::closed});
-      lock.lock();
-    }
-    return subscribers_->in_handler() || ended_.wait_until(lock, deadline, [this] { return ending_ == 0; });
+    while (const auto call = close_and_pick()) end(call, {.error = Errc::closed});
+    return subscribers_->in_handler() ||
+           mutex_.locked(
+               [&](ProcessMutex::Lock& lock) {
+                 return ended_.wait_until(lock, deadline, [this] { return ending_ == 0; });
+               },
+               true);
   }
 
  private:
+  /// Any that is open; null when none is.
+  [[nodiscard]] std::shared_ptr<AwaitCall> close_and_pick() noexcept {
+    return mutex_.locked(
+        [this] {
+          closed_ = true;
+          return open_.empty() ? nullptr : *open_.begin();
+        },
+        nullptr);
+  }
+
   const std::shared_ptr<LocalDispatch> subscribers_;
   const std::size_t most_;
-  std::mutex mutex_;
+  ProcessMutex mutex_{subscribers_->fork_mark()};
   std::condition_variable ended_;
   std::unordered_set<std::shared_ptr<AwaitCall>> open_;
   std::size_t ending_ = 0;  ///< completions that are being called

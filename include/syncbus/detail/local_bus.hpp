@@ -60,7 +60,7 @@ class LocalBus {
   [[nodiscard]] const BusOptions& options() const noexcept { return *options_; }
 
   /// Whether this process is not the one that made the bus: see ForkMark.
-  [[nodiscard]] bool forked() const noexcept { return subscribers_->forked(); }
+  [[nodiscard]] bool forked() const noexcept { return fork_mark_.forked(); }
   [[nodiscard]] const std::shared_ptr<LocalDispatch>& subscribers() const noexcept { return subscribers_; }
 
   /// Throws std::system_error (invalid_argument) for options that no bus over a broker can have.
@@ -122,11 +122,10 @@ class LocalBus {
     }
   }
 
-  /// Throws std::system_error: closed, invalid_argument when a publish_only bus is asked for what it cannot hear,
-  /// invalid_key.
+  /// Throws std::system_error: closed, forked, invalid_argument for a null handler and when a publish_only bus is asked
+  /// for what it cannot hear, invalid_key.
   [[nodiscard]] Subscription attach(const Interest& interest, Subscriber subscriber) const {
     if (closed_.load(std::memory_order_acquire)) throw std::system_error{Errc::closed, "subscribe"};
-    if (forked()) throw std::system_error{Errc::forked, "subscribe"};
     if (options_->publish_only && interest.from != Scope::local) {
       throw std::system_error{Errc::invalid_argument,
                               "subscribe: this bus is publish_only and hears no other node; "
@@ -134,7 +133,8 @@ class LocalBus {
     }
     const bool every_key = interest.space == KeySpace::prefix && interest.name.empty();
     if (!every_key && !valid(interest.name)) throw std::system_error{Errc::invalid_key, "subscribe"};
-    subscriber.attached_to(waiting_, subscribers_->fork_mark());
+    if (subscriber.null()) throw std::system_error{Errc::invalid_argument, "subscribe: a handler is null"};
+    subscriber.attached_to(waiting_, fork_mark_);
     return subscribers_->attach(interest.space, interest.name, std::move(subscriber), interest.from);
   }
 
@@ -149,14 +149,15 @@ class LocalBus {
     std::abort();
   }
 
-  /// From here on publishes and subscriptions are refused.
-  void refuse_all() noexcept { closed_.store(true, std::memory_order_release); }
+  /// From here on publishes and subscriptions are refused. False in a forked child, which closes nothing.
+  [[nodiscard]] bool refuse_all() noexcept {
+    if (forked()) return false;
+    closed_.store(true, std::memory_order_release);
+    return true;
+  }
 
   /// Nothing more will be heard: closes the mailboxes.
-  void end() noexcept {
-    refuse_all();
-    subscribers_->close();
-  }
+  void end() noexcept { subscribers_->close(); }
 
   [[nodiscard]] bool closed() const noexcept { return closed_.load(std::memory_order_acquire); }
 
@@ -205,6 +206,7 @@ class LocalBus {
   const std::shared_ptr<const BusOptions> options_;
   const std::size_t max_key_bytes_;
   const std::shared_ptr<LocalDispatch> subscribers_;
+  const ForkMark fork_mark_{subscribers_->fork_mark()};  // a copy: every publish asks it
   std::atomic<bool> closed_{false};
 };
 

@@ -9,7 +9,6 @@
 #include <exception>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <new>
 #include <span>
 #include <string>
@@ -25,6 +24,7 @@
 #include <syncbus/detail/dispatch_tally.hpp>
 #include <syncbus/detail/fork_mark.hpp>
 #include <syncbus/detail/handler_scope.hpp>
+#include <syncbus/detail/process_mutex.hpp>
 #include <syncbus/detail/random_hash_secret.hpp>
 #include <syncbus/detail/retired_nodes.hpp>
 #include <syncbus/detail/subscriber.hpp>
@@ -53,54 +53,59 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
 
   // --- subscribing
 
-  /// Throws std::system_error (closed).
+  /// Throws std::system_error (closed, forked).
   [[nodiscard]] Subscription attach(core::Space space, std::string_view key, Subscriber subscriber, Scope from) {
     marks_.meet();
     auto node = Node::make(space, key, std::move(subscriber), from);
     Node* const place = node.get();
-    {
-      const std::lock_guard lock{mutex_};
-      if (closed_) throw std::system_error{Errc::closed, "subscribe"};
-      table_.make_room();
-      if (space == core::Space::prefix) lengths_.add(key.size());
-      members_in(space).fetch_add(1, std::memory_order_release);
-      if (from != Scope::local) remote_listeners_.fetch_add(1, std::memory_order_release);
-      table_.insert(std::move(node));
-    }
+    const bool taken = mutex_.locked(
+        [&] {
+          if (closed_) throw std::system_error{Errc::closed, "subscribe"};
+          table_.make_room();
+          if (space == core::Space::prefix) lengths_.add(key.size());
+          members_in(space).fetch_add(1, std::memory_order_release);
+          if (from != Scope::local) remote_listeners_.fetch_add(1, std::memory_order_release);
+          table_.insert(std::move(node));
+          return true;
+        },
+        false);
+    if (!taken) throw std::system_error{Errc::forked, "subscribe"};
     collect();
     return {shared_from_this(), place};
   }
 
   void detach(void* place, bool wait) noexcept override {
-    if (forked()) return;
     Node* const node = static_cast<Node*>(place);
     ThreadMark* const inside = marks_.of_handler();
     const bool waits = wait && inside == nullptr;
-    {
-      const std::lock_guard lock{mutex_};
-      members_in(node->space).fetch_sub(1, std::memory_order_release);
-      if (node->from != Scope::local) remote_listeners_.fetch_sub(1, std::memory_order_release);
-      table_.erase(*node);
-      if (node->space == core::Space::prefix) lengths_.remove(node->name().size());
-      if (!waits) retired_.add(*node);
-    }
+    const bool taken_out = mutex_.locked(
+        [&] {
+          members_in(node->space).fetch_sub(1, std::memory_order_release);
+          if (node->from != Scope::local) remote_listeners_.fetch_sub(1, std::memory_order_release);
+          table_.erase(*node);
+          if (node->space == core::Space::prefix) lengths_.remove(node->name().size());
+          if (!waits) retired_.add(*node);
+          return true;
+        },
+        false);
+    if (!taken_out) return;
     if (inside != nullptr) collect_after_handler(*inside);
     if (!waits) return;  // the caller may hold a lock that the callable's destructor takes: others free it
-    for (const ThreadMark* mark = marks_.first(); mark != nullptr; mark = mark->next())
-      mark->wait_until_past(node);
+    for (const ThreadMark* mark = marks_.first(); mark != nullptr; mark = mark->next()) mark->wait_until_past(node);
     Node::Deleter{}(node);
     collect();
   }
 
   /// Mailboxes receive nothing more, and nobody can subscribe.
   void close() noexcept {
-    const std::lock_guard lock{mutex_};
-    closed_ = true;
-    const std::uint64_t last = table_.last_id();
-    for (Node* node = table_.first_of_all(last); node != nullptr;
-         node = Table::next_living(*node, node->order, node->id, last)) {
-      node->subscriber.close();
-    }
+    mutex_.locked([this] {
+      closed_ = true;
+      const std::uint64_t last = table_.last_id();
+      for (Node* node = table_.first_of_all(last); node != nullptr;
+           node = Table::next_living(*node, node->order, node->id, last)) {
+        node->subscriber.close();
+      }
+    });
   }
 
   // --- dispatching
@@ -155,14 +160,16 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
 
   /// Whether the calling thread runs a handler of this very bus.
   [[nodiscard]] bool runs_own_handler() noexcept {
-    const ThreadMark* const mine = marks_.mine_if_any();
-    if (mine == nullptr || mine->handlers() == 0) return false;
-    const auto runs = [mine](const Node& node) { return mine->touch(&node) == ThreadMark::Touch::handler; };
-    const std::lock_guard lock{mutex_};
-    const std::uint64_t last = table_.last_id();
-    Node* node = table_.first_of_all(last);
-    while (node != nullptr && !runs(*node)) node = Table::next_living(*node, node->order, node->id, last);
-    return node != nullptr || retired_.any(runs);
+    if (!in_handler()) return false;
+    const auto runs = [this](const Node& node) { return marks_.holds(&node); };
+    return mutex_.locked(
+        [&] {
+          const std::uint64_t last = table_.last_id();
+          Node* node = table_.first_of_all(last);
+          while (node != nullptr && !runs(*node)) node = Table::next_living(*node, node->order, node->id, last);
+          return node != nullptr || retired_.any(runs);
+        },
+        false);
   }
 
   /// Whether there is any subscriber who hears other nodes.
@@ -186,7 +193,9 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   /// An await of a bus that is alone has ended.
   void count_await(bool satisfied) noexcept { counters_.add_await(satisfied); }
 
-  void add_to(Metrics& metrics) const noexcept { counters_.add_to(metrics); }
+  void add_to(Metrics& metrics) const noexcept {
+    if (!forked()) counters_.add_to(metrics);
+  }
 
   [[nodiscard]] UserLog& log() noexcept { return log_; }
 
@@ -213,9 +222,10 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
     }
   }
 
-  /// Runs a hook of the user's as handlers run: what it throws is counted.
+  /// Runs a hook of the user's as handlers run: what it throws is counted. In a child, completions of what is refused.
   template <class Hook>
   void run_hook(const Hook& hook) noexcept {
+    const bool in_child = forked();
     ThreadMark& mine = marks_.mine();
     const HandlerScope scope{mine};
     try {
@@ -223,6 +233,7 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
     } catch (...) {
       counters_.add(mine.slot(), &CounterStripe::handler_errors, 1);
     }
+    if (!in_child) fork_mark_.require_parent();
   }
 
   /// Calls the completion of an await that has ended; what it captured ends inside the hook too.
@@ -351,6 +362,7 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
       tally.threw();
       count_error(node, mark, "something that is no std::exception");
     }
+    fork_mark_.require_parent();
   }
 
   void count_error(const Node& node, const ThreadMark& mark, std::string_view what) noexcept {
@@ -368,13 +380,10 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   }
 
   [[gnu::noinline]] void collect_now() noexcept {
-    Node* unheld = nullptr;
-    {
-      const std::unique_lock lock{mutex_, std::try_to_lock};
-      if (!lock) return;
-      unheld = retired_.take_unheld();
-    }
+    Node* const unheld = mutex_.locked_if_free([this] { return retired_.take_unheld(); }, nullptr);
+    if (unheld == nullptr) return;
     retired_.destroy(unheld);
+    fork_mark_.require_parent();
   }
 
   /// Inside a handler, of this or another bus, when it has ended at the latest.
@@ -387,7 +396,7 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   }
 
   const ForkMark fork_mark_;
-  std::mutex mutex_;
+  ProcessMutex mutex_{fork_mark_};
   const core::HashSecret hash_secret_;
   Table table_;
   core::PrefixLengths lengths_;

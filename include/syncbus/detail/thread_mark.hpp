@@ -90,7 +90,7 @@ class alignas(64) ThreadMark {
   friend class HandlerScope;
 
   /// Of the calling thread, or `lent`: one that a dispatch takes and gives back.
-  explicit ThreadMark(bool lent) noexcept : lent_{lent} {
+  explicit ThreadMark(bool lent) noexcept : lent_{lent}, owner_{::pthread_self()} {
     if (lent) return;
     pthread_mutexattr_t attributes;
     ::pthread_mutexattr_init(&attributes);
@@ -125,9 +125,16 @@ class alignas(64) ThreadMark {
     return true;
   }
 
-  [[nodiscard]] bool try_borrow() noexcept {
+  [[nodiscard]] bool try_borrow(pthread_t me) noexcept {
     bool used = false;
-    return lent_ && used_.compare_exchange_strong(used, true, std::memory_order_acquire);
+    if (!lent_ || !used_.compare_exchange_strong(used, true, std::memory_order_acquire)) return false;
+    owner_.store(me, std::memory_order_relaxed);
+    return true;
+  }
+
+  /// Whether the calling thread, which is `me`, runs the handler of that entry by this record.
+  [[nodiscard]] bool holds(const void* entry, pthread_t me) const noexcept {
+    return owner_.load(std::memory_order_relaxed) == me && touch(entry) == Touch::handler;
   }
   void give_back() noexcept { used_.store(false, std::memory_order_release); }
 
@@ -151,7 +158,7 @@ class alignas(64) ThreadMark {
   ThreadMark* next_ = nullptr;
   const bool lent_;
   std::atomic<bool> used_{true};  ///< of one that is lent
-  std::atomic<pthread_t> owner_{};
+  std::atomic<pthread_t> owner_;
   pthread_mutex_t life_{};
 };
 

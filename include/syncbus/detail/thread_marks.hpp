@@ -12,6 +12,7 @@
 #include <new>
 #include <utility>
 
+#include <syncbus/detail/fork_mark.hpp>
 #include <syncbus/detail/thread_mark.hpp>
 
 namespace syncbus::inline v1::detail {
@@ -53,6 +54,9 @@ class ThreadMarks {
   /// The calling thread's record by which it is inside a handler: of these marks, or of any that this code has met.
   /// Null when it is in none.
   [[nodiscard]] ThreadMark* of_handler() const noexcept;
+
+  /// Whether the calling thread runs the handler of that entry: by its own record, or by one that it was lent.
+  [[nodiscard]] bool holds(const void* entry) const noexcept;
 
   /// This code uses a bus of these marks.
   void meet() noexcept;
@@ -127,6 +131,11 @@ class ThreadMarks {
     return *mark;
   }
 
+  /// Whether another process made it: see ForkMark.
+  [[nodiscard]] bool forked() const noexcept {
+    return made_here_ != nullptr ? made_here_->load(std::memory_order_relaxed) == 0 : process_ != ::getpid();
+  }
+
   template <class Accept>
   [[nodiscard]] ThreadMark* find(const Accept& accept) const noexcept {
     ThreadMark* mark = first_.load(std::memory_order_seq_cst);
@@ -144,7 +153,7 @@ class ThreadMarks {
   }
 
   [[nodiscard]] ThreadMark& borrow() {
-    ThreadMark* const unused = find([](ThreadMark& mark) { return mark.try_borrow(); });
+    ThreadMark* const unused = find([me = ::pthread_self()](ThreadMark& mark) { return mark.try_borrow(me); });
     return unused != nullptr ? *unused : add(true);
   }
 
@@ -164,6 +173,7 @@ class ThreadMarks {
 
   std::atomic<ThreadMark*> first_{nullptr};
   std::atomic<Page*> page_;
+  const ForkByte::Byte* const made_here_ = ForkByte::map();  ///< wiped in a child; null: ask the process's id
   const pid_t process_ = ::getpid();
 };
 
@@ -177,7 +187,7 @@ constexpr std::size_t ThreadMarks::layout() noexcept {
         offsetof(ThreadMark, handlers_), offsetof(ThreadMark, slot_), offsetof(ThreadMark, next_),
         offsetof(ThreadMark, lent_), offsetof(ThreadMark, used_), offsetof(ThreadMark, owner_),
         offsetof(ThreadMark, life_), offsetof(ThreadMarks, first_), offsetof(ThreadMarks, page_),
-        offsetof(ThreadMarks, process_)}) {
+        offsetof(ThreadMarks, made_here_), offsetof(ThreadMarks, process_)}) {
     hash = hash * 1'000'003 + part;
   }
   return hash;
@@ -187,19 +197,21 @@ constexpr std::size_t ThreadMarks::layout() noexcept {
 template <std::size_t Layout>
 struct [[gnu::visibility("default")]] MetMarks {
   static inline constinit std::atomic<ThreadMarks*> home{nullptr};
-  static inline constinit std::array<std::atomic<ThreadMarks*>, 16> all{};  ///< the latest, home among them
+  static inline constinit std::array<std::atomic<ThreadMarks*>, 16> others{};  ///< the latest
   static inline constinit std::atomic<std::size_t> count{0};
 };
 
 inline ThreadMarks& ThreadMarks::home() {
   auto& home = MetMarks<layout()>::home;
   ThreadMarks* known = home.load(std::memory_order_acquire);
-  while (known == nullptr || known->process_ != ::getpid()) {
+  while (known == nullptr || known->forked()) {
     ThreadMarks& made = make();
+    ThreadMarks* const parents = known;
     if (home.compare_exchange_strong(known, &made, std::memory_order_acq_rel)) {
-      made.meet();
+      if (parents != nullptr) parents->meet();  // a handler of its may be what this was forked in
       return made;
     }
+    ForkByte::free(made.made_here_);
     ::munmap(made.page_.load(std::memory_order_relaxed), page_bytes);
   }
   return *known;
@@ -207,12 +219,13 @@ inline ThreadMarks& ThreadMarks::home() {
 
 inline void ThreadMarks::meet() noexcept {
   using Met = MetMarks<layout()>;
-  for (const auto& met : Met::all) {
+  ThreadMarks* home = nullptr;
+  if (Met::home.compare_exchange_strong(home, this, std::memory_order_acq_rel) || home == this) return;
+  for (const auto& met : Met::others) {
     if (met.load(std::memory_order_acquire) == this) return;
   }
-  ThreadMarks* none = nullptr;
-  Met::home.compare_exchange_strong(none, this, std::memory_order_acq_rel);
-  Met::all[Met::count.fetch_add(1, std::memory_order_relaxed) % Met::all.size()].store(this, std::memory_order_release);
+  const std::size_t place = Met::count.fetch_add(1, std::memory_order_relaxed) % Met::others.size();
+  Met::others[place].store(this, std::memory_order_release);
 }
 
 inline ThreadMark& ThreadMarks::mine() {
@@ -229,16 +242,24 @@ inline ThreadMark* ThreadMarks::mine_if_any() const noexcept {
   return find_mine();
 }
 
+inline bool ThreadMarks::holds(const void* entry) const noexcept {
+  return find([entry, me = ::pthread_self()](const ThreadMark& mark) { return mark.holds(entry, me); }) != nullptr;
+}
+
 inline ThreadMark* ThreadMarks::of_handler() const noexcept {
   const auto inside = [](const ThreadMarks& marks) {
     ThreadMark* const mark = marks.mine_if_any();
     return mark != nullptr && mark->handlers() != 0 ? mark : nullptr;
   };
+  using Met = MetMarks<layout()>;
   if (ThreadMark* const mark = inside(*this)) return mark;
-  for (const auto& met : MetMarks<layout()>::all) {
+  const auto inside_other = [&](const std::atomic<ThreadMarks*>& met) -> ThreadMark* {
     const ThreadMarks* const marks = met.load(std::memory_order_acquire);
-    if (marks == nullptr || marks == this) continue;
-    if (ThreadMark* const mark = inside(*marks)) return mark;
+    return marks == nullptr || marks == this ? nullptr : inside(*marks);
+  };
+  if (ThreadMark* const mark = inside_other(Met::home)) return mark;
+  for (const auto& met : Met::others) {
+    if (ThreadMark* const mark = inside_other(met)) return mark;
   }
   return nullptr;
 }
