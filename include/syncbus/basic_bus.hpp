@@ -34,7 +34,9 @@ class BasicBus : public BusFacade<BasicBus<T>> {
   BasicBus(const BasicBus&) = delete;
   BasicBus& operator=(const BasicBus&) = delete;
 
-  /// Closes with `close_timeout`. Destroying a bus inside one of its own handlers ends the process, with a sentence.
+  /// Closes with `close_timeout`. Destroying a bus inside one of its own handlers, or in what on_log hears of one, ends
+  /// the process, with a sentence. In on_health, or a completion on the dispatch thread, it is left behind after
+  /// that time.
   ~BasicBus() {
     local_.require_no_own_handler();
     static_cast<void>(shut(local_.options().close_timeout));
@@ -77,7 +79,7 @@ class BasicBus : public BusFacade<BasicBus<T>> {
 
   /// Blocks until the broker has confirmed everything accepted before the call. Errors: timed_out, not_connected (the
   /// deadline passed while disconnected; what was accepted is kept and goes out later), closed (also when another
-  /// thread closes the bus meanwhile), would_deadlock.
+  /// thread closes the bus meanwhile), would_deadlock (inside a handler), forked.
   [[nodiscard]] std::error_code flush(Duration timeout) {
     if (in_handler()) return Errc::would_deadlock;
     if (local_.closed()) return Errc::closed;
@@ -88,10 +90,10 @@ class BasicBus : public BusFacade<BasicBus<T>> {
   /// user's, an executor that blocks, or in a call of the broker's client that has a limit of its own:
   /// see close() of the transport. From its beginning publishes and subscriptions are refused and awaits end. What
   /// on_log has not heard yet it hears on the dispatch thread meanwhile: until the deadline, or a tenth of a second
-  /// where a flush took all the time. Completions are called in any case. A handler, completion or hook that runs beyond the deadline is left behind: it goes on, perhaps after
-  /// the bus, and no other follows it. Idempotent. Errors: those of flush, and timed_out when something is left behind,
-  /// after which the bus is closed all the same and what was not confirmed may be lost; would_deadlock, after which it
-  /// is not.
+  /// where a flush took all the time. Completions are called in any case. A handler, completion or hook that runs
+  /// beyond the deadline is left behind: it goes on, perhaps after the bus, and no other follows it. Idempotent.
+  /// Errors: those of flush, and timed_out when something is left behind, after which the bus is closed all the same
+  /// and what was not confirmed may be lost; would_deadlock, inside a handler, after which it is not.
   [[nodiscard]] std::error_code close(Duration timeout) {
     if (in_handler()) return Errc::would_deadlock;
     return shut(timeout);
@@ -110,9 +112,10 @@ class BasicBus : public BusFacade<BasicBus<T>> {
   [[nodiscard]] bool is_healthy() const noexcept { return link_.engine().health().connected; }
 
   /// For how long a peer that is heard may have been publishing without this node's handlers having returned from it;
-  /// zero when nothing speaks for that. It is what heartbeats prove, so between idle nodes it is about `heartbeat`,
-  /// twice that at most. It rests on all nodes hearing one order of broadcasts. Peers that are publish_only hear nobody
-  /// and can prove nothing: they do not count.
+  /// zero when nothing speaks for that. It is what heartbeats prove, so between idle nodes it is about `heartbeat`, up
+  /// to twice that, and more where there are so many nodes that each sends heartbeats less often. In a forked child it
+  /// is the longest Duration, is_healthy() is false, and metrics() and peers() are empty. It rests on all nodes hearing
+  /// one order of broadcasts. Peers that are publish_only hear nobody and can prove nothing: they do not count.
   [[nodiscard]] Duration staleness() const { return link_.engine().health().staleness; }
 
   /// The peers that this node has heard and that have not said goodbye, silent ones included; by id.

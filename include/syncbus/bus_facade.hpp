@@ -108,7 +108,7 @@ class BusFacade {
   /// publishes is kept until then without a bound: publish many keys elsewhere, or use publish_all. Never waits for a
   /// broker's answer; when the send ring is full and the broker is confirming it waits for room, at most `send_wait`.
   /// Accepted also while disconnected. Errors, after which nothing was published: closed, invalid_key,
-  /// invalid_argument, frame_too_large.
+  /// invalid_argument, frame_too_large, forked.
   [[nodiscard]] std::error_code publish(std::string_view key, PublishOptions options = {}) noexcept {
     return submit_keys({&key, 1}, options);
   }
@@ -143,13 +143,14 @@ class BusFacade {
   std::error_code publish(std::nullptr_t, PublishOptions = {}) = delete;
 
   /// Everything is stale: every subscriber of every node hears a resync with cause `requested`. Of the options only
-  /// `scope` counts. Blocks like publish. Errors: closed.
+  /// `scope` counts. Blocks like publish. Errors: closed, forked.
   [[nodiscard]] std::error_code publish_all(PublishOptions options = {}) noexcept {
     return derived().submit({.type = EventType::resync, .scope = options.scope});
   }
 
   /// Broadcasts that the lease `id` is revoked, to subscribers of leases only. Of the options `version` and `scope`
-  /// count. Blocks like publish. Errors: closed, invalid_key, frame_too_large.
+  /// count. Blocks like publish. Errors: closed, invalid_key, frame_too_large,
+  /// forked.
   [[nodiscard]] std::error_code revoke_lease(std::string_view id, PublishOptions options = {}) noexcept {
     return derived().submit(
         {.type = EventType::lease_revoked, .version = options.version, .scope = options.scope, .keys = {&id, 1}});
@@ -160,10 +161,11 @@ class BusFacade {
   /// very event (for a mailbox: it is in it), or for one that covers it and began later. This node counts when it has a
   /// matching subscriber and the scope includes it. Blocks until the quorum is satisfied, for at most
   /// `options.timeout`, to which local handlers and a wait for room add what they take. Ends early when the quorum has
-  /// become impossible. AwaitOutcome::published says whether the event was broadcast. It was not after: closed, canceled
-  /// (stop requested before the call), invalid_key, invalid_argument (also a negative quorum), frame_too_large,
-  /// would_deadlock (inside a handler), quorum_unsupported (publish_only), too_many_awaits, forked. It was after:
-  /// quorum_not_satisfied; canceled and closed while it waited; would_deadlock on a hub whose executor does not run.
+  /// become impossible. AwaitOutcome::published says whether the event was broadcast. It was not after: closed,
+  /// canceled (stop requested before the call), invalid_key, invalid_argument (also a negative quorum),
+  /// frame_too_large, would_deadlock (inside a handler), quorum_unsupported (publish_only), too_many_awaits, forked. It
+  /// was after: quorum_not_satisfied; canceled and closed while it waited; would_deadlock on a hub whose executor does
+  /// not run.
   [[nodiscard]] AwaitOutcome publish_and_await(std::string_view key, Quorum quorum, AwaitOptions options = {}) {
     return await_keys({&key, 1}, quorum, options);
   }
@@ -224,7 +226,7 @@ class BusFacade {
   /// Calls `handler(const Event&)` for every event of `key`, until the Subscription ends. After a loss the handler
   /// hears an event of its key with type resync, so erasing `event.key` is right without thinking. A subscriber added
   /// while an event is being dispatched does not hear that event. Throws std::system_error: invalid_key,
-  /// invalid_argument (null handler; on a publish_only bus any scope but local), closed. Does not block.
+  /// invalid_argument (null handler; on a publish_only bus any scope but local), closed, forked. Does not block.
   template <EventHandler H>
   [[nodiscard]] Subscription subscribe(std::string_view key, H&& handler, Scope from = Scope::all) {
     return attach_handler({KeySpace::key, key, from}, Subscriber{std::forward<H>(handler)});
@@ -235,7 +237,7 @@ class BusFacade {
     return attach_mailbox(KeySpace::key, key, options);
   }
 
-  /// Not to be had: says what a handler is where one is wrong.
+  /// Deleted: says what a handler is where one is wrong.
   template <class H>
     requires(!EventHandler<H> && !std::convertible_to<H, MailboxOptions>)
   Subscription subscribe(std::string_view, H&&, Scope = Scope::all) {
@@ -267,7 +269,7 @@ class BusFacade {
 
   [[nodiscard]] Mailbox subscribe_all(MailboxOptions options = {}) { return subscribe_prefix({}, options); }
 
-  /// Not to be had: a handler of many keys must say what a loss means, and both callables must be what they are for.
+  /// Deleted: a handler of many keys must say what a loss means, and both callables must be what they are for.
   template <class H>
     requires(!std::convertible_to<H, MailboxOptions>)
   Subscription subscribe_prefix(std::string_view, H&&) {

@@ -28,9 +28,10 @@ enum class Errc {
   forked,                ///< the bus was made before a fork, by the parent process
 };
 
-/// The category of `Errc`. Each shared object may have an object of it, so it is known by its name: `code == Errc::closed`
-/// and `code.category() == error_category()` are true of a code that any of them made. Two codes of different shared
-/// objects are compared as `a == b.default_error_condition()`, because std::error_code compares addresses.
+/// The category of `Errc`. Each shared object may have an object of it, so it is known by its name: `code ==
+/// Errc::closed` and `code.category() == error_category()` are true of a code that any of them made. Two codes of
+/// different shared objects are compared as `a == b.default_error_condition()`, because std::error_code compares
+/// addresses.
 class [[gnu::visibility("default")]] ErrorCategory final : public std::error_category {
  public:
   constexpr ErrorCategory() noexcept = default;
@@ -84,7 +85,8 @@ inline std::string ErrorCategory::message(int code) const {
     case Errc::unsupported_version: return "the frame is of a protocol version that this library does not know";
     case Errc::transport_failure: return "the broker or its client reported an error";
     case Errc::forked:
-      return "the bus, or hub, was made by the process that forked this one and works only there; make one after the fork";
+      return "the bus, or hub, was made by the process that forked this one and works only there; "
+             "make one after the fork";
   }
   return "unknown syncbus error";
 }

@@ -50,7 +50,9 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
   InMemoryBus(const InMemoryBus&) = delete;
   InMemoryBus& operator=(const InMemoryBus&) = delete;
 
-  /// Closes with `close_timeout`. Destroying a bus inside one of its own handlers ends the process, with a sentence.
+  /// Closes with `close_timeout`. Destroying a bus inside one of its own handlers, or in what on_log hears of one, ends
+  /// the process, with a sentence. Not seen, and not allowed: in a completion that is called while this thread
+  /// publishes, or moves time, on the hub; that of an await which a stop ends may destroy it, or which ends alone.
   ~InMemoryBus() {
     local_.require_no_own_handler();
     if (shut(local_.options().close_timeout) != Errc::forked) return;
@@ -100,7 +102,7 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
   // --- its life
 
   /// Returns when the hub has taken what was accepted before; without delays on the hub, every node has heard it then.
-  /// Errors: closed, would_deadlock, timed_out.
+  /// Errors: closed, would_deadlock, timed_out, forked.
   [[nodiscard]] std::error_code flush(Duration timeout) {
     if (in_handler()) return Errc::would_deadlock;
     if (local_.closed()) return Errc::closed;
@@ -115,7 +117,8 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
   /// Leaves the hub; publishes and subscriptions are refused from here on, and awaits end. Waits, beyond `timeout` too,
   /// until a handler of this node's that another thread of the hub's is running has returned. Idempotent. Errors:
   /// timed_out (what was published last may not have been heard, or a handler or completion still runs; the bus is
-  /// closed all the same); would_deadlock, after which it is not.
+  /// closed all the same: also when the executor of a node on the hub does not run its tasks, for which it waits as the
+  /// other calls do, see InMemoryHub); would_deadlock, inside a handler, after which it is not.
   [[nodiscard]] std::error_code close(Duration timeout) {
     if (in_handler()) return Errc::would_deadlock;
     return shut(timeout);

@@ -59,7 +59,7 @@ struct BusOptions {
   /// For so long a constructor goes on to try when there is no broker yet, or it is not ready; each attempt has
   /// connect_timeout, and on_log hears of each that failed. What the broker refuses, or an argument, is thrown at once.
   Duration wait_for_broker{};
-  Duration close_timeout = std::chrono::seconds{2};    ///< what the destructor gives to close, a failed start to on_log
+  Duration close_timeout = std::chrono::seconds{2};    ///< what a destructor gives to close, a failed start to on_log
   Duration send_wait = std::chrono::milliseconds{100}; ///< longest wait of a publish for room; zero: none, it joins
   Duration heartbeat = std::chrono::seconds{1};     ///< above zero, as peer_timeout; all times are cut to a year
   Duration peer_timeout = std::chrono::seconds{5};  ///< no answer for so long: the broker, or a peer, counts as dead
@@ -87,12 +87,12 @@ struct BusOptions {
   std::function<void(const Health& health)> on_health{};
   /// Called on the dispatch thread, or the publisher's for what its own handlers threw, so perhaps by several threads
   /// at once, and perhaps before the constructor has returned: one sentence, on one line whatever the bytes of keys and
-  /// of others' texts in it: control characters and what is no UTF-8 are written as \xNN. Of each kind of line the first
-  /// few are told, then one now and then that says how many were left out. What waits as the bus closes is told first,
-  /// on the dispatch thread, and close waits for that until its deadline (a tenth of a second at least); on an
-  /// InMemoryBus, which has no such thread, by whoever closes it. Lines for which there was no time are not told.
-  /// Not called once the bus is closed; a call that has begun by then may still run, as may a handler or on_health
-  /// beyond the deadline of close.
+  /// of others' texts in it: control characters and what is no UTF-8 are written as \xNN. Of each kind of line the
+  /// first few are told, then one now and then that says how many were left out. What waits as the bus closes is told
+  /// first, on the dispatch thread, and close waits for that until its deadline (a tenth of a second at least); on an
+  /// InMemoryBus, which has no such thread, by whoever closes it. Lines for which there was no time are not told. Not
+  /// called once the bus is closed; a call that has begun by then may still run, as may a handler or on_health beyond
+  /// the deadline of close.
   std::function<void(std::string_view line)> on_log{};
 };
 

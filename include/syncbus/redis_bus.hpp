@@ -15,8 +15,8 @@ namespace syncbus::inline v1 {
 /// A node on a channel of a Redis server (also Valkey and others that speak RESP2). It uses two connections, needs the
 /// permissions +publish, +subscribe, +ping and the channels `channel` and `channel.direct.*`, and survives the server:
 /// while it is away publishes are accepted, when it is back they go out, and what a node missed meanwhile is repaired
-/// from its peers' histories. Only where these no longer have it, subscribers hear a resync with cause `interrupted`. The
-/// server is the primary: a replica is refused, and left when it becomes one. Who comes to another server, after a
+/// from its peers' histories. Only where these no longer have it, subscribers hear a resync with cause `interrupted`.
+/// The server is the primary: a replica is refused, and left when it becomes one. Who comes to another server, after a
 /// failover, hears a resync, too.
 ///
 /// Constructors block until this node hears itself and its peers had time to say where they are, usually 20 ms, at most
@@ -29,8 +29,8 @@ class RedisBus : public BasicBus<RedisTransport> {
   RedisBus(std::string_view url, std::string_view channel, BusOptions options = {}, RedisTuning tuning = {})
       : BasicBus{std::move(options), std::in_place, url, std::string{channel}, tuning} {}
 
-  /// `connector` makes a new, authenticated context; it is called again, on a thread of the bus, for every reconnect, and
-  /// the bus owns what it returns. See RedisConnector for what becomes of one that does not return in time.
+  /// `connector` makes a new, authenticated context; it is called again, on a thread of the bus, for every reconnect,
+  /// and the bus owns what it returns. See RedisConnector for what becomes of one that does not return in time.
   RedisBus(RedisConnector connector, std::string_view channel, BusOptions options = {}, RedisTuning tuning = {})
       : BasicBus{std::move(options), std::in_place, std::move(connector), std::string{channel}, tuning} {}
 

@@ -530,7 +530,7 @@ TEST_CASE("who ends a subscribe_once while its handler runs waits for that, unle
     go_on.acquire();
     returned = true;
   });
-  std::jthread publishing{[&] { CHECK_FALSE(bus.publish("k")); }};
+  std::jthread publishing{[&] { static_cast<void>(bus.publish("k")); }};
   entered.acquire();
   if (waits) {
     const std::jthread opening{[&] { go_on.release(); }};

@@ -16,7 +16,7 @@
 using namespace syncbus;
 using core::Acknowledgement;
 using core::ReceiveQueue;
-using core::Space;
+using syncbus::KeySpace;
 using core::WireEvent;
 using detail::LocalDispatch;
 using detail::Subscriber;
@@ -46,11 +46,11 @@ class Node {
     const auto hear_resync = [this](const Resync& resync) {
       heard += "resync " + std::string{to_string(resync.cause)} + ' ';
     };
-    subscriptions_.push_back(bus_->attach(Space::prefix, "good", Subscriber{hear, hear_resync}, Scope::all));
+    subscriptions_.push_back(bus_->attach(KeySpace::prefix, "good", Subscriber{hear, hear_resync}, Scope::all));
     const auto fail = [](const Event&) { throw std::runtime_error{"no luck"}; };
     const auto ignore = [](const Resync&) {};
-    subscriptions_.push_back(bus_->attach(Space::lease, "lease", Subscriber{hear, ignore}, Scope::all));
-    subscriptions_.push_back(bus_->attach(Space::prefix, "bad", Subscriber{fail, ignore}, Scope::all));
+    subscriptions_.push_back(bus_->attach(KeySpace::lease, "lease", Subscriber{hear, ignore}, Scope::all));
+    subscriptions_.push_back(bus_->attach(KeySpace::prefix, "bad", Subscriber{fail, ignore}, Scope::all));
   }
 
   void push(const support::Frame& frame, bool late = false) { queue_.push_frame(frame, late); }

@@ -24,7 +24,7 @@
 
 using syncbus::core::HashSecret;
 using syncbus::core::PrefixLengths;
-using syncbus::core::Space;
+using syncbus::KeySpace;
 
 namespace {
 
@@ -32,7 +32,7 @@ using Table = syncbus::core::DispatchTable<int>;
 using Node = Table::Node;
 constexpr std::uint64_t everyone = ~std::uint64_t{0};
 
-Node& add(Table& table, std::string_view key, int value, Space space = Space::key) {
+Node& add(Table& table, std::string_view key, int value, KeySpace space = KeySpace::key) {
   auto node = Node::make(space, key, value);
   Node& added = *node;
   table.make_room();
@@ -45,7 +45,7 @@ void drop(Table& table, Node& node) {
   const Node::Owner freed{&node};
 }
 
-std::vector<int> subscribers(const Table& table, std::string_view key, Space space = Space::key,
+std::vector<int> subscribers(const Table& table, std::string_view key, KeySpace space = KeySpace::key,
                              std::uint64_t last = everyone) {
   std::vector<int> found;
   const Table::Target target = table.target(space, key, last);
@@ -106,12 +106,12 @@ TEST_CASE(
 
 TEST_CASE("keys, leases and prefixes of one name do not mix") {
   Table table;
-  add(table, "name", 1, Space::key);
-  add(table, "name", 2, Space::lease);
-  add(table, "name", 3, Space::prefix);
-  CHECK(subscribers(table, "name", Space::key) == std::vector{1});
-  CHECK(subscribers(table, "name", Space::lease) == std::vector{2});
-  CHECK(subscribers(table, "name", Space::prefix) == std::vector{3});
+  add(table, "name", 1, KeySpace::key);
+  add(table, "name", 2, KeySpace::lease);
+  add(table, "name", 3, KeySpace::prefix);
+  CHECK(subscribers(table, "name", KeySpace::key) == std::vector{1});
+  CHECK(subscribers(table, "name", KeySpace::lease) == std::vector{2});
+  CHECK(subscribers(table, "name", KeySpace::prefix) == std::vector{3});
 }
 
 TEST_CASE("any bytes are a name, whatever their number") {
@@ -119,9 +119,9 @@ TEST_CASE("any bytes are a name, whatever their number") {
   std::vector<std::string> keys{std::string{}, std::string(1, '\0'), std::string(2, '\0')};
   for (std::size_t size = 1; size != 70; ++size) keys.push_back(std::string(size, 'a'));
   keys.emplace_back(5000, '*');
-  for (std::size_t i = 0; i != keys.size(); ++i) add(table, keys[i], static_cast<int>(i), Space::prefix);
+  for (std::size_t i = 0; i != keys.size(); ++i) add(table, keys[i], static_cast<int>(i), KeySpace::prefix);
   for (std::size_t i = 0; i != keys.size(); ++i) {
-    CHECK(subscribers(table, keys[i], Space::prefix) == std::vector{static_cast<int>(i)});
+    CHECK(subscribers(table, keys[i], KeySpace::prefix) == std::vector{static_cast<int>(i)});
   }
 }
 
@@ -144,8 +144,8 @@ TEST_CASE("keys that are made to collide under known numbers do not under drawn 
   std::set<std::uint64_t> orders;
   for (int i = 0; i != 20'000; ++i) {
     const std::string key = colliding('a') + std::to_string(1'000'000 + i);
-    REQUIRE(known.order_of(Space::key, key) == 1);
-    orders.insert(drawn.order_of(Space::key, key));
+    REQUIRE(known.order_of(KeySpace::key, key) == 1);
+    orders.insert(drawn.order_of(KeySpace::key, key));
   }
   CHECK(orders.size() == 20'000);
 }
@@ -168,7 +168,7 @@ TEST_CASE("the hash of ids, and of frames, depends on numbers that are drawn") {
 
 TEST_CASE("different keys of one hash are different keys") {
   Table table;
-  REQUIRE(table.order_of(Space::key, colliding('a')) == table.order_of(Space::key, colliding('b')));
+  REQUIRE(table.order_of(KeySpace::key, colliding('a')) == table.order_of(KeySpace::key, colliding('b')));
   std::vector<Node*> nodes;
   for (int i = 0; i != 6; ++i) nodes.push_back(&add(table, colliding(i % 2 == 0 ? 'a' : 'b'), i));
   CHECK(subscribers(table, colliding('a')) == std::vector{0, 2, 4});
@@ -189,7 +189,7 @@ TEST_CASE("a dispatch finds those who were there when it began") {
   add(table, "k", 2);
   const std::uint64_t began = table.last_id();
   add(table, "k", 3);
-  CHECK(subscribers(table, "k", Space::key, began) == std::vector{1, 2});
+  CHECK(subscribers(table, "k", KeySpace::key, began) == std::vector{1, 2});
   CHECK(all_subscribers(table, began) == std::vector{1, 2});
   CHECK(subscribers(table, "k") == std::vector{1, 2, 3});
 }
@@ -241,7 +241,7 @@ TEST_CASE("a reader that stands on an erased node can still leave it") {
   add(table, "k", 3);
   table.erase(second);
   CHECK_FALSE(second.alive);
-  const Table::Target target = table.target(Space::key, "k", everyone);
+  const Table::Target target = table.target(KeySpace::key, "k", everyone);
   const Node* const behind = Table::next_match(second, target, second.id);
   REQUIRE(behind != nullptr);
   CHECK(behind->subscriber == 3);
@@ -257,7 +257,7 @@ TEST_CASE(
   add(table, "k", 3);
   const std::uint64_t served = second.id;
   drop(table, second);
-  const Node* const behind = table.find(table.target(Space::key, "k", everyone), served);
+  const Node* const behind = table.find(table.target(KeySpace::key, "k", everyone), served);
   REQUIRE(behind != nullptr);
   CHECK(behind->subscriber == 3);
 }
@@ -268,7 +268,7 @@ TEST_CASE(
   Table table;
   constexpr int count = 500;
   for (int i = 0; i != count; ++i)
-    add(table, key_of(static_cast<std::size_t>(i / 5)), i, i % 2 == 0 ? Space::key : Space::lease);
+    add(table, key_of(static_cast<std::size_t>(i / 5)), i, i % 2 == 0 ? KeySpace::key : KeySpace::lease);
   CHECK(all_subscribers(table) == up_to(count));
 
   std::vector<int> found;
@@ -295,13 +295,13 @@ TEST_CASE("a hundred thousand keys are all found, and those that left are not") 
   for (std::size_t i = 0; i != count; ++i) nodes.push_back(&add(table, key_of(i), static_cast<int>(i)));
   std::size_t wrong = 0;
   for (std::size_t i = 0; i != count; ++i) {
-    const Node* const node = table.find(table.target(Space::key, key_of(i), everyone), 0);
+    const Node* const node = table.find(table.target(KeySpace::key, key_of(i), everyone), 0);
     if (node == nullptr || node->subscriber != static_cast<int>(i)) ++wrong;
   }
   CHECK(wrong == 0);
   for (std::size_t i = 0; i < count; i += 2) drop(table, *nodes[i]);
   for (std::size_t i = 0; i != count; ++i) {
-    const bool found = table.find(table.target(Space::key, key_of(i), everyone), 0) != nullptr;
+    const bool found = table.find(table.target(KeySpace::key, key_of(i), everyone), 0) != nullptr;
     if (found != (i % 2 == 1)) ++wrong;
   }
   CHECK(wrong == 0);
@@ -355,14 +355,14 @@ TEST_CASE("keys are spread: a lookup passes few others") {
   // than one in a hundred runs of this test.
   std::vector<int> crowd(count);
   for (std::size_t i = 0; i != count; ++i) {
-    ++crowd[static_cast<std::size_t>((table.order_of(Space::key, key_of(i)) >> 32U) * count >> 32U)];
+    ++crowd[static_cast<std::size_t>((table.order_of(KeySpace::key, key_of(i)) >> 32U) * count >> 32U)];
   }
   CHECK(*std::max_element(crowd.begin(), crowd.end()) < 12);
 }
 
 TEST_CASE("whatever comes and goes, the table holds what a map holds") {
   Table table;
-  std::map<std::pair<Space, std::string>, std::vector<Node*>> model;
+  std::map<std::pair<KeySpace, std::string>, std::vector<Node*>> model;
   std::vector<Node*> everybody;
   std::mt19937 random{GENERATE(1U, 2U, 3U)};
   const auto below = [&](std::size_t end) { return std::uniform_int_distribution<std::size_t>{0, end - 1}(random); };
@@ -370,7 +370,7 @@ TEST_CASE("whatever comes and goes, the table holds what a map holds") {
   std::size_t limit = 1;
   for (int step = 0; step != 20'000; ++step) {
     if (step % 2'000 == 0) limit = 1 + below(600);  // grows and shrinks
-    const Space space{static_cast<std::uint8_t>(below(3))};
+    const KeySpace space{static_cast<std::uint8_t>(below(3))};
     const std::string key = below(4) == 0 ? colliding(static_cast<char>('a' + below(3))) : key_of(below(200));
     auto& alike = model[{space, key}];
     if (everybody.size() < limit && below(3) != 0) {
@@ -405,7 +405,7 @@ TEST_CASE("a table frees who is left in it") {
     syncbus::core::DispatchTable<Held> table;
     for (std::size_t i = 0; i != 10; ++i) {
       table.make_room();
-      table.insert(syncbus::core::DispatchNode<Held>::make(Space::key, key_of(i), {token}));
+      table.insert(syncbus::core::DispatchNode<Held>::make(KeySpace::key, key_of(i), {token}));
     }
     CHECK(token.use_count() == 11);
   }

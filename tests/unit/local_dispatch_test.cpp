@@ -27,7 +27,7 @@
 #include "support/eventually.hpp"
 
 using namespace syncbus;
-using core::Space;
+using syncbus::KeySpace;
 using detail::LocalDispatch;
 using detail::Subscriber;
 using detail::ThreadMark;
@@ -41,16 +41,17 @@ constexpr NodeId self{42};
 
 Bus make_bus() { return std::make_shared<LocalDispatch>(nullptr); }
 
-void publish(const Bus& bus, std::string_view key) { bus->publish({.key = key, .origin = self}); }
+void publish(const Bus& bus, const Event& event) { bus->publish_counted(event, [](const detail::DispatchTally&) {}); }
+void publish(const Bus& bus, std::string_view key) { publish(bus, Event{.key = key, .origin = self}); }
 
 template <class H>
 [[nodiscard]] Subscription subscribe(const Bus& bus, std::string_view key, H handler, Scope from = Scope::all) {
-  return bus->attach(Space::key, key, Subscriber{std::move(handler)}, from);
+  return bus->attach(KeySpace::key, key, Subscriber{std::move(handler)}, from);
 }
 
 template <class H>
 [[nodiscard]] Subscription subscribe_prefix(const Bus& bus, std::string_view prefix, H handler) {
-  return bus->attach(Space::prefix, prefix, Subscriber{std::move(handler), [](const Resync&) {}}, Scope::all);
+  return bus->attach(KeySpace::prefix, prefix, Subscriber{std::move(handler), [](const Resync&) {}}, Scope::all);
 }
 
 [[nodiscard]] Metrics metrics(const Bus& bus) {
@@ -143,7 +144,7 @@ TEST_CASE("an event arrives as it was published") {
   Event heard;
   const auto subscription = subscribe(bus, "k", [&](const Event& event) { heard = event; });
   const std::string_view key = "k";
-  bus->publish({EventType::set, key, 17, self});
+  publish(bus, Event{EventType::set, key, 17, self});
   CHECK(heard.type == EventType::set);
   CHECK(heard.key.data() == key.data());  // no copy
   CHECK(heard.version == 17);
@@ -157,9 +158,9 @@ TEST_CASE("prefixes hear the keys that begin with them, the empty one all, and l
   const auto user = subscribe_prefix(bus, "user:", [&](const Event& e) { heard[1] += e.key; });
   const auto one = subscribe_prefix(bus, "user:1", [&](const Event& e) { heard[2] += e.key; });
   const auto lease =
-      bus->attach(Space::lease, "user:1", Subscriber{[&](const Event& e) { heard[3] += e.key; }}, Scope::all);
+      bus->attach(KeySpace::lease, "user:1", Subscriber{[&](const Event& e) { heard[3] += e.key; }}, Scope::all);
   for (const auto* key : {"user:1", "user:22", "use", "x"}) publish(bus, key);
-  bus->publish({.type = EventType::lease_revoked, .key = "user:1"});
+  publish(bus, Event{.type = EventType::lease_revoked, .key = "user:1"});
   CHECK(heard == std::vector<std::string>{"user:1user:22usex", "user:1user:22", "user:1", "user:1"});
 }
 
@@ -227,8 +228,8 @@ TEST_CASE("everybody hears a resync once: handlers of a key or lease as an event
     heard += std::string{event.key} + ' ';
   };
   const auto key = subscribe(bus, "key", name);
-  const auto lease = bus->attach(Space::lease, "lease", Subscriber{name}, Scope::all);
-  const auto prefix = bus->attach(Space::prefix, "prefix",
+  const auto lease = bus->attach(KeySpace::lease, "lease", Subscriber{name}, Scope::all);
+  const auto prefix = bus->attach(KeySpace::prefix, "prefix",
                                   Subscriber{name,
                                              [&](const Resync& resync) {
                                                CHECK(resync.cause == ResyncCause::joined);
@@ -663,7 +664,7 @@ TEST_CASE("a publish inside a handler is heard when the event being dispatched h
     bus->publish_resync({ResyncCause::requested, self});
     CHECK(bus->in_handler());
   });
-  const auto all = bus->attach(Space::prefix, "",
+  const auto all = bus->attach(KeySpace::prefix, "",
                                Subscriber{[&](const Event& event) {
                                             heard += std::string{event.key} + ' ';
                                             if (event.key == "b") publish(bus, "d");
@@ -751,8 +752,21 @@ TEST_CASE("a handler that throws at every event writes a few lines, and the last
   for (int i = 0; i != 100; ++i) publish(bus, "k");
   CHECK(metrics(bus).handler_errors == 100);
   CHECK(lines.size() < 20);
-  bus->report_left_out();
+  bus->report_left_out((TimePoint::max)());
   CHECK(lines.back().find("no. 100") != std::string::npos);
+}
+
+TEST_CASE("on a bus that is alone the next line counts those left out, without a close") {
+  std::vector<std::string> lines;
+  const auto bus = std::make_shared<LocalDispatch>([&](std::string_view line) { lines.emplace_back(line); });
+  const auto a = subscribe(bus, "k", [&](const Event&) { throw std::runtime_error{"no"}; });
+  for (int i = 0; i != 20; ++i) publish(bus, "k");
+  CHECK(lines.size() == detail::LineLimiter::at_once);
+  CHECK(support::eventually([&] {  // a second later
+    publish(bus, "k");
+    return lines.size() > detail::LineLimiter::at_once;
+  }));
+  CHECK(lines.back().find("more like it were left out before") != std::string::npos);
 }
 
 TEST_CASE("neither a key nor what is thrown writes a line of its own into the log") {
@@ -782,7 +796,7 @@ TEST_CASE("a mailbox is counted by what it says became of the event") {
   const Bus bus = make_bus();
   const auto box = std::make_shared<Box>();
   const auto subscription =
-      bus->attach(Space::prefix, "", Subscriber{std::shared_ptr<detail::MailboxSink>{box}}, Scope::all);
+      bus->attach(KeySpace::prefix, "", Subscriber{std::shared_ptr<detail::MailboxSink>{box}}, Scope::all);
   publish(bus, "a");
   box->answer = {.stored = true, .overflowed = true, .joined = 3};
   publish(bus, "b");
@@ -806,7 +820,7 @@ TEST_CASE("a tally tells how many subscribers an event was given to, and how man
   using Tally = std::array<std::uint32_t, 2>;
   CHECK(tally_of({.key = "key"}) == Tally{0, 0});
   const auto key = subscribe(bus, "key", [&](const Event&) { ++heard; });
-  const auto lease = bus->attach(Space::lease, "key", Subscriber{[&](const Event&) { ++heard; }}, Scope::all);
+  const auto lease = bus->attach(KeySpace::lease, "key", Subscriber{[&](const Event&) { ++heard; }}, Scope::all);
   CHECK(tally_of({.key = "key"}) == Tally{1, 0});
   CHECK(tally_of({.type = EventType::lease_revoked, .key = "key"}) == Tally{1, 0});
   CHECK(tally_of({.key = "other"}) == Tally{0, 0});
@@ -825,7 +839,7 @@ TEST_CASE("a mailbox counts as given to unless it is closed") {
   const Bus bus = make_bus();
   const auto box = std::make_shared<Box>();
   const auto subscription =
-      bus->attach(Space::key, "k", Subscriber{std::shared_ptr<detail::MailboxSink>{box}}, Scope::all);
+      bus->attach(KeySpace::key, "k", Subscriber{std::shared_ptr<detail::MailboxSink>{box}}, Scope::all);
   CHECK(bus->dispatch_counted({.key = "k"}, false).matched == 1);
   box->answer = {.stored = true, .overflowed = true, .joined = 3};
   CHECK(bus->dispatch_counted({.key = "k"}, false).matched == 1);

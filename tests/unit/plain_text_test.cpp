@@ -8,7 +8,7 @@
 #include "support/catch.hpp"
 
 using namespace std::string_literals;
-using syncbus::core::Space;
+using KeySpace;
 using syncbus::detail::beginning_of, syncbus::detail::handler_threw, syncbus::detail::one_line, syncbus::detail::quoted;
 
 TEST_CASE("text of any script stays as it is") {
@@ -47,9 +47,9 @@ TEST_CASE("a long text is cut between two characters") {
 }
 
 TEST_CASE("the line about a handler that threw says what it is subscribed to") {
-  CHECK(handler_threw(Space::key, "k", "no luck") == "the handler subscribed to \"k\" threw: no luck");
-  CHECK(handler_threw(Space::prefix, "user:", "x") == "the handler subscribed to the prefix \"user:\" threw: x");
-  CHECK(handler_threw(Space::prefix, "", "x") == "the handler subscribed to all keys threw: x");
-  CHECK(handler_threw(Space::lease, "id", "x") == "the handler subscribed to the lease \"id\" threw: x");
-  CHECK(handler_threw(Space::key, std::string(100, 'k'), std::string(1'000'000, 'w')).size() < 700);
+  CHECK(handler_threw(KeySpace::key, "k", "no luck") == "the handler subscribed to \"k\" threw: no luck");
+  CHECK(handler_threw(KeySpace::prefix, "user:", "x") == "the handler subscribed to the prefix \"user:\" threw: x");
+  CHECK(handler_threw(KeySpace::prefix, "", "x") == "the handler subscribed to all keys threw: x");
+  CHECK(handler_threw(KeySpace::lease, "id", "x") == "the handler subscribed to the lease \"id\" threw: x");
+  CHECK(handler_threw(KeySpace::key, std::string(100, 'k'), std::string(1'000'000, 'w')).size() < 700);
 }

@@ -19,11 +19,8 @@
 
 namespace syncbus::inline v1::core {
 
-/// A prefix matches keys; the empty one matches all of them.
-using Space = KeySpace;
-
 /// Where the subscribers of a name stand: its hash with the lowest bit set, so never where a sentinel stands.
-[[nodiscard]] inline std::uint64_t order_of(Space space, std::string_view name, const HashSecret& secret) noexcept {
+[[nodiscard]] inline std::uint64_t order_of(KeySpace space, std::string_view name, const HashSecret& secret) noexcept {
   return hash_bytes(name, static_cast<std::uint64_t>(space), secret) | 1U;
 }
 
@@ -36,8 +33,9 @@ struct DispatchLink {
   [[nodiscard]] bool is_sentinel() const noexcept { return (order & 1U) == 0; }
 };
 
-/// The place of one subscriber. The table gives it its order and its id. `id` grows from subscription to subscription; `alive` ends before the place is
-/// unlinked. The name's bytes lie behind it in the same allocation, so that a publish touches two cache lines of it.
+/// The place of one subscriber. The table gives it its order and its id. `id` grows from subscription to subscription;
+/// `alive` ends before the place is unlinked. The name's bytes lie behind it in the same allocation, so that a publish
+/// touches two cache lines of it.
 template <class Subscriber>
 class DispatchNode : public DispatchLink {
  public:
@@ -49,7 +47,8 @@ class DispatchNode : public DispatchLink {
   };
   using Owner = std::unique_ptr<DispatchNode, Deleter>;
 
-  [[nodiscard]] static Owner make(Space space, std::string_view name, Subscriber subscriber, Scope from = Scope::all) {
+  [[nodiscard]] static Owner make(KeySpace space, std::string_view name, Subscriber subscriber,
+                                  Scope from = Scope::all) {
     if (name.size() > (std::numeric_limits<std::uint32_t>::max)()) throw std::length_error{"a key of 4 GiB"};
     void* const memory = ::operator new(sizeof(DispatchNode) + name.size(), alignment);
     auto* const node = ::new (memory) DispatchNode{space, name, std::move(subscriber), from};
@@ -60,7 +59,7 @@ class DispatchNode : public DispatchLink {
   [[nodiscard]] std::string_view name() const noexcept { return {bytes(), size_}; }
 
   /// For a node that stands where that name would.
-  [[nodiscard]] bool is_of(Space its_space, std::string_view its_name) const noexcept {
+  [[nodiscard]] bool is_of(KeySpace its_space, std::string_view its_name) const noexcept {
     return size_ == its_name.size() && space == its_space && equal_bytes(bytes(), its_name.data(), size_);
   }
 
@@ -71,7 +70,7 @@ class DispatchNode : public DispatchLink {
   const std::uint32_t size_;  ///< here, so that it fills a word with the next four
 
  public:
-  const Space space;
+  const KeySpace space;
   const Scope from;  ///< whose publishes it hears
   std::atomic<bool> alive{true};
   std::atomic<bool> followed{false};  ///< others of the same order may stand behind it; never false again
@@ -81,7 +80,7 @@ class DispatchNode : public DispatchLink {
   static_assert(std::is_nothrow_move_constructible_v<Subscriber>);
   static constexpr std::align_val_t alignment{64};
 
-  DispatchNode(Space its_space, std::string_view name, Subscriber its_subscriber, Scope its_from) noexcept
+  DispatchNode(KeySpace its_space, std::string_view name, Subscriber its_subscriber, Scope its_from) noexcept
       : size_{static_cast<std::uint32_t>(name.size())},
         space{its_space},
         from{its_from},

@@ -93,7 +93,7 @@ class DispatchTable {
   [[nodiscard]] std::uint64_t last_id() const noexcept { return last_id_.load(std::memory_order_acquire); }
 
   /// Where the subscribers of a name stand in this table.
-  [[nodiscard]] std::uint64_t order_of(Space space, std::string_view name) const noexcept {
+  [[nodiscard]] std::uint64_t order_of(KeySpace space, std::string_view name) const noexcept {
     return core::order_of(space, name, secret_);
   }
 
@@ -102,10 +102,10 @@ class DispatchTable {
     std::string_view name;
     std::uint64_t order;
     std::uint64_t last;
-    Space space;
+    KeySpace space;
   };
 
-  [[nodiscard]] Target target(Space space, std::string_view name, std::uint64_t last) const noexcept {
+  [[nodiscard]] Target target(KeySpace space, std::string_view name, std::uint64_t last) const noexcept {
     return {name, order_of(space, name), last, space};
   }
 

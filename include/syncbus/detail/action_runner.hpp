@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -132,8 +133,9 @@ class ActionRunner : public std::enable_shared_from_this<ActionRunner> {
       const std::shared_ptr<DispatchLoop<ActionRunner>> dispatch{shared_from_this(), &dispatch_};
       options_.executor([task = std::make_shared<Task>(dispatch, port_)] { task->run(); });
     } catch (...) {
-      subscribers_->report(LineKind::executor,
-                           "the executor threw; unless it has taken its task, it is given another in a moment");
+      subscribers_->report(LineKind::executor, [] {
+        return std::string{"the executor threw; unless it has taken its task, it is given another in a moment"};
+      });
     }
     subscribers_->fork_mark().require_parent();
   }

@@ -35,9 +35,9 @@ enum class Dispatching : std::uint8_t {
 ///     bool serve(const std::atomic<bool>& leave);   // does the transport's I/O: see LendableTransport
 ///
 /// On own threads it is leader and follower, if the transport can be lent them: there are two, of which one, the
-/// leader, does the I/O. When it has read something to dispatch it leaves the I/O and dispatches: what was read is heard
-/// without a change of thread. The other looks after it `takeover_after` later, and takes the I/O over if that lasts: a
-/// slow handler stops the reading for so long at most, and quick ones wake it so seldom.
+/// leader, does the I/O. When it has read something to dispatch it leaves the I/O and dispatches: what was read is
+/// heard without a change of thread. The other looks after it `takeover_after` later, and takes the I/O over if that
+/// lasts: a slow handler stops the reading for so long at most, and quick ones wake it so seldom.
 template <class Work>
 class DispatchLoop {
  public:

@@ -27,8 +27,8 @@
 
 namespace syncbus::inline v1::detail {
 
-/// The inputs: what publishers, the bus's life and the transport tell the machine. How that is locked, and what comes of
-/// it: see ActionRunner.
+/// The inputs: what publishers, the bus's life and the transport tell the machine. How that is locked, and what comes
+/// of it: see ActionRunner.
 ///
 /// Owned by shared_ptr: its thread and the executor's tasks keep it alive, so that close can leave a handler that does
 /// not return behind.

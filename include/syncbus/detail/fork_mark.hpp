@@ -42,8 +42,8 @@ class ForkByte {
 /// Copies mark the same moment.
 ///
 /// In a child the threads of its parent do not exist, and locks that they held are never released: who finds himself
-/// forked() takes no lock (ProcessMutex sees to that), waits for nobody, writes to no descriptor that he shares with the
-/// parent, and destroys nothing that would: see leave_behind().
+/// forked() takes no lock (ProcessMutex sees to that), waits for nobody, writes to no descriptor that he shares with
+/// the parent, and destroys nothing that would: see leave_behind().
 class ForkMark {
  public:
   ForkMark() : owned_{ForkByte::map(), ForkByte::free}, byte_{owned_ ? owned_.get() : &none}, process_{::getpid()} {}

@@ -34,11 +34,11 @@ enum class LineKind : std::uint8_t {
   return static_cast<LineKind>(static_cast<int>(LineKind::first_errc) + code.value());
 }
 
-/// Of each kind the first lines pass. Then one passes a second later, the next two seconds after that, and so on up to a
-/// minute, and tells how many were left out; when it was quiet for as long as the next would have had to wait, all
-/// begins again. The last line is not lost: overdue() brings it when its time has come, if somebody asks; a bus that is
-/// alone has no clock, so there the next line of its kind counts it, or the close of the bus brings it. By the steady clock, on a hub
-/// too: what is written is read by people. Thread safety: all of it.
+/// Of each kind the first lines pass. Then one passes a second later, the next two seconds after that, and so on up to
+/// a minute, and tells how many were left out; when it was quiet for as long as the next would have had to wait, all
+/// begins again. The last line is kept: overdue() brings it when its time has come, if somebody asks. A bus that is
+/// alone has no clock to ask by: there the next line counts it, or the close of the bus brings it. By the steady clock,
+/// on a hub too: what is written is read by people. Thread safety: all of it.
 class LineLimiter {
  public:
   static constexpr std::uint32_t at_once = 8;

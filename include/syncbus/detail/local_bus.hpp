@@ -44,7 +44,8 @@ class LocalBus {
   /// Throws std::system_error (invalid_argument) for options that no bus can have.
   explicit LocalBus(BusOptions options) : LocalBus{std::move(options), random_node_id(), random_hash_secret()} {}
 
-  /// On a hub, where one seed decides what happens, the id decides how tables hash. `waiting`: how mailboxes wait there.
+  /// On a hub, where one seed decides what happens, the id decides how tables hash. `waiting`: how mailboxes wait
+  /// there.
   LocalBus(BusOptions options, NodeId id, std::shared_ptr<Waiting> waiting)
       : LocalBus{std::move(options), id, hash_secret_of(id), std::move(waiting)} {}
 
@@ -143,8 +144,8 @@ class LocalBus {
   void require_no_own_handler() const noexcept {
     if (forked() || !subscribers_->runs_own_handler()) return;
     std::fputs(
-        "syncbus: a bus was destroyed inside one of its own handlers, whose dispatch still needs it; destroy it when the "
-        "handler has returned\n",
+        "syncbus: a bus was destroyed inside one of its own handlers, whose dispatch still needs it; destroy it when "
+        "the handler has returned\n",
         stderr);
     std::abort();
   }

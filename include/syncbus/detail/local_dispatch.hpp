@@ -1,7 +1,6 @@
 // The subscribers of one node: who hears an event, on whose thread, and when what is taken out may be freed.
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -24,6 +23,7 @@
 #include <syncbus/detail/dispatch_tally.hpp>
 #include <syncbus/detail/fork_mark.hpp>
 #include <syncbus/detail/handler_scope.hpp>
+#include <syncbus/detail/member_counts.hpp>
 #include <syncbus/detail/process_mutex.hpp>
 #include <syncbus/detail/random_hash_secret.hpp>
 #include <syncbus/detail/retired_nodes.hpp>
@@ -54,7 +54,7 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   // --- subscribing
 
   /// Throws std::system_error (closed, forked).
-  [[nodiscard]] Subscription attach(core::Space space, std::string_view key, Subscriber subscriber, Scope from) {
+  [[nodiscard]] Subscription attach(KeySpace space, std::string_view key, Subscriber subscriber, Scope from) {
     marks_.meet();
     auto node = Node::make(space, key, std::move(subscriber), from);
     Node* const place = node.get();
@@ -62,9 +62,8 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
         [&] {
           if (closed_) throw std::system_error{Errc::closed, "subscribe"};
           table_.make_room();
-          if (space == core::Space::prefix) lengths_.add(key.size());
-          members_in(space).fetch_add(1, std::memory_order_release);
-          if (from != Scope::local) remote_listeners_.fetch_add(1, std::memory_order_release);
+          if (space == KeySpace::prefix) lengths_.add(key.size());
+          members_.add(space, from);
           table_.insert(std::move(node));
           return true;
         },
@@ -80,10 +79,9 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
     const bool waits = wait && inside == nullptr;
     const bool taken_out = mutex_.locked(
         [&] {
-          members_in(node->space).fetch_sub(1, std::memory_order_release);
-          if (node->from != Scope::local) remote_listeners_.fetch_sub(1, std::memory_order_release);
+          members_.remove(node->space, node->from);
           table_.erase(*node);
-          if (node->space == core::Space::prefix) lengths_.remove(node->name().size());
+          if (node->space == KeySpace::prefix) lengths_.remove(node->name().size());
           if (!waits) retired_.add(*node);
           return true;
         },
@@ -110,11 +108,8 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
 
   // --- dispatching
 
-  /// Has this node's own event heard: now, or inside a handler when that handler's dispatch has ended.
-  void publish(const Event& event) noexcept { publish(event, marks_.mine()); }
-
-  /// The same, and then calls `on_tally`, which must not throw, with what became of the event. Neither counts it as
-  /// published.
+  /// Has this node's own event heard: now, or inside a handler when that handler's dispatch has ended. Then calls
+  /// `on_tally`, which must not throw, with what became of it. Does not count it as published.
   void publish_counted(const Event& event, std::function<void(DispatchTally)> on_tally) noexcept {
     ThreadMark& mine = marks_.mine();
     if (!HandlerScope::must_defer(mine)) return on_tally(dispatch_counted(event, true));
@@ -173,7 +168,7 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   }
 
   /// Whether there is any subscriber who hears other nodes.
-  [[nodiscard]] bool hears_remote() const noexcept { return remote_listeners_.load(std::memory_order_acquire) != 0; }
+  [[nodiscard]] bool hears_remote() const noexcept { return members_.hear_remote(); }
 
   /// Whether the calling thread is inside a handler or hook: of this bus, or of any other that can be known here.
   [[nodiscard]] bool in_handler() const noexcept { return detail::in_handler(marks_); }
@@ -204,11 +199,13 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
     if (log_ && !closed_) run_hook([&] { log_.tell(line); });
   }
 
-  /// The same, unless there are too many of the kind.
-  void report(LineKind kind, std::string_view line) noexcept {
+  /// The same, unless there are too many of the kind. `line()` makes its words: the last of those that are left out are
+  /// kept, so they are needed.
+  template <class Line>
+  void report(LineKind kind, const Line& line) noexcept {
     if (!log_ || closed_) return;
     run_hook([&] {
-      if (const auto told = log_.admit(kind, std::string{line})) log_.tell(*told);
+      if (const auto told = log_.admit(kind, line())) log_.tell(*told);
     });
   }
 
@@ -277,8 +274,8 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
       const HandlerScope scope{mark};
       const std::uint64_t last = table_.last_id();
       const bool lease = event.type == EventType::lease_revoked;
-      const auto space = lease ? core::Space::lease : core::Space::key;
-      if (members_in(space).load(std::memory_order_acquire) != 0) {
+      const auto space = lease ? KeySpace::lease : KeySpace::key;
+      if (members_.any_in(space)) {
         dispatch_to(table_.target(space, event.key, last), event, own, mark, tally);
       }
       if (!lease && lengths_.first() != nullptr) dispatch_to_prefixes(event, own, last, mark, tally);
@@ -291,7 +288,7 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
                                               Tally tally) noexcept {
     for (const auto* entry = lengths_.first(); entry != nullptr; entry = entry->next) {
       if (entry->length > event.key.size() || entry->prefixes.load(std::memory_order_acquire) == 0) continue;
-      dispatch_to(table_.target(core::Space::prefix, event.key.substr(0, entry->length), last), event, own, mark, tally);
+      dispatch_to(table_.target(KeySpace::prefix, event.key.substr(0, entry->length), last), event, own, mark, tally);
     }
   }
 
@@ -335,11 +332,6 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
     collect();
   }
 
-  /// How many subscribers a namespace has: a cache that hears all keys through one pays for no look-up of single ones.
-  [[nodiscard]] std::atomic<std::size_t>& members_in(core::Space space) noexcept {
-    return members_[static_cast<std::size_t>(space)];
-  }
-
   [[nodiscard]] static bool hears(const Node& node, bool own) noexcept {
     return node.from == Scope::all || (node.from == Scope::local) == own;
   }
@@ -367,10 +359,7 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
 
   void count_error(const Node& node, const ThreadMark& mark, std::string_view what) noexcept {
     counters_.add(mark.slot(), &CounterStripe::handler_errors, 1);
-    if (!log_ || closed_) return;
-    run_hook([&] {
-      if (const auto line = log_.admit(LineKind::handler, handler_threw(node.space, node.name(), what))) log_.tell(*line);
-    });
+    report(LineKind::handler, [&] { return handler_threw(node.space, node.name(), what); });
   }
 
   /// Frees what was taken out without a wait, if by now nobody holds it.
@@ -400,12 +389,11 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   const core::HashSecret hash_secret_;
   Table table_;
   core::PrefixLengths lengths_;
-  std::array<std::atomic<std::size_t>, 3> members_{};  ///< by Space
+  MemberCounts members_;
   ThreadMarks& marks_ = ThreadMarks::home();
   RetiredNodes<Node> retired_{marks_};
   std::atomic<bool> closed_{false};  ///< set under the lock
   DispatchCounters counters_;
-  std::atomic<std::size_t> remote_listeners_{0};
   UserLog log_;
 };
 

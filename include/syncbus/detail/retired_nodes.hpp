@@ -11,8 +11,8 @@
 
 namespace syncbus::inline v1::detail {
 
-/// A list through the nodes' `previous`. Its owner locks add(), take_unheld() and any(); empty() may be asked by anybody, and
-/// may be answered late.
+/// A list through the nodes' `previous`. Its owner locks add(), take_unheld() and any(); empty() may be asked by
+/// anybody, and may be answered late.
 template <class Node>
 class RetiredNodes {
  public:

@@ -42,12 +42,12 @@ class UserLog {
 };
 
 /// That the handler of a subscription threw.
-[[nodiscard]] inline std::string handler_threw(core::Space space, std::string_view name, std::string_view what) {
+[[nodiscard]] inline std::string handler_threw(KeySpace space, std::string_view name, std::string_view what) {
   constexpr std::size_t shown_name = 64;
   constexpr std::size_t shown_words = 512;
   std::string line = "the handler subscribed to ";
-  if (space == core::Space::lease) line += "the lease ";
-  if (space == core::Space::prefix) line += name.empty() ? "all keys" : "the prefix ";
+  if (space == KeySpace::lease) line += "the lease ";
+  if (space == KeySpace::prefix) line += name.empty() ? "all keys" : "the prefix ";
   if (!name.empty()) line += quoted(name, shown_name);
   return line + " threw: " + beginning_of(what, shown_words);
 }
