@@ -8,7 +8,7 @@
 #include "support/catch.hpp"
 
 using namespace std::string_literals;
-using KeySpace;
+using syncbus::KeySpace;
 using syncbus::detail::beginning_of, syncbus::detail::handler_threw, syncbus::detail::one_line, syncbus::detail::quoted;
 
 TEST_CASE("text of any script stays as it is") {
