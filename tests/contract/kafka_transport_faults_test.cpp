@@ -316,23 +316,81 @@ TEST_CASE("what is larger than the topic takes is not sent by a lent producer ei
   CHECK(a.recorder.in_order());
 }
 
-TEST_CASE("a lent producer finds out what the topic takes where nobody tells", "[kafka]") {
-  Mock mock;  // it describes no topic
-  auto settings = settings_of(1);
-  settings.peer_timeout = 500ms;
-  const KafkaProgram program{mock.cluster.brokers(), KafkaProgram::careful_producer(),
-                             KafkaProgram::careful_consumer()};
-  KafkaNode a{program.handles(), "topic", settings};
-  REQUIRE(a.works());
+/// A node over lent clients on a mock cluster, which describes no topic.
+struct Undescribed : Mock {
+  static syncbus::TransportSettings settings() {
+    auto settings = settings_of(1);
+    settings.peer_timeout = 500ms;
+    return settings;
+  }
+
+  /// In a session, which ends because a frame of so many bytes is too large for the topic.
+  void refuse(std::size_t bytes, std::uint64_t frame) {
+    const int times = a.recorder.interruptions() + 1;
+    cluster.refuse(KafkaRequest::produce, {RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE});
+    a.broadcast(std::string(bytes, 'x'), frame);
+    REQUIRE(a.will_be_interrupted(times));
+    REQUIRE(eventually([&] { return a.recorder.ready(); }));
+  }
+
+  const KafkaProgram program{cluster.brokers(), KafkaProgram::careful_producer(), KafkaProgram::careful_consumer()};
+  KafkaNode a{program.handles(), "topic", settings()};
   const std::size_t before = a.recorder.max_frame_bytes();
-  mock.cluster.refuse(KafkaRequest::produce, {RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE});
-  a.broadcast(std::string(100'000, 'x'), 2'000'000);
-  REQUIRE(eventually([&] { return a.recorder.interruptions() == 1; }));
-  REQUIRE(a.comes_back());
+};
+
+TEST_CASE("a lent producer finds out what the topic takes where nobody tells, and what it takes after all", "[kafka]") {
+  Undescribed topic;
+  KafkaNode& a = topic.a;
+  REQUIRE(a.works());
+  CHECK(topic.before > 500'000);
+  topic.refuse(100'000, 2'000'000);
+  CHECK(a.recorder.max_frame_bytes() == topic.before);  // once may be an outage
+  topic.refuse(100'000, 2'000'000);
   CHECK(was_told(a.recorder, "max.message.bytes", Errc::not_connected));
-  CHECK(before > 500'000);
   CHECK(a.recorder.max_frame_bytes() == 50'000);
-  CHECK(a.works());
+  REQUIRE(a.works());
+  REQUIRE(a.recorder.will_confirm(a.broadcast(std::string(40'000, 'x'), 3'000'000)));
+  a.transport->reopen(a.recorder.session());
+  REQUIRE(a.comes_back(a.recorder.session() + 1));
+  CHECK(a.recorder.max_frame_bytes() == 100'000);
+}
+
+TEST_CASE("an outage leaves the frames of a lent producer as large as they were", "[kafka]") {
+  Undescribed topic;
+  KafkaNode& a = topic.a;
+  for (std::uint64_t round = 1; round <= 2; ++round) {
+    topic.cluster.slow(2s);
+    a.broadcast(std::string(round == 1 ? 20'000 : 2'000, 'x'), round);
+    REQUIRE(a.will_be_interrupted(static_cast<int>(round)));
+    topic.cluster.slow(0s);
+    REQUIRE(eventually([&] { return a.recorder.ready(); }));
+    CHECK(a.recorder.max_frame_bytes() == topic.before);
+    CHECK(a.works());
+  }
+}
+
+TEST_CASE("what is too large for a topic is believed twice, alone, and once more when it was taken back", "[kafka]") {
+  constexpr std::size_t client = 1'000'000;
+  syncbus::detail::KafkaFrameLimit limit{0};
+  CHECK_FALSE(limit.suspect(4'096, 0, client));
+  CHECK_FALSE(limit.one_by_one());
+  CHECK_FALSE(limit.suspect(100'000, 0, client));
+  CHECK(limit.one_by_one());
+  CHECK_FALSE(limit.suspect(100'000, 1'000'000, client));  // so much was stored meanwhile: another outage
+  CHECK(limit.suspect(80'000, 300'000, client));
+  CHECK(limit.of_frames(client) == 40'000);
+  CHECK_FALSE(limit.one_by_one());
+  limit.grow(10'000, client);
+  CHECK(limit.of_frames(client) == 40'000);
+  limit.grow(30'000, client);
+  CHECK(limit.of_frames(client) == 80'000);
+  CHECK_FALSE(limit.suspect(70'000, 0, client));
+  CHECK(limit.suspect(70'000, 0, client));
+  limit.grow(35'000, client);
+  CHECK(limit.of_frames(client) == 35'000);  // it was no error
+  limit.obey(500'000);
+  CHECK(limit.of_frames(client) > 490'000);
+  CHECK_FALSE(limit.suspect(70'000, 0, client));
 }
 
 TEST_CASE("a frame that the broker refuses is an interruption, and nothing behind it is confirmed", "[kafka]") {
@@ -393,6 +451,24 @@ TEST_CASE("a partition that another broker leads from now on is followed, and no
   CHECK(a.recorder.interruptions() == 0);
 }
 
+TEST_CASE("a leader that hangs, and is replaced while a session is made, is left by the producer, too", "[kafka]") {
+  Mock mock{2};
+  mock.cluster.lead("topic", 1);
+  auto settings = settings_of(1);
+  settings.peer_timeout = 2s;
+  KafkaNode a{mock.cluster.brokers(), "topic", settings};
+  REQUIRE(a.works());
+  mock.cluster.slow(1, 1min);
+  a.transport->reopen(1);
+  REQUIRE(eventually([&] { return was_told(a.recorder, "is led by broker 1", Errc::not_connected); }));
+  let_pass(700ms);  // by now the next attempt has asked the producer, and asks for the offsets
+  mock.cluster.lead("topic", 2);
+  REQUIRE(a.comes_back());
+  CHECK(a.recorder.will_confirm(a.broadcast("to the new leader", 1)));
+  CHECK(a.works());
+  CHECK(a.recorder.interruptions() == 1);
+}
+
 TEST_CASE("a broker that leads nothing may die without an interruption", "[kafka]") {
   Mock mock{3};
   mock.cluster.lead("topic", 1);
@@ -432,6 +508,71 @@ TEST_CASE("a cluster whose every answer takes long is waited for", "[kafka]") {
   KafkaNode a{mock.cluster.brokers(), "topic", 1};
   a.transport->reopen(1);
   CHECK(eventually([&] { return a.recorder.ready() && a.recorder.session() >= 2; }));
+}
+
+TEST_CASE("errors that say that a client's view of the cluster is old are told from those that others have", "[kafka]") {
+  using syncbus::detail::is_outdated;
+  for (const auto error :
+       {RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION, RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC, RD_KAFKA_RESP_ERR__UNKNOWN_BROKER,
+        RD_KAFKA_RESP_ERR__NOENT, RD_KAFKA_RESP_ERR__WAIT_CACHE, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
+        RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+        RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE, RD_KAFKA_RESP_ERR_REPLICA_NOT_AVAILABLE,
+        RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR, RD_KAFKA_RESP_ERR_LISTENER_NOT_FOUND,
+        RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH, RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH,
+        RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE, RD_KAFKA_RESP_ERR_PREFERRED_LEADER_NOT_AVAILABLE,
+        RD_KAFKA_RESP_ERR_ELIGIBLE_LEADERS_NOT_AVAILABLE, RD_KAFKA_RESP_ERR_NOT_CONTROLLER}) {
+    INFO(rd_kafka_err2name(error));
+    CHECK(is_outdated(error));
+  }
+  for (const auto error :
+       {RD_KAFKA_RESP_ERR_NO_ERROR, RD_KAFKA_RESP_ERR__TRANSPORT, RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN,
+        RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
+        RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE}) {
+    INFO(rd_kafka_err2name(error));
+    CHECK_FALSE(is_outdated(error));
+  }
+}
+
+TEST_CASE("a client whose offsets are refused because its view is old is made anew", "[kafka]") {
+  const auto error = GENERATE(RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION, RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH,
+                              RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH, RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR,
+                              RD_KAFKA_RESP_ERR_REPLICA_NOT_AVAILABLE, RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE);
+  INFO(rd_kafka_err2name(error));
+  Mock mock;
+  auto tuning = quick_node();
+  tuning.attempt_timeout = 300ms;
+  tuning.properties = {{"debug", "generic"}};
+  KafkaNode a{mock.cluster.brokers(), "topic", settings_of(1), tuning};
+  const auto clients = [&] {
+    const auto problems = a.recorder.problems();
+    return std::count_if(problems.begin(), problems.end(), [](const auto& problem) {
+      return problem.sentence.find("initialized") != std::string::npos;
+    });
+  };
+  mock.cluster.refuse(KafkaRequest::list_offsets, std::vector<rd_kafka_resp_err_t>(40, error));
+  a.transport->reopen(1);  // which makes new ones, too
+  REQUIRE(a.comes_back());
+  CHECK(eventually([&] { return clients() >= 6; }));
+  CHECK(a.works());
+}
+
+TEST_CASE("answers teach how long a question may take, and what a client says by itself does not", "[kafka]") {
+  syncbus::detail::KafkaPatience patience;
+  const auto least = patience.limit();
+  patience.timed_out();
+  patience.timed_out();
+  CHECK(patience.limit() == 4 * least);
+  patience.reached_nobody();
+  CHECK(patience.limit() == least);  // asked again soon, it connects again
+  patience.begin_attempt();
+  patience.timed_out();
+  CHECK(patience.limit() == 8 * least);  // the attempt before had got that far
+  patience.begin_attempt();
+  CHECK(patience.limit() == 4 * least);  // which leaves time for another question
+  patience.answered_after(600ms);
+  patience.timed_out();
+  patience.begin_attempt();
+  CHECK(patience.limit() == 2400ms);
 }
 
 TEST_CASE("a cluster that answers nothing holds neither the constructor up nor close", "[kafka]") {

@@ -1,14 +1,30 @@
-// C11's threads over POSIX ones, for the thread sanitizer: it knows nothing of thrd_create and mtx_lock, which
-// librdkafka is built on, and would take each of its hand-overs for a race. A program's own symbols come before those
-// of libc.
-#ifdef __SANITIZE_THREAD__
+// C11's threads, which librdkafka is built on: none, if a test wants that. And over POSIX ones, for the thread sanitizer:
+// it knows nothing of thrd_create and mtx_lock, and would take each of their hand-overs for a race. A program's own
+// symbols come before those of libc.
+#include "support/c11_threads.hpp"
+
+#include <dlfcn.h>
 #include <pthread.h>
 #include <threads.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <ctime>
 #include <memory>
+
+std::atomic<bool>& support::has_no_c11_threads() noexcept {
+  static std::atomic<bool> none = false;
+  return none;
+}
+
+#ifndef __SANITIZE_THREAD__
+extern "C" int thrd_create(thrd_t* thread, thrd_start_t function, void* argument) {
+  if (support::has_no_c11_threads()) return thrd_error;
+  static const auto next = reinterpret_cast<decltype(&thrd_create)>(::dlsym(RTLD_NEXT, "thrd_create"));
+  return next(thread, function, argument);
+}
+#else
 
 namespace {
 
@@ -43,6 +59,7 @@ extern "C" {
 const char* __tsan_default_suppressions() { return "race:librdkafka\n"; }
 
 int thrd_create(thrd_t* thread, thrd_start_t function, void* argument) {
+  if (support::has_no_c11_threads()) return thrd_error;
   auto start = std::make_unique<Start>(Start{function, argument});
   const int result = result_of(pthread_create(thread, nullptr, &run, start.get()));
   if (result == thrd_success) static_cast<void>(start.release());

@@ -68,9 +68,11 @@ class KafkaMock : public Broker {
 
   /// Every answer takes so long.
   void slow(std::chrono::milliseconds time) {
+    for (int id = 1; id <= brokers_; ++id) slow(id, time);
+  }
+  void slow(int id, std::chrono::milliseconds time) {
     harmed_ = harmed_ || time.count() != 0;
-    for (int id = 1; id <= brokers_; ++id)
-      rd_kafka_mock_broker_set_rtt(cluster_.get(), id, static_cast<int>(time.count()));
+    rd_kafka_mock_broker_set_rtt(cluster_.get(), id, static_cast<int>(time.count()));
   }
 
   /// The next requests of this kind are answered with these errors, one each.

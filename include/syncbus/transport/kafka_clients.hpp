@@ -27,6 +27,7 @@
 #include <syncbus/transport/kafka_calls.hpp>
 #include <syncbus/transport/kafka_conf.hpp>
 #include <syncbus/transport/kafka_events.hpp>
+#include <syncbus/transport/kafka_frame_limit.hpp>
 #include <syncbus/transport/kafka_handles.hpp>
 #include <syncbus/transport/kafka_tuning.hpp>
 
@@ -49,33 +50,19 @@ class KafkaClients {
   ~KafkaClients() { stop(); }
 
   /// Makes own clients, which signal `wake` whenever there is something to poll. Throws SessionFailure
-  /// (invalid_argument).
+  /// (invalid_argument; transport_failure for lack of threads), and may be called again then.
   void start(const TransportSettings& settings, WakeFd& wake) {
     settings_ = settings;
     retired_ = false;
     fresh_ = true;
     failures_ = 0;
     owned_ = std::make_shared<KafkaOwned>();
-    if (owned()) {
-      owned_->producer = make_producer();
-      if (!settings.publish_only) owned_->consumer = make_consumer();
-      producer_ = owned_->producer.get();
-      consumer_ = owned_->consumer.get();
-      if (debugs_) bring_lines();
-      reports_.reset(rd_kafka_queue_get_main(producer_));
-      signal(reports_.get(), wake);
-    } else {
-      producer_ = place_.handles.producer;
-      consumer_ = place_.handles.consumer;
+    try {
+      make(settings, wake);
+    } catch (...) {
+      let_go(Duration::zero());
+      throw;
     }
-    owned_->topic = open_topic();
-    if (consumer_ == nullptr) return;
-    jumps_silently_ = kafka_property(consumer_, "auto.offset.reset") != "error";
-    rd_kafka_poll_set_consumer(consumer_);
-    messages_.reset(rd_kafka_queue_get_consumer(consumer_));
-    if (!messages_) throw SessionFailure{Errc::invalid_argument, "the Kafka consumer has no group.id: give it any"};
-    signal(messages_.get(), wake);
-    owned_->listing.reset(rd_kafka_topic_new(consumer_, place_.topic.c_str(), nullptr));
   }
 
   [[nodiscard]] bool started() const noexcept { return producer_ != nullptr; }
@@ -100,7 +87,7 @@ class KafkaClients {
 
   /// A broker found something too large: what is sent at once is halved, from the next session on.
   void shrink() noexcept {
-    stay_below(max_frame_bytes());
+    limit_.stay_below(max_frame_bytes(), most_of_client());
     retire();
   }
 
@@ -164,30 +151,23 @@ class KafkaClients {
     if (consumer_ != nullptr) rd_kafka_assign(consumer_, nullptr);
   }
 
-  /// Largest frame that the producer takes, in bytes: its limit counts what Kafka wraps around it.
-  [[nodiscard]] std::size_t max_frame_bytes() const {
-    const std::string text = kafka_property(producer_, "message.max.bytes");
-    const std::size_t most = within(text.empty() ? 1'000'000 : std::stoul(text));
-    return limit_ == 0 ? most : (std::min)(limit_, most);
-  }
+  /// Largest frame that the producer takes, in bytes.
+  [[nodiscard]] std::size_t max_frame_bytes() const { return limit_.of_frames(most_of_client()); }
 
-  /// So many bytes may be under way at once. What is may be one batch of a lent producer's, and the topic's limit is
-  /// one of batches.
+  /// So many bytes may be under way at once.
   [[nodiscard]] std::size_t window() const noexcept {
-    return owned() || limit_ == 0 ? (std::numeric_limits<std::size_t>::max)() : limit_;
+    return owned() ? (std::numeric_limits<std::size_t>::max)() : limit_.under_way();
   }
+  /// Likewise, until all of that is stored.
+  [[nodiscard]] std::size_t first_window() const noexcept { return limit_.one_by_one() ? 1 : window(); }
 
   /// The topic takes no more at once, in bytes.
-  void obey(std::size_t max_message_bytes) noexcept {
-    const std::size_t most = within(max_message_bytes), wanted = place_.tuning.max_frame_bytes;
-    limit_ = wanted == 0 ? most : (std::min)(wanted, most);
-    knows_topic_ = true;
+  void obey(std::size_t max_message_bytes) noexcept { limit_.obey(max_message_bytes); }
+  /// See KafkaFrameLimit. Own clients are told when something is too large.
+  [[nodiscard]] bool suspect(std::size_t bytes, std::size_t stored) {
+    return !owned() && limit_.suspect(bytes, stored, most_of_client());
   }
-  [[nodiscard]] bool knows_topic() const noexcept { return knows_topic_ || owned(); }
-  /// So much was too large.
-  void stay_below(std::size_t bytes) noexcept {
-    limit_ = (std::min)(max_frame_bytes(), (std::max)(smallest, bytes / 2));
-  }
+  void grow(std::size_t stored_at_once) { limit_.grow(stored_at_once, most_of_client()); }
 
   /// Whether the consumer goes on elsewhere, without an error, when the offset to be read is gone.
   [[nodiscard]] bool jumps_silently() const noexcept { return jumps_silently_; }
@@ -202,18 +182,12 @@ class KafkaClients {
   void stop(Duration limit = Duration::zero(), Duration patience = Duration::zero()) noexcept {
     if (!started()) return;
     unassign();
-    if (messages_) rd_kafka_queue_io_event_enable(messages_.get(), -1, nullptr, 0);
-    if (reports_) rd_kafka_queue_io_event_enable(reports_.get(), -1, nullptr, 0);
-    release_partition();
-    messages_.reset();
     if (owned()) {
       rd_kafka_flush(producer_, static_cast<int>(kafka_ms(limit, 0, 60'000)));
       rd_kafka_purge(producer_, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
       rd_kafka_flush(producer_, 0);
     }
-    reports_.reset();
-    producer_ = consumer_ = nullptr;
-    end(std::exchange(owned_, nullptr), patience);
+    let_go(patience);
   }
 
  private:
@@ -227,6 +201,40 @@ class KafkaClients {
    private:
     std::optional<HandlerScope> scope_;
   };
+
+  void make(const TransportSettings& settings, WakeFd& wake) {
+    if (owned()) {
+      owned_->producer = make_producer();
+      if (!settings.publish_only) owned_->consumer = make_consumer();
+      producer_ = owned_->producer.get();
+      consumer_ = owned_->consumer.get();
+      if (debugs_) bring_lines();
+      reports_.reset(rd_kafka_queue_get_main(producer_));
+      signal(reports_.get(), wake);
+    } else {
+      producer_ = place_.handles.producer;
+      consumer_ = place_.handles.consumer;
+    }
+    owned_->topic = open_topic();
+    if (consumer_ == nullptr) return;
+    jumps_silently_ = kafka_property(consumer_, "auto.offset.reset") != "error";
+    rd_kafka_poll_set_consumer(consumer_);
+    messages_.reset(rd_kafka_queue_get_consumer(consumer_));
+    if (!messages_) throw SessionFailure{Errc::invalid_argument, "the Kafka consumer has no group.id: give it any"};
+    signal(messages_.get(), wake);
+    owned_->listing.reset(rd_kafka_topic_new(consumer_, place_.topic.c_str(), nullptr));
+  }
+
+  /// Of what there is.
+  void let_go(Duration patience) noexcept {
+    if (messages_) rd_kafka_queue_io_event_enable(messages_.get(), -1, nullptr, 0);
+    if (reports_) rd_kafka_queue_io_event_enable(reports_.get(), -1, nullptr, 0);
+    release_partition();
+    messages_.reset();
+    reports_.reset();
+    producer_ = consumer_ = nullptr;
+    end(std::exchange(owned_, nullptr), patience);
+  }
 
   static void signal(rd_kafka_queue_t* queue, WakeFd& wake) noexcept {
     const std::uint64_t one = 1;
@@ -262,29 +270,27 @@ class KafkaClients {
     partition_.reset();
   }
 
-  static constexpr std::size_t smallest = 4'096;
-
-  /// The largest frame within a limit that counts what Kafka wraps around it.
-  [[nodiscard]] static constexpr std::size_t within(std::size_t limit) noexcept {
-    constexpr std::size_t around = 1'024;
-    return limit > 2 * around ? limit - around : limit / 2;
+  /// Its limit counts what Kafka wraps around a frame.
+  [[nodiscard]] std::size_t most_of_client() const {
+    const std::string text = kafka_property(producer_, "message.max.bytes");
+    return KafkaFrameLimit::within(text.empty() ? 1'000'000 : std::stoul(text));
   }
 
   /// How many clients may be ending at once: where none does any more, those that there are must do.
   static constexpr int most_ending = 4;
 
+  /// A question that is left behind may be the last owner: they are ending until then.
   void end(std::shared_ptr<KafkaOwned> ended, Duration patience) noexcept {
     if (!owned()) return;
     try {
       ending_->fetch_add(1);
-      const DetachableCall<bool> ending{[ended = std::move(ended), count = ending_]() mutable {
+      ended->ending = std::shared_ptr<void>{nullptr, [count = ending_](void*) { count->fetch_sub(1); }};
+      const DetachableCall<bool> ending{[ended = std::move(ended)]() mutable {
         ended.reset();
-        count->fetch_sub(1);
         return true;
       }};
       static_cast<void>(ending.wait(deadline_after(patience)));
-    } catch (const std::exception&) {
-      ending_->fetch_sub(1);  // there is no thread: they end on this one
+    } catch (const std::exception&) {  // there is no thread: they end on this one
     }
   }
 
@@ -310,8 +316,10 @@ class KafkaClients {
     KafkaConf conf;
     set_common(conf);
     events().listen_to_reports(conf.get());
-    if (limit_ != 0) conf.set("batch.size", static_cast<std::int64_t>(limit_));  // the topic's limit is one of batches
-    conf.set("linger.ms", 0);                                                    // frames are batches already
+    if (const std::size_t limit = limit_.wanted_now(); limit != 0) {
+      conf.set("batch.size", static_cast<std::int64_t>(limit));  // the topic's limit is one of batches
+    }
+    conf.set("linger.ms", 0);  // frames are batches already
     conf.set("max.in.flight", 1);  // a retry must not overtake; see kafka_transport.hpp
     conf.set("request.timeout.ms", patience_ms());
     set_callers(conf);
@@ -356,8 +364,7 @@ class KafkaClients {
   TransportSettings settings_;
   const bool debugs_ = std::any_of(place_.tuning.properties.begin(), place_.tuning.properties.end(),
                                    [](const auto& property) { return property.first == "debug"; });
-  std::size_t limit_ = place_.tuning.max_frame_bytes;
-  bool knows_topic_ = false;  ///< what it takes; own clients are told when it is too much
+  KafkaFrameLimit limit_{place_.tuning.max_frame_bytes};
   KafkaPatience with_any_;
   KafkaPatience with_leader_;
   bool retired_ = false;

@@ -8,6 +8,7 @@
 
 #include <syncbus/detail/blocked_signals.hpp>
 #include <syncbus/detail/session_failure.hpp>
+#include <syncbus/detail/start_thread.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/options.hpp>
 #include <syncbus/transport/kafka_handles.hpp>
@@ -36,12 +37,19 @@ class KafkaConf {
     const BlockedSignals blocked;
     char why[512] = "";
     KafkaHandle<rd_kafka_t> client{rd_kafka_new(type, conf_.get(), why, sizeof why)};
-    if (!client) throw SessionFailure{Errc::invalid_argument, std::string{"librdkafka makes no client: "} + why};
+    if (!client) throw SessionFailure{why_none(rd_kafka_last_error(), why)};
     static_cast<void>(conf_.release());  // the client's now
     return client;
   }
 
  private:
+  /// What it does not take stays so; threads it may get later.
+  [[nodiscard]] static SessionEnd why_none(rd_kafka_resp_err_t error, const std::string& why) {
+    const std::string sentence = "librdkafka makes no client: " + why;
+    if (error != RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE) return {Errc::invalid_argument, sentence};
+    return {Errc::transport_failure, std::string{no_thread} + " (" + sentence + ")"};
+  }
+
   KafkaHandle<rd_kafka_conf_t> conf_{rd_kafka_conf_new()};
 };
 

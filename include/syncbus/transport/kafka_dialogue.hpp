@@ -64,6 +64,7 @@ class KafkaDialogue {
                  "the Kafka topic '" + place_.topic + "' does not exist: create it, or set KafkaTuning::create_topic");
           }
         } else if (has_leader(*metadata)) {
+          if (clients_.owned()) leader_of_producer_ = leader_id_;
           return;
         }
       }
@@ -71,24 +72,29 @@ class KafkaDialogue {
     }
   }
 
+  /// Also makes sure that both clients know the same leader, for it may be another one by now than at the beginning:
+  /// what is produced for a leader that has stopped waits there until it has timed out. After find_leader().
   [[nodiscard]] KafkaRange find_range() {
-    asks_leader_ = true;
+    bool is_told = !clients_.owned();
     while (true) {
       // Unless it is told who leads the partition by now, the consumer goes on asking who did; and a new one has nobody
       // to ask yet.
-      const KafkaHandle<const rd_kafka_metadata_t> metadata = ask_metadata(clients_.consumer());
-      if (metadata && metadata->topic_cnt == 1 && has_leader(*metadata)) {
+      if (std::exchange(is_told, false) || knows_leader(clients_.consumer())) {
+        asks_leader_ = true;
+        const std::int32_t leader = leader_id_;
         const auto oldest = ask_offset(RD_KAFKA_OFFSET_BEGINNING);
         const auto next = oldest ? ask_offset(RD_KAFKA_OFFSET_END) : std::nullopt;
-        if (next) return {*oldest, *next};
+        if (next && producer_knows(leader)) return {*oldest, *next};
       }
       pause();
     }
   }
 
-  /// What the cluster tells of the topic, if it does, soon.
+  /// What the cluster tells of the topic, if it does, soon: who may not know is told so at once, and some brokers answer
+  /// no such question.
   [[nodiscard]] KafkaTopicSettings find_settings() {
-    const int limit = slice(clients_.patience_with_any());
+    const Duration enough = (std::max)(clients_.patience_with_any().limit(), description_time);
+    const int limit = poll_timeout(now() + (std::min)(enough, (deadline_ - now()) / 2));
     KafkaTopicDescription description{clients_.producer(), place_.topic, limit};
     const TimePoint until = now() + std::chrono::milliseconds{limit};
     while (now() < until) {
@@ -109,6 +115,7 @@ class KafkaDialogue {
 
   /// From now on the partition is read, and what is late is a message on its way through the cluster.
   void await_return() noexcept { awaits_return_ = true; }
+  void note_stored() noexcept { is_stored_ = true; }
 
   /// Refuses what the clients' errors, the deadline, or a stop refuse.
   void check() {
@@ -117,7 +124,7 @@ class KafkaDialogue {
       fail(Errc::permission_denied, "the Kafka cluster refused the user: " + refusal->reason);
     }
     if (const auto outage = clients_.events().take_outage()) note_outage(outage->reason);
-    if (outage_ && now() >= outage_->until) unreachable(outage_->reason);
+    if (outage_ && now() >= outage_->until && !asks_any_) unreachable(outage_->reason);
     if (now() < deadline_) return;
     clients_.note_failure();
     const std::string& reason = clients_.events().last_reason();  // perhaps of another broker than the one asked last
@@ -135,6 +142,7 @@ class KafkaDialogue {
 
   static constexpr Duration new_topic_time = std::chrono::seconds{1};
   static constexpr Duration reconnect_time = std::chrono::seconds{1};
+  static constexpr Duration description_time = std::chrono::milliseconds{600};
   static constexpr Duration moment = std::chrono::milliseconds{20};
 
   [[nodiscard]] static TimePoint now() noexcept { return std::chrono::steady_clock::now(); }
@@ -159,13 +167,19 @@ class KafkaDialogue {
                                     " does not come back to the given consumer: check that the producer's user may "
                                     "write to it, and that both are clients of one cluster");
     }
+    if (is_stored_) {
+      fail(Errc::not_connected, "what is stored in Kafka " + topic + " does not come back from " + leader_ +
+                                    ", which leads its partition: check that consumers, too, reach the address that "
+                                    "its advertised.listeners name (" +
+                                    why + ")");
+    }
     if (awaits_return_) {
       fail(Errc::not_connected, "what is written to Kafka " + topic + " is not stored by " + leader_ +
                                     ", which leads its partition: check that as many replicas are in sync as its "
                                     "min.insync.replicas asks for (" +
                                     why + ")");
     }
-    if (asks_leader_ && was_answered_) {
+    if (asks_leader_) {
       fail(Errc::not_connected, "the partition of Kafka " + topic + " is led by " + leader_ +
                                     ", and cannot be used there: check that it runs, and that its advertised.listeners "
                                     "name an address that is reachable from here (" +
@@ -180,10 +194,7 @@ class KafkaDialogue {
     if (!outage_) outage_ = {now() + (std::min)(reconnect_time, (deadline_ - now()) / 2), {}};
     outage_->reason = reason;
   }
-  void note_answer() noexcept {
-    outage_.reset();
-    was_answered_ = true;
-  }
+  void note_answer() noexcept { outage_.reset(); }
 
   /// An answer that may be better next time is remembered; one that will not be ends the dialogue.
   void note(rd_kafka_resp_err_t error, std::string_view verb) {
@@ -221,18 +232,22 @@ class KafkaDialogue {
       if (clients_.owned()) check();
     }
     auto answer = call.take();
-    answer.error == RD_KAFKA_RESP_ERR__TIMED_OUT ? patience.timed_out() : patience.answered_after(now() - begin);
+    if (answer.error == RD_KAFKA_RESP_ERR_NO_ERROR) patience.answered_after(now() - begin);
+    if (answer.error == RD_KAFKA_RESP_ERR__TIMED_OUT) patience.timed_out();
+    if (answer.error == RD_KAFKA_RESP_ERR__TRANSPORT) patience.reached_nobody();
     return answer;
   }
 
   [[nodiscard]] KafkaHandle<const rd_kafka_metadata_t> ask_metadata(rd_kafka_t* client) {
     rd_kafka_topic_t* const topic =
         client == clients_.consumer() ? clients_.keep()->listing.get() : clients_.keep()->topic.get();
+    asks_any_ = true;
     Metadata answer = put(clients_.patience_with_any(), [client, topic](int limit) {
       const rd_kafka_metadata_t* metadata = nullptr;
       const rd_kafka_resp_err_t error = rd_kafka_metadata(client, 0, topic, &metadata, limit);
       return Metadata{error, KafkaHandle<const rd_kafka_metadata_t>{metadata}};
     });
+    asks_any_ = false;
     answer.error == RD_KAFKA_RESP_ERR_NO_ERROR ? note_answer() : note(answer.error, "tell who leads the partitions");
     return std::move(answer.metadata);
   }
@@ -261,6 +276,16 @@ class KafkaDialogue {
     clients_.events().tell_lines([&](const std::string& line) { around_.sink.on_problem({}, line); });
   }
 
+  [[nodiscard]] bool knows_leader(rd_kafka_t* client) {
+    const KafkaHandle<const rd_kafka_metadata_t> metadata = ask_metadata(client);
+    return metadata && metadata->topic_cnt == 1 && has_leader(*metadata);
+  }
+
+  [[nodiscard]] bool producer_knows(std::int32_t leader) {
+    if (leader_of_producer_ != leader && knows_leader(clients_.producer())) leader_of_producer_ = leader_id_;
+    return leader_of_producer_ == leader;
+  }
+
   [[nodiscard]] bool has_leader(const rd_kafka_metadata_t& metadata) {
     const rd_kafka_metadata_topic_t& topic = metadata.topics[0];
     if (topic.err != RD_KAFKA_RESP_ERR_NO_ERROR) note(topic.err, "tell who leads the partitions");
@@ -268,7 +293,8 @@ class KafkaDialogue {
     for (int i = 0; i != topic.partition_cnt; ++i) {
       if (topic.partitions[i].id != partition) continue;
       if (topic.partitions[i].leader >= 0) {
-        leader_ = name_of(topic.partitions[i].leader, metadata);
+        leader_id_ = topic.partitions[i].leader;
+        leader_ = name_of(leader_id_, metadata);
         return true;
       }
       last_ = "partition " + std::to_string(partition) + " of topic '" + place_.topic + "' has no leader";
@@ -308,9 +334,12 @@ class KafkaDialogue {
   const SessionSurroundings& around_;
   TimePoint deadline_;
   std::optional<Outage> outage_;
-  bool was_answered_ = false;
+  bool asks_any_ = false;  // of which each makes a client that has no connection try another address
   bool asks_leader_ = false;
   bool awaits_return_ = false;
+  bool is_stored_ = false;  // what is awaited
+  std::int32_t leader_id_ = -1;
+  std::int32_t leader_of_producer_ = -1;  // as it was told last
   std::string leader_;
   std::string last_;  // why the last question had no answer
 };

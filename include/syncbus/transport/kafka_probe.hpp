@@ -59,6 +59,7 @@ class KafkaProbe {
         if (report.serial != serial) continue;
         if (report.error != RD_KAFKA_RESP_ERR_NO_ERROR) refuse("write to", report.error);
         stored_at = report.offset;
+        dialogue_.note_stored();
       }
       if (owned ? stored_at && (back || read_to >= *stored_at) : back) break;
       dialogue_.pause();

@@ -60,7 +60,9 @@ class KafkaPublisher {
     session_ = session;
     self_ = self;
     signed_ = !clients_.owned();
-    window_ = clients_.window();
+    window_ = clients_.first_window();
+    wide_window_ = clients_.window();
+    stored_ = 0;
     forget();
     failure_ = RD_KAFKA_RESP_ERR_NO_ERROR;
   }
@@ -126,15 +128,31 @@ class KafkaPublisher {
     for (; !unanswered_.empty() && unanswered_.front().stored; unanswered_.pop_front()) {
       frame = unanswered_.front().frame;
       under_way_ -= unanswered_.front().size;
+      stored_ += unanswered_.front().size;
     }
-    if (frame && unanswered_.empty()) most_stored_ = (std::max)(most_stored_, std::exchange(most_under_way_, 0));
+    if (frame && under_way_ == 0) {
+      stored_at_once_ = (std::max)(stored_at_once_, most_under_way_);
+      most_stored_ = (std::max)(most_stored_, std::exchange(most_under_way_, 0));
+    }
+    if (frame && unanswered_.empty()) window_ = wide_window_;
     return frame;
   }
 
   /// How many bytes are unanswered, if so many were never stored at once: they may be too large for the topic. Else 0.
-  [[nodiscard]] std::size_t may_be_too_large() {
+  /// And how many were stored in this session.
+  struct Doubt {
+    std::size_t bytes;
+    std::size_t stored;
+  };
+  [[nodiscard]] Doubt doubt() {
     const std::lock_guard lock{mutex_};
-    return most_under_way_ > most_stored_ ? most_under_way_ : 0;
+    return {most_under_way_ > most_stored_ ? most_under_way_ : 0, stored_};
+  }
+
+  /// How many bytes were stored at once since somebody asked.
+  [[nodiscard]] std::size_t take_stored_at_once() noexcept {
+    const std::lock_guard lock{mutex_};
+    return std::exchange(stored_at_once_, 0);
   }
 
   /// Since when the oldest broadcast is unanswered.
@@ -218,9 +236,12 @@ class KafkaPublisher {
   std::deque<Unanswered> unanswered_;
   std::deque<Unproduced> unproduced_;
   std::size_t window_ = 0;          // so many bytes may be under way: with the client, and not known to be stored
+  std::size_t wide_window_ = 0;     // may be once all is stored that the session began with
+  std::size_t stored_ = 0;          // in this session
   std::size_t under_way_ = 0;       // are
   std::size_t most_under_way_ = 0;  // were, since none was
   std::size_t most_stored_ = 0;     // of which all were stored, ever
+  std::size_t stored_at_once_ = 0;  // the same since somebody asked
   rd_kafka_resp_err_t failure_ = RD_KAFKA_RESP_ERR_NO_ERROR;
 };
 

@@ -59,6 +59,7 @@ class KafkaSession {
     around.clients.hear_out();  // each client has found a broker by now: what it said before is of the past
     if (around.clients.consumer() != nullptr) read_on(range);
     if (first) held_ = KafkaProbe{around, dialogue}.run();
+    around.clients.grow(around.publisher.take_stored_at_once());
     around.clients.used();
     around.position.of_old_log = false;
     around.position.has_begun = true;
@@ -123,9 +124,9 @@ class KafkaSession {
   /// of those who published it nobody may be left.
   void read_on(KafkaRange range) {
     KafkaPosition& at = around_.position;
-    const std::int64_t wanted = at.next.value_or(range.next);
-    const std::int64_t found = at.jumped_to.value_or(wanted);
-    const bool first = !at.next;
+    const bool first = !at.has_begun;  // where an attempt before it began to read is nothing that was missed
+    const std::int64_t wanted = first ? range.next : at.next.value_or(range.next);
+    const std::int64_t found = first ? wanted : at.jumped_to.value_or(wanted);
     if (!first && (at.of_old_log || wanted > range.next || found < wanted)) {
       require_fresh_clients();
       lose(range,
@@ -283,11 +284,11 @@ class KafkaSession {
   void end_unanswered() {
     around_.clients.retire();
     const std::string why = "a frame was not answered within the peer timeout";
-    const std::size_t bytes = around_.clients.knows_topic() ? 0 : around_.publisher.may_be_too_large();
-    if (bytes == 0) return fail(Errc::not_connected, why);
-    around_.clients.stay_below(bytes);
-    fail(Errc::not_connected,
-         why + "; so much was never stored at once, " + std::to_string(bytes) + " bytes" + words_of_size());
+    const KafkaPublisher::Doubt doubt = around_.publisher.doubt();
+    if (!around_.clients.suspect(doubt.bytes, doubt.stored)) return fail(Errc::not_connected, why);
+    static_cast<void>(around_.publisher.take_stored_at_once());  // by the limit of before
+    fail(Errc::not_connected, why + ", for the second time; so much was never stored at once, " +
+                                  std::to_string(doubt.bytes) + " bytes" + words_of_size());
   }
 
   /// What the client has to say that ends nothing.

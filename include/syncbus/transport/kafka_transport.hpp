@@ -55,7 +55,7 @@ class KafkaTransport {
   ~KafkaTransport() { close(); }
 
   /// Blocks until the first session is made. Throws std::system_error (not_connected, permission_denied,
-  /// invalid_argument). It makes one attempt: a cluster that is not there yet is the caller's to wait for.
+  /// invalid_argument). It makes one attempt, or as many as TransportSettings::wait_for_broker has time for.
   void open(TransportSink& sink, const TransportSettings& settings) {
     host_.open(sink, settings, {place_.tuning.min_backoff, place_.tuning.max_backoff, place_.tuning.attempt_timeout},
                [this](const detail::SessionSurroundings& common) {
