@@ -158,12 +158,23 @@ class CopyAudit : public Books {
         got.known = (std::max)(got.known, label.past());
         got.got.resize((std::max)(got.got.size(), got.known + 1), records::past);
       }
-      if (met_now) got.met = now;
+      if (met_now) {
+        got.met = now;
+        got.past_is_ours = owed;
+      }
     }
     if (label.past() > got.known) {
       happened(got, to, syncbus::ResyncCause::unrepairable, label.past() - got.known);
     }
+    got.known_at.resize((std::max)(got.known_at.size(), got.known + 1), records::never);
+    if (label.sequence > got.known) got.known_at.resize(label.sequence + 1, listens(to) ? now : records::never);
     got.known = (std::max)(got.known, label.sequence);
+  }
+
+  [[nodiscard]] bool listens(NodeNumber node) const noexcept {
+    return std::ranges::any_of(subscribers_, [node](const records::Subscriber& subscriber) {
+      return subscriber.node == node && subscriber.alive;
+    });
   }
 
   /// A frame that comes while the queue may be full can join all that waits to a resync, but not to two. A ring whose

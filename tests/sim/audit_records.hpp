@@ -65,6 +65,7 @@ struct Node {
 /// What one node got of another.
 struct Pair {
   TimePoint met = never;              ///< by a broadcast or a repair
+  bool past_is_ours = false;          ///< and of what it had sent before it was, somebody listened already
   bool past_missed = false;           ///< what it had sent before was too much to be asked for
   std::uint64_t known = 0;            ///< the last sequence that it has told of
   TimePoint heard = before_time;
@@ -77,6 +78,8 @@ struct Pair {
   bool silence_noted = false;    ///< this one, as an incident
   Incidents incidents{};
   std::vector<TimePoint> got;    ///< by sequence: when it came first
+  std::vector<TimePoint> known_at;  ///< by sequence: when somebody who listened could know of it first
+  std::uint64_t covered = 0;        ///< up to this one a resync stands for what has not come
 };
 
 struct Event {

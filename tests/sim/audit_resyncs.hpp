@@ -21,6 +21,7 @@ class ResyncAudit : public CopyAudit {
     for (NodeNumber peer = 0; peer != nodes_.size(); ++peer) {
       if (peer == at || (resync.peer != syncbus::NodeId{} && resync.peer != nodes_[peer].id)) continue;
       if (resync.cause == syncbus::ResyncCause::peer_lost) note_silence(pair(peer, at), at, now);
+      pair(peer, at).covered = pair(peer, at).known;
       explained = explained || explains(at, peer, resync.cause, now);
       if (resync.peer != syncbus::NodeId{}) explained = consume(pair(peer, at), resync.cause) && explained;
     }

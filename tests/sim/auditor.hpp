@@ -180,6 +180,9 @@ class Auditor final : public AwaitAudit {
     for (SubscriberNumber number = 0; number != subscribers_.size(); ++number) {
       if (subscribers_[number].node == node && subscribers_[number].alive) check_staleness(number, staleness, now);
     }
+    for (NodeNumber peer = 0; peer != nodes_.size(); ++peer) {
+      if (peer != node && nodes_[peer].publish_only) check_missing(peer, node, staleness, now);
+    }
   }
 
   // --- the end: promises 1 and 4
@@ -229,9 +232,12 @@ class Auditor final : public AwaitAudit {
  private:
   static void reset(records::Pair& pair) {
     auto got = std::move(pair.got);
+    auto known_at = std::move(pair.known_at);
     got.clear();
+    known_at.clear();
     pair = {};
     pair.got = std::move(got);
+    pair.known_at = std::move(known_at);
   }
 
   /// Of a publisher that lives: always. One that ended must have been known, its event saved as by a flush, and it must
@@ -265,6 +271,18 @@ class Auditor final : public AwaitAudit {
 
   // --- promise 2
 
+  /// Who publishes only proves nothing; but what is known to be missing of it counts.
+  void check_missing(NodeNumber publisher, NodeNumber at, Duration staleness, TimePoint now) {
+    const records::Pair& got = pair(publisher, at);
+    for (std::uint64_t sequence = got.covered + 1; sequence < got.known_at.size(); ++sequence) {
+      const bool came = sequence < got.got.size() && got.got[sequence] != records::never;
+      if (came || got.known_at[sequence] == records::never || staleness >= now - got.known_at[sequence]) continue;
+      fail("promise 2: node " + std::to_string(at) + " says that it is " + microseconds(staleness) +
+           " behind, and has missed for " + microseconds(now - got.known_at[sequence]) + " frame " +
+           std::to_string(sequence) + " of node " + std::to_string(publisher));
+    }
+  }
+
   void check_staleness(SubscriberNumber number, Duration staleness, TimePoint now) {
     const records::Subscriber& subscriber = subscribers_[number];
     const records::Node& node = nodes_[subscriber.node];
@@ -273,7 +291,8 @@ class Auditor final : public AwaitAudit {
       if (event.publisher == stranger) continue;
       const records::Pair& got = pair(event.publisher, subscriber.node);
       const TimePoint hears_until = node.connected ? now : node.cut;
-      const bool heard = got.met < event.accepted && !got.goodbye && hears_until - got.heard < rules_.peer_timeout;
+      const bool known = got.met < event.accepted || (got.met <= now && got.past_is_ours);
+      const bool heard = known && !got.goodbye && hears_until - got.heard < rules_.peer_timeout;
       const records::Node& publisher = nodes_[event.publisher];  // a publish-only one hears nobody, and proves nothing
       if (heard && publisher.alive && !publisher.publish_only && staleness < now - event.accepted) {
         fail("promise 2: node " + std::to_string(subscriber.node) + " says that it is " + microseconds(staleness) +

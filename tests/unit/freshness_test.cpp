@@ -3,11 +3,14 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <string>
 #include <vector>
 
 #include <syncbus/core/freshness.hpp>
+#include <syncbus/core/oldest_waiting.hpp>
 #include <syncbus/core/protocol.hpp>
+#include <syncbus/detail/split_mix64.hpp>
 
 #include "support/catch.hpp"
 #include "support/cluster.hpp"
@@ -295,4 +298,81 @@ TEST_CASE("what is missing of a peer that said goodbye is owed until a resync st
   node.pass(1s);
   CHECK(node.heard() == Lines{"resync: unrepairable"});
   CHECK(node.staleness() == 0s);
+}
+
+// --- what is known to be missing, or waits, from whomever
+
+TEST_CASE("the oldest of what waits is never told younger than it is, nor much older") {
+  detail::SplitMix64 random{7};
+  core::OldestWaiting waiting;
+  std::deque<TimePoint> known;
+  std::uint64_t last = 0, settled = 0;
+  TimePoint now = start;
+  for (int step = 0; step != 10'000; ++step) {
+    now += std::chrono::milliseconds{random.next() % 10};
+    if (known.empty() || random.next() % 2 == 0) {
+      waiting.added(last++, settled, now);
+      known.push_back(now);
+    } else {
+      known.pop_front();
+      ++settled;
+    }
+    if (known.empty()) continue;
+    REQUIRE(waiting.since(settled) <= known.front());
+    if (known.size() == 1 && settled + 1 == last) REQUIRE(known.front() - waiting.since(settled) <= 2s);
+  }
+}
+
+TEST_CASE("what is missing of who publishes only, or waits for a handler, counts from when it is known") {
+  Node node;
+  node.join();
+  const auto beat = [&node](std::uint64_t number) {
+    node.on_frame(heartbeat_frame(peer, {.publish_only = true, .number = number, .interval = 1h}));
+  };
+  beat(1);
+  node.pass(10s);
+  CHECK(node.staleness() == 0s);
+  SECTION("a frame is missing, and then waits as a resync") {
+    node.on_frame(events_frame(peer, 2, {{.key = "2"}}));
+    CHECK(node.heard() == Lines{"invalidate 2"});
+    node.pass(900ms);
+    CHECK(node.staleness() == 900ms);
+    node.pass(600ms);
+    beat(2);
+    node.pass(500ms);
+    CHECK(node.staleness() == 2s);
+    CHECK(node.heard() == Lines{"resync: unrepairable"});
+    CHECK(node.staleness() == 0s);
+  }
+  SECTION("an event waits") {
+    node.on_frame(events_frame(peer, 1, {{.key = "1"}}));
+    node.pass(60s);
+    CHECK(node.staleness() == 60s);
+    CHECK(node.heard() == Lines{"invalidate 1"});
+    CHECK(node.staleness() == 0s);
+  }
+}
+
+TEST_CASE("a stranger whose past is owed may have published since this node began to listen") {
+  Node node;
+  node.join();
+  node.pass(10s);
+  CHECK(node.staleness() == 0s);
+  SECTION("it has published nothing") {
+    node.on_frame(heartbeat_frame(peer, {.number = 1, .interval = 1s}));
+    CHECK(node.staleness() == 0s);
+  }
+  SECTION("a frame is missing") {
+    node.on_frame(heartbeat_frame(peer, {.number = 1, .last_sequence = 1, .oldest_sequence = 1, .interval = 1s}));
+    CHECK(node.staleness() > 10s);
+  }
+  SECTION("it has accepted what it has not sent") {
+    node.on_frame(heartbeat_frame(peer, {.number = 1, .ahead = 1, .oldest_sequence = 1, .interval = 1s}));
+    CHECK(node.staleness() > 10s);
+  }
+  SECTION("too much is missing, and the resync waits") {
+    node.on_frame(events_frame(peer, 100, {{.key = "100"}}));
+    node.pass(200ms);
+    CHECK(node.staleness() > 10s);
+  }
 }

@@ -12,7 +12,9 @@
 
 #include <syncbus/core/actions.hpp>
 #include <syncbus/core/codec.hpp>
+#include <syncbus/core/cut_off.hpp>
 #include <syncbus/core/membership.hpp>
+#include <syncbus/core/other_versions.hpp>
 #include <syncbus/core/pending_events.hpp>
 #include <syncbus/core/receiving.hpp>
 #include <syncbus/core/repair_answers.hpp>
@@ -30,8 +32,9 @@ namespace syncbus::inline v1::core {
 ///  * it has none: L is the baseline. Was there a subscriber already that could have heard those L, they are asked for
 ///    if they are few and history still has all; otherwise they become a resync.
 ///
-/// A resync is raised once for a loss, with its cause: *joined* for a stranger's past or one that comes from another broker, *interrupted* for what was lost
-/// while we were cut off, *unrepairable* for what was lost while we were not, *peer_lost* for a peer that fell silent.
+/// A resync is raised once for a loss, with its cause: *joined* for a stranger's past, or one that comes from another
+/// broker, *interrupted* for what was lost while we were cut off, *unrepairable* for what was lost while we were not,
+/// *peer_lost* for a peer that fell silent.
 class Hearing {
  public:
   static constexpr std::uint64_t few_missing = 64;  ///< of a stranger's past: so much is repaired, more is a resync
@@ -45,18 +48,23 @@ class Hearing {
   [[nodiscard]] const Receiving& receiving() const noexcept { return receiving_; }
 
   /// Whether anybody on this node hears other nodes; without one nothing can be lost.
-  void listening(bool listening) noexcept { listening_ = listening; }
+  void listening(bool listening, TimePoint now) noexcept {
+    now_ = now;
+    listening_ = listening;
+    if (!listening) listening_since_ = now;
+  }
 
   void begin_session(std::uint64_t session, bool listening, TimePoint now) noexcept {
     session_ = session;
-    listening_ = listening;
+    if (session == 1) listening_since_ = now;
+    this->listening(listening, now);
     membership_.begin_session(now);
     const bool unknown_loss = session > 1 && membership_.peers().forgot();  // of one that may not even return
     if (unknown_loss && listening_) raise({ResyncCause::interrupted, {}});
     for (const NodeId id : gapped_) {
       if (PeerState* const peer = membership_.peers().find(id)) peer->repair.restart(now);
     }
-    if (options_.publish_only) cut_off_since_.reset();
+    if (options_.publish_only) cut_off_.end();
   }
 
   /// What no peer may be left to tell of was lost. `moved`: whoever is on the next broker is told of it, too.
@@ -68,9 +76,7 @@ class Hearing {
 
   /// From now on, or from some time before, nothing of others may have come.
   void cut_off(TimePoint now) noexcept {
-    if (!cut_off_since_) cut_off_since_ = membership_.own().heard_until().value_or(now);
-    cut_off_until_.reset();
-    cut_off_in_ = session_;
+    cut_off_.begin(membership_.own().heard_until().value_or(now), session_);
   }
 
   // --- what comes in
@@ -89,6 +95,7 @@ class Hearing {
     }
     PeerState* const peer = find_or_meet(origin, {.last = sequence - 1, .current = !repaired}, now);
     const bool whole = peer->tracker.missing().empty();
+    const TimePoint missing_since = peer->missing_since(now);
     const auto seen = peer->tracker.observe(sequence);
     note(*peer, origin, seen, whole, !repaired, now);
     const bool wanted = receiving_.take_wanted({origin, sequence});
@@ -99,7 +106,7 @@ class Hearing {
     }
     if (seen.missed) peer->repair.filled(now);
     if (repaired) ++metrics_.frames_repaired;
-    receiving_.push(events, frame, seen.late || !seen.fresh);
+    receiving_.push(events, frame, seen.late || !seen.fresh, seen.missed ? missing_since : now);
     if (peer->gone) peer->ends_behind = receiving_.inbox().pushed();
   }
 
@@ -108,8 +115,8 @@ class Hearing {
     if (directed && listening_ && first_session_is_whole() && no_word_of(origin)) {
       return;  // it may have overtaken frames that are under way: the next broadcast cannot
     }
-    PeerState* const peer =
-        find_or_meet(origin, {.last = heartbeat.last_sequence, .oldest = heartbeat.oldest_sequence}, now);
+    const Extent extent{.last = heartbeat.last_sequence, .oldest = heartbeat.oldest_sequence, .ahead = heartbeat.ahead};
+    PeerState* const peer = find_or_meet(origin, extent, now);
     const bool told_who = peer->newest_heartbeat != 0;  // its zone, and whether it answers; a frame does not tell
     membership_.peers().change(*peer, [&](PeerState& changed) { changed.introduce(heartbeat); });
     if (!directed) membership_.received(origin, *peer, heartbeat.number);
@@ -135,11 +142,10 @@ class Hearing {
     });
   }
 
-  /// A valid frame of a version from the future may say anything. All that come within a heartbeat interval after a
-  /// resync have the next one at its end.
+  /// A valid frame of another version came.
   void on_other_version(TimePoint now) noexcept {
-    incompatible_due_ = incompatible_since_ ? (std::max)(now, *incompatible_since_ + options_.heartbeat) : now;
-    raise_incompatible(now);
+    other_versions_.came(now);
+    if (other_versions_.raise(now)) raise({ResyncCause::incompatible, {}});
   }
 
   /// There was no memory for what a frame of this node's told. Whatever is missing of it counts as lost.
@@ -154,8 +160,9 @@ class Hearing {
 
   /// `connected`: there is a session, so that what is asked for can come; without one nothing is given up.
   void tick(TimePoint now, bool connected) {
+    now_ = now;
     if (membership_.close_window(now)) end_window();
-    raise_incompatible(now);
+    if (other_versions_.raise(now)) raise({ResyncCause::incompatible, {}});
     std::erase_if(gapped_, [this](NodeId id) {
       const PeerState* const peer = membership_.peers().find(id);
       return peer == nullptr || peer->tracker.missing().empty();
@@ -169,7 +176,7 @@ class Hearing {
 
   /// When tick() or next_request() has something to do.
   [[nodiscard]] TimePoint due(bool connected) const noexcept {
-    TimePoint due = (std::min)(membership_.window_ends(), incompatible_due_);
+    TimePoint due = (std::min)(membership_.window_ends(), other_versions_.due());
     if (!connected) return due;
     for (const NodeId id : gapped_) {
       const PeerState* const peer = membership_.peers().find(id);
@@ -203,20 +210,19 @@ class Hearing {
 
   // --- what can be seen
 
-  /// How long ago something may have been published that was not heard yet: of the peers that are heard, the worst.
+  /// How long ago something may have been published that was not heard yet: of the peers that are heard, the worst. Of
+  /// one that hears nobody, and proves nothing, what is known to be missing.
   [[nodiscard]] Duration staleness(TimePoint now) noexcept {
     const std::uint64_t pushed = receiving_.inbox().pushed();
     const std::uint64_t settled = receiving_.inbox().settled();
-    if (cut_off_until_ && settled >= *cut_off_until_) {
-      cut_off_since_.reset();
-      cut_off_until_.reset();
-    }
-    TimePoint fresh_at = cut_off_since_.value_or(now);
+    TimePoint fresh_at = cut_off_.since(settled).value_or(now);
+    fresh_at = (std::min)(fresh_at, receiving_.waiting_since(now));
+    if (held_back_) fresh_at = (std::min)(fresh_at, held_back_since_);
     membership_.peers().for_each([&](NodeId, PeerState& peer) {
       const bool over = !peer.live() && peer.tracker.missing().empty() && settled >= peer.ends_behind;
-      if (over || peer.publish_only) return;  // who hears nobody can prove nothing
+      if (over) return;
       if (!held_back_) peer.freshness.prove(peer.tracker, pushed, settled);
-      fresh_at = (std::min)(fresh_at, peer.freshness.fresh_at());
+      fresh_at = (std::min)(fresh_at, peer.publish_only ? peer.missing_since(now) : peer.freshness.fresh_at());
     });
     return now - fresh_at;
   }
@@ -229,6 +235,7 @@ class Hearing {
   struct Extent {
     std::uint64_t last = 0;
     std::uint64_t oldest = 0;  ///< in its history; 0: not said
+    std::uint64_t ahead = 0;   ///< as in HeartbeatView
     bool current = true;       ///< it is so far now; a repair only tells how far it was
   };
 
@@ -265,6 +272,7 @@ class Hearing {
     if (const auto forgotten = membership_.peers().next_forgotten()) forget(*forgotten);
     PeerState& peer = membership_.peers().add(origin, owed && repairable ? 0 : extent.last, now);
     if (extent.current) peer.reconciled_in = session_;
+    if (owed || (listening_ && extent.ahead != 0)) peer.freshness = Freshness{listening_since_};
     membership_.stranger_met(now);
     electorate_changed_ = true;
     if (owed && !repairable) {
@@ -284,9 +292,9 @@ class Hearing {
 
   /// Nobody will notice any more that something of this peer does not come.
   void forget(NodeId id) {
-    const PeerState& peer = *membership_.peers().find(id);
+    PeerState& peer = *membership_.peers().find(id);
     const bool loss = peer.live() && may_hide_loss(peer);
-    if (loss || !peer.tracker.missing().empty()) raise({ResyncCause::peer_lost, id});
+    if (loss || !peer.tracker.missing().empty()) raise({ResyncCause::peer_lost, id}, peer.missing_since(now_));
   }
 
   [[nodiscard]] TimePoint gives_up_at(const PeerState& peer) const noexcept {
@@ -309,6 +317,7 @@ class Hearing {
     if (current) peer.reconciled_in = session_;
     if (!seen.gap) return;
     metrics_.gaps += seen.gap->last - seen.gap->first + 1;
+    peer.waiting.added(seen.gap->first - 1, peer.tracker.missing().front().first - 1, now);
     peer.cut_off = lost_in_outage || (peer.cut_off && !whole);
     if (std::ranges::find(gapped_, origin) == gapped_.end()) gapped_.push_back(origin);
     const Duration delay = membership_.random_delay(repair_spread(membership_.peers().live()));
@@ -327,7 +336,7 @@ class Hearing {
 
   /// Something of a peer will not come any more.
   void lost(PeerState& peer, NodeId origin) {
-    raise({peer.cut_off ? ResyncCause::interrupted : ResyncCause::unrepairable, origin});
+    raise({peer.cut_off ? ResyncCause::interrupted : ResyncCause::unrepairable, origin}, peer.waiting.since(0));
     if (!peer.live()) end(peer);
   }
 
@@ -337,35 +346,31 @@ class Hearing {
     electorate_changed_ = true;
   }
 
-  void raise_incompatible(TimePoint now) noexcept {
-    if (now < incompatible_due_) return;
-    incompatible_since_ = now;
-    incompatible_due_ = (TimePoint::max)();
-    raise({ResyncCause::incompatible, {}});
-  }
-
   /// A silence that can have hidden nothing so far may do so yet, if we are cut off in its time: it stays in question.
   void note_silence(NodeId id, PeerState& peer) {
     if (peer.silent && !peer.silence_in_question) return;
     const bool news = !peer.silent;
     membership_.peers().change(peer, [](PeerState& changed) { changed.silent = true; });
     const bool loss = may_hide_loss(peer);
+    const TimePoint since = peer.missing_since(now_);
     peer.silence_in_question = !loss;
     peer.tracker.abandon();
-    if (loss) raise({ResyncCause::peer_lost, id});
+    if (loss) raise({ResyncCause::peer_lost, id}, since);
     if (news || loss) end(peer);
   }
 
-  /// Inside the join window what was lost before it waits for its end, and is one loss.
-  void raise(const Resync& resync) {
+  /// Inside the join window what was lost before it waits for its end, and is one loss. It is known since `since`.
+  void raise(const Resync& resync, std::optional<TimePoint> known_since = {}) {
+    const TimePoint since = known_since.value_or(now_);
     const bool of_the_past = resync.cause == ResyncCause::joined || resync.cause == ResyncCause::interrupted;
-    if (!of_the_past || !membership_.window_open()) return receiving_.push(resync);
+    if (!of_the_past || !membership_.window_open()) return receiving_.push(resync, since);
+    held_back_since_ = held_back_ ? (std::min)(held_back_since_, since) : since;
     held_back_ = held_back_ ? join(*held_back_, resync) : resync;
   }
 
   void end_window() {
-    if (held_back_) receiving_.push(*std::exchange(held_back_, std::nullopt));
-    if (cut_off_since_ && cut_off_in_ != session_) cut_off_until_ = receiving_.inbox().pushed();
+    if (held_back_) receiving_.push(*std::exchange(held_back_, std::nullopt), held_back_since_);
+    cut_off_.joined(session_, receiving_.inbox().pushed());
     electorate_changed_ = true;  // it is whole
   }
 
@@ -380,14 +385,14 @@ class Hearing {
   Receiving receiving_;
   std::uint64_t session_ = 0;
   bool listening_ = false;
+  TimePoint listening_since_{};  ///< when nobody did, last
+  TimePoint now_{};
   bool electorate_changed_ = false;
   std::vector<NodeId> gapped_;  ///< peers of whom something is missing, and some of whom nothing is any more
   std::optional<Resync> held_back_;              ///< until the join window closes
-  std::optional<TimePoint> cut_off_since_;
-  std::uint64_t cut_off_in_ = 0;                 ///< our session that ended, or is deaf: only the next one ends it
-  std::optional<std::uint64_t> cut_off_until_;   ///< the position in the queue behind which it is over
-  std::optional<TimePoint> incompatible_since_;  ///< when the last resync for an unknown version was raised
-  TimePoint incompatible_due_ = (TimePoint::max)();  ///< when the next one is to be
+  TimePoint held_back_since_{};
+  CutOff cut_off_;
+  OtherVersions other_versions_{options_.heartbeat};
 };
 
 }  // namespace syncbus::inline v1::core

@@ -9,6 +9,7 @@
 
 #include <syncbus/core/freshness.hpp>
 #include <syncbus/core/heartbeat_frame.hpp>
+#include <syncbus/core/oldest_waiting.hpp>
 #include <syncbus/core/repair_clock.hpp>
 #include <syncbus/core/sequence_tracker.hpp>
 #include <syncbus/event.hpp>
@@ -23,6 +24,7 @@ struct PeerState {
       : tracker{baseline}, freshness{now}, last_heard{now} {}
 
   SequenceTracker tracker;
+  OldestWaiting waiting;  ///< since when the oldest of what is missing is known
   RepairClock repair;
   Freshness freshness;
   HeartbeatPositions positions;
@@ -49,6 +51,11 @@ struct PeerState {
   /// When a heartbeat of it will have been missed for certain, if it is not heard before; never, before its first.
   [[nodiscard]] TimePoint overdue_at() const noexcept {
     return newest_heartbeat == 0 ? (TimePoint::max)() : last_heard + 2 * interval;
+  }
+
+  /// Since when the oldest is known of what is missing of it; `now`: nothing is.
+  [[nodiscard]] TimePoint missing_since(TimePoint now) noexcept {
+    return tracker.missing().empty() ? now : waiting.since(tracker.missing().front().first - 1);
   }
 
   /// Whether it can send again what is missing of it.

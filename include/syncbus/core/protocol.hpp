@@ -114,7 +114,7 @@ class Protocol {
       metrics_.bytes_received += bytes.size();
       return;
     }
-    hearing_.listening(listening);
+    hearing_.listening(listening, now);
     FrameHeader header;
     const FrameError error = decode_header(bytes, header);
     const bool directed = header.destination != NodeId{};

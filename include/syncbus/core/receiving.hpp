@@ -16,6 +16,7 @@
 #include <syncbus/core/acknowledgement_outbox.hpp>
 #include <syncbus/core/actions.hpp>
 #include <syncbus/core/answer_memory.hpp>
+#include <syncbus/core/oldest_waiting.hpp>
 #include <syncbus/core/receive_queue.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/metrics.hpp>
@@ -47,15 +48,23 @@ class Receiving {
   [[nodiscard]] const ReceiveQueue& inbox() const noexcept { return inbox_; }
   [[nodiscard]] const AcknowledgementOutbox& answers() const noexcept { return answers_; }
 
-  void push(const EventsView& events, Bytes frame, bool late) {
+  /// `since`: when it became known that there is such a frame, or reason for such a resync.
+  void push(const EventsView& events, Bytes frame, bool late, TimePoint since) {
+    pushes(since);
     metrics_.joined += inbox_.push_frame(frame, late).absorbed;
     grew_ = true;
     if (events.has_awaited()) memory_.queued({events.origin(), events.sequence()}, inbox_.pushed());
   }
 
-  void push(const Resync& resync) noexcept {
+  void push(const Resync& resync, TimePoint since) noexcept {
+    pushes(since);
     metrics_.joined += inbox_.push_resync(resync);
     grew_ = true;
+  }
+
+  /// Since when the oldest is known of what handlers have not returned from; `now`: they have from all.
+  [[nodiscard]] TimePoint waiting_since(TimePoint now) noexcept {
+    return inbox_.settled() == inbox_.pushed() ? now : waiting_.since(inbox_.settled());
   }
 
   /// Whether something was pushed since the last call.
@@ -104,6 +113,8 @@ class Receiving {
   }
 
  private:
+  void pushes(TimePoint since) noexcept { waiting_.added(inbox_.pushed(), inbox_.settled(), since); }
+
   void want(FrameName name, TimePoint now, Duration answer_time) {
     if (wanted_.size() >= max_wanted) {
       std::erase_if(wanted_, [now](const auto& entry) { return now - entry.second >= wanted_for; });
@@ -118,6 +129,7 @@ class Receiving {
   NodeId self_;
   Metrics& metrics_;
   ReceiveQueue inbox_;
+  OldestWaiting waiting_;
   AnswerMemory memory_;
   AcknowledgementOutbox answers_;
   std::unordered_map<FrameName, TimePoint, FrameNameHash> wanted_;  ///< and when each was asked for last

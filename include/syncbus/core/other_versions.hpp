@@ -1,0 +1,35 @@
+// Frames of other versions of the protocol: how often they become a resync.
+#pragma once
+
+#include <algorithm>
+#include <optional>
+
+#include <syncbus/options.hpp>
+
+namespace syncbus::inline v1::core {
+
+/// A valid frame of a version from the future may say anything. All that come within a heartbeat interval after a resync
+/// have the next one at its end.
+class OtherVersions {
+ public:
+  explicit OtherVersions(Duration interval) noexcept : interval_{interval} {}
+
+  void came(TimePoint now) noexcept { due_ = since_ ? (std::max)(now, *since_ + interval_) : now; }
+
+  [[nodiscard]] TimePoint due() const noexcept { return due_; }
+
+  /// Whether a resync is to be raised now.
+  [[nodiscard]] bool raise(TimePoint now) noexcept {
+    if (now < due_) return false;
+    since_ = now;
+    due_ = (TimePoint::max)();
+    return true;
+  }
+
+ private:
+  Duration interval_;
+  std::optional<TimePoint> since_;         // when the last one was raised
+  TimePoint due_ = (TimePoint::max)();     // when the next one is to be
+};
+
+}  // namespace syncbus::inline v1::core
