@@ -17,6 +17,7 @@
 #include "fuzz/protocol_check.hpp"
 #include "support/catch.hpp"
 #include "support/machine.hpp"
+#include "support/receiver.hpp"
 
 using namespace std::chrono_literals;
 using namespace syncbus;
@@ -222,4 +223,37 @@ TEST_CASE("no input of the fuzzer's corpus brings the machine above its bounds, 
     ++files;
   }
   CHECK(files >= 20);
+}
+
+TEST_CASE("who lies about how far a peer is costs resyncs, and none of its events") {
+  const auto lie = GENERATE(std::uint64_t{40}, std::uint64_t{1'000}, most);
+  support::Receiver node;
+  core::HeartbeatView forged{.number = 1'000, .last_sequence = lie, .oldest_sequence = 1, .interval = 1s};
+  SECTION("by a heartbeat") { node.on_frame(heartbeat_frame(honest, forged)); }
+  SECTION("by a frame") { node.on_frame(events_frame(honest, lie, {{.key = "forged"}})); }
+  SECTION("by a heartbeat, that no history has it any more") {
+    forged.oldest_sequence = lie;
+    node.on_frame(heartbeat_frame(honest, forged));
+  }
+  node.pass_heard(3s, 1);
+  (void)node.heard();
+  Lines expected;
+  for (std::uint64_t sequence = 2; sequence != 600; ++sequence) {
+    if (sequence == lie) continue;  // its number was taken by a forged frame, which nothing tells from it
+    node.frame(sequence);
+    expected.push_back("invalidate " + std::to_string(sequence));
+  }
+  CHECK(node.heard() == expected);
+  node.frame(602);  // what is lost now is noticed
+  node.pass(5ms);
+  REQUIRE_FALSE(node.requests().empty());
+  CHECK((support::requested_by(node.requests().back()).back() == core::SequenceRange{600, 601}));
+}
+
+TEST_CASE("who goes on after a goodbye has not said it") {
+  support::Receiver node;
+  node.on_frame(heartbeat_frame(honest, {.goodbye = true, .number = 3, .last_sequence = 1, .oldest_sequence = 1}));
+  CHECK(node.machine.peers(node.now).empty());
+  node.pass_heard(1s, 1);
+  CHECK(node.machine.peers(node.now).size() == 1);
 }

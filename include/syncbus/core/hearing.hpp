@@ -93,13 +93,15 @@ class Hearing {
     if (repaired && first_session_is_whole() && no_word_of(origin) && !receiving_.wants({origin, sequence})) {
       return;  // how far a stranger once was is no baseline, and its past is none of ours
     }
-    PeerState* const peer = find_or_meet(origin, {.last = sequence - 1, .current = !repaired}, now);
+    const Extent extent{.last = sequence - 1, .current = !repaired, .in_order = !repaired};
+    PeerState* const peer = find_or_meet(origin, extent, now);
     const bool whole = peer->tracker.missing().empty();
     const TimePoint missing_since = peer->missing_since(now);
     const auto seen = peer->tracker.observe(sequence);
     note(*peer, origin, seen, whole, !repaired, now);
     const bool wanted = receiving_.take_wanted({origin, sequence});
-    const bool sent_again = !repaired && peer->tracker.sent_again(sequence);  // it may never have been stored before
+    // It may never have been stored before, or its gap was a lie.
+    const bool sent_again = !repaired && (peer->tracker.sent_again(sequence) || peer->given_up.take(sequence));
     if (!seen.fresh && !wanted && !sent_again) {
       ++metrics_.duplicates;
       return;
@@ -115,14 +117,13 @@ class Hearing {
     if (directed && listening_ && first_session_is_whole() && no_word_of(origin)) {
       return;  // it may have overtaken frames that are under way: the next broadcast cannot
     }
-    const Extent extent{.last = heartbeat.last_sequence, .oldest = heartbeat.oldest_sequence, .ahead = heartbeat.ahead};
-    PeerState* const peer = find_or_meet(origin, extent, now);
+    PeerState* const peer = find_or_meet(origin, Extent::of(heartbeat, directed), now);
     const bool told_who = peer->newest_heartbeat != 0;  // its zone, and whether it answers; a frame does not tell
     membership_.peers().change(*peer, [&](PeerState& changed) { changed.introduce(heartbeat); });
     if (!directed) membership_.received(origin, *peer, heartbeat.number);
     const bool whole = peer->tracker.missing().empty();
     note(*peer, origin, peer->tracker.announce(heartbeat.last_sequence), whole, true, now);
-    if (heartbeat.oldest_sequence > 1 && peer->tracker.abandon(heartbeat.oldest_sequence - 1)) lost(*peer, origin);
+    if (heartbeat.oldest_sequence > 1 && peer->abandon(heartbeat.oldest_sequence - 1)) lost(*peer, origin);
     claim(*peer, heartbeat);
     const bool asked_before = std::exchange(peer->asks, heartbeat.answer_me);
     if (heartbeat.answer_me) {
@@ -142,7 +143,6 @@ class Hearing {
     });
   }
 
-  /// A valid frame of another version came.
   void on_other_version(TimePoint now) noexcept {
     other_versions_.came(now);
     if (other_versions_.raise(now)) raise({ResyncCause::incompatible, {}});
@@ -170,7 +170,7 @@ class Hearing {
     if (!connected) return;
     for (const NodeId id : gapped_) {
       PeerState& peer = *membership_.peers().find(id);
-      if (now >= gives_up_at(peer) && peer.tracker.abandon()) lost(peer, id);
+      if (now >= gives_up_at(peer) && peer.abandon()) lost(peer, id);
     }
   }
 
@@ -231,14 +231,6 @@ class Hearing {
   [[nodiscard]] bool electorate_changed() noexcept { return std::exchange(electorate_changed_, false); }
 
  private:
-  /// What a peer says about its frames.
-  struct Extent {
-    std::uint64_t last = 0;
-    std::uint64_t oldest = 0;  ///< in its history; 0: not said
-    std::uint64_t ahead = 0;   ///< as in HeartbeatView
-    bool current = true;       ///< it is so far now; a repair only tells how far it was
-  };
-
   /// Whether whatever anybody published since this node began has come: then nothing of before a peer's first word is
   /// ours.
   [[nodiscard]] bool first_session_is_whole() const noexcept {
@@ -262,6 +254,7 @@ class Hearing {
     const bool past_is_ours = listening_ && !first_session_is_whole();
     if (PeerState* const known = membership_.peers().find(origin)) {
       hear(*known, now);
+      if (extent.in_order && known->contradicts(extent, now)) raise({ResyncCause::unrepairable, origin});
       if (known->reconciled_in == 0 && !past_is_ours) {
         known->tracker = SequenceTracker{(std::max)(extent.last, known->tracker.last_known())};
       }
@@ -272,6 +265,7 @@ class Hearing {
     if (const auto forgotten = membership_.peers().next_forgotten()) forget(*forgotten);
     PeerState& peer = membership_.peers().add(origin, owed && repairable ? 0 : extent.last, now);
     if (extent.current) peer.reconciled_in = session_;
+    if (extent.in_order) peer.told = extent.last;
     if (owed || (listening_ && extent.ahead != 0)) peer.freshness = Freshness{listening_since_};
     membership_.stranger_met(now);
     electorate_changed_ = true;
@@ -282,8 +276,8 @@ class Hearing {
     return &peer;
   }
 
-  /// What was published on the broker where it was before, by itself and by others who may have ended there, has not come
-  /// here, and nobody need have it.
+  /// What was published on the broker where it was before, by itself and by others who may have ended there, has not
+  /// come here, and nobody need have it.
   void met_from_elsewhere(NodeId origin, TimePoint now) {
     if (!listening_) return;
     membership_.reopen_window(now);
@@ -354,7 +348,7 @@ class Hearing {
     const bool loss = may_hide_loss(peer);
     const TimePoint since = peer.missing_since(now_);
     peer.silence_in_question = !loss;
-    peer.tracker.abandon();
+    peer.abandon();
     if (loss) raise({ResyncCause::peer_lost, id}, since);
     if (news || loss) end(peer);
   }

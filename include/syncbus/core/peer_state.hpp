@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 
 #include <syncbus/core/freshness.hpp>
+#include <syncbus/core/given_up.hpp>
 #include <syncbus/core/heartbeat_frame.hpp>
 #include <syncbus/core/oldest_waiting.hpp>
 #include <syncbus/core/repair_clock.hpp>
@@ -17,6 +19,20 @@
 
 namespace syncbus::inline v1::core {
 
+/// What a peer says about its frames.
+struct Extent {
+  std::uint64_t last = 0;
+  std::uint64_t oldest = 0;  ///< in its history; 0: not said
+  std::uint64_t ahead = 0;   ///< as in HeartbeatView
+  bool current = true;       ///< it is so far now; a repair only tells how far it was
+  bool in_order = true;      ///< a broadcast says so, which has overtaken none
+  bool begins = false;       ///< a session: what it sends again it has not yet
+
+  [[nodiscard]] static Extent of(const HeartbeatView& heartbeat, bool directed) noexcept {
+    return {heartbeat.last_sequence, heartbeat.oldest_sequence, heartbeat.ahead, true, !directed, heartbeat.answer_me};
+  }
+};
+
 /// A peer is *live* until it falls silent or says goodbye. A silent one that is heard again is live again; one that is
 /// gone never comes back, since a new bus is a new node.
 struct PeerState {
@@ -24,6 +40,9 @@ struct PeerState {
       : tracker{baseline}, freshness{now}, last_heard{now} {}
 
   SequenceTracker tracker;
+  GivenUp given_up;
+  std::uint64_t told = 0;  ///< the highest last sequence that its broadcasts have told of
+  std::optional<TimePoint> behind_since;  ///< its heartbeats have told of less
   OldestWaiting waiting;  ///< since when the oldest of what is missing is known
   RepairClock repair;
   Freshness freshness;
@@ -53,6 +72,36 @@ struct PeerState {
     return newest_heartbeat == 0 ? (TimePoint::max)() : last_heard + 2 * interval;
   }
 
+  /// Gives up what is missing up to `last`; whether anything was.
+  bool abandon(std::uint64_t last = (std::numeric_limits<std::uint64_t>::max)()) {
+    given_up.add(tracker.missing(), last);
+    return tracker.abandon(last);
+  }
+
+  /// A broadcast says how far it is, and broadcasts of one node keep their order, but for a few that are late or sent
+  /// again as a session begins. Whether that is far behind what was told before, or behind it with each heartbeat for a
+  /// while: then somebody lied, and what is known of its frames is worth nothing. It begins anew.
+  [[nodiscard]] bool contradicts(const Extent& extent, TimePoint now) {
+    constexpr std::uint64_t far = 128;
+    constexpr Duration a_while = std::chrono::seconds{1};
+    const std::uint64_t last = extent.last;
+    const bool heartbeat = extent.oldest != 0 && !extent.begins;
+    if (last >= told) {
+      behind_since.reset();
+    } else if (heartbeat && !behind_since) {
+      behind_since = now;
+    }
+    const bool long_behind = heartbeat && behind_since && now - *behind_since >= a_while;
+    const bool lie = long_behind || (told > far && last < told - far);
+    told = lie ? last : (std::max)(told, last);
+    if (!lie) return false;
+    behind_since.reset();
+    tracker = SequenceTracker{last};
+    given_up = {};
+    freshness = Freshness{freshness.fresh_at()};
+    return true;
+  }
+
   /// Since when the oldest is known of what is missing of it; `now`: nothing is.
   [[nodiscard]] TimePoint missing_since(TimePoint now) noexcept {
     return tracker.missing().empty() ? now : waiting.since(tracker.missing().front().first - 1);
@@ -69,7 +118,7 @@ struct PeerState {
     newest_heartbeat = heartbeat.number;
     interval = std::chrono::duration_cast<Duration>(heartbeat.interval);
     publish_only = heartbeat.publish_only;
-    gone = gone || heartbeat.goodbye;
+    gone = heartbeat.goodbye;  // whoever goes on after its goodbye has not said it
     return true;
   }
 };
