@@ -78,6 +78,12 @@ class Fates : public Publishers {
       case burst:
         for (std::size_t left = 5 + random_.below(60); left != 0; --left) want(*node, some_wish());
         return;
+      case rush:
+        for (std::size_t left = 4 + random_.below(20); left != 0; --left) {
+          if (random_.chance(0.3)) open_await(*node);
+          want(*node, some_wish());
+        }
+        return;
       case publish_all: return want(*node, {.key = every_key, .type = syncbus::EventType::resync});
       case await: return open_await(*node);
       case cancel_await: return cancel_one(*node);

@@ -31,6 +31,8 @@ class Link : public Stage {
     tell([&](std::ostream& out) { out << "node " << node.number << " is ready, session " << node.sessions + 1; });
     node.protocol.on_ready(++node.sessions, limit, node.listeners != 0, now_);
     settle(node);
+    if (node.sessions == 1 || healed_ || !random_.chance(plan_.flaps)) return;
+    plan_for(node, now_ + random_.between({}, std::chrono::milliseconds{30}), Moment::Kind::session_ends);
   }
 
   void interrupt(Node& node) {

@@ -28,9 +28,9 @@ enum class Family : std::uint8_t {
 enum class Happening : std::uint8_t {
   publish, burst, publish_all, await, subscribe, unsubscribe, crash, leave, join,
   partition, deafen, break_session, restart_broker, stall_link, stall_dispatcher, cancel_await,
-  pause, go_half_open, speak_other_version,
+  pause, go_half_open, speak_other_version, rush,
 };
-inline constexpr std::size_t happenings = 19;
+inline constexpr std::size_t happenings = 20;
 
 struct Plan {
   std::uint64_t seed = 0;
@@ -53,6 +53,7 @@ struct Plan {
   double reorder = 0;           ///< of the copies: so many take the time below and keep no order
   Duration reorder_by{};
   Duration confirmation{};        ///< how much later than its frame's copies a confirmation may come
+  double flaps = 0;               ///< of the sessions: they end while the node joins again
   bool direct_overtakes = false;  ///< what is sent to one node has a way of its own
   bool lossless_sessions = false;  ///< the machine is told that a session loses nothing
 
@@ -147,6 +148,13 @@ inline void set_more(Plan& plan, Random& random) noexcept {
     plan.limit_changes = random.chance(0.3);
   }
   set(plan, Happening::go_half_open, plan.breaks() && random.chance(0.3) ? 2 : 0);
+  plan.flaps = plan.breaks() && random.chance(0.3) ? 0.5 : 0;
+  if (plan.flaps != 0) {  // with short histories, so that a session has a loss to tell of
+    plan.history_bytes = 1'024;
+    plan.frame_limit = 512;
+    set(plan, Happening::break_session, 10);
+  }
+  set(plan, Happening::rush, random.chance(0.3) && plan.may(Happening::await) ? 3 : 0);
   set(plan, Happening::speak_other_version, random.chance(0.1) ? 1 : 0);
   set(plan, Happening::cancel_await, random.chance(0.3) && plan.may(Happening::await) ? 4 : 0);
 }

@@ -27,6 +27,7 @@ struct Moment {
     handled,         ///< the handlers of the item in hand return
     patience_ends,   ///< a publish has waited for room long enough
     goodbye,         ///< it has said goodbye, or waited long enough for its last confirmation
+    session_ends,    ///< that is `stamp`
     session_ended,   ///< the node learns of it, after a pause
     reachable_again, ///< node `what` hears it again
   };

@@ -169,6 +169,9 @@ class World final : public Fates {
       case goodbye:
         node.reaches_until = now_ + 2 * plan_.delay;
         return end(node, node.said_goodbye);
+      case session_ends:
+        if (moment.stamp == node.epoch && !healed_) interrupt(node);
+        return;
       case session_ended: return notice_interruption(node);
       default: return;
     }
