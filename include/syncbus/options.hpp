@@ -74,6 +74,9 @@ struct BusOptions {
   std::size_t max_awaits = 65'536;
   /// A bus without a way back: it receives nothing, and only local subscriptions (Scope::local) are possible.
   bool publish_only = false;
+  /// A bus that watches, for tools and dashboards: it hears everything, and no quorum counts it or waits for it. Its own
+  /// handlers are no replica of its own awaits, either. Not together with publish_only.
+  bool observer = false;
 
   /// Runs handlers of remote events, completions, on_health and on_log instead of the bus's own dispatch thread. It is
   /// given one task at a time and must run each exactly once, not inside the call. Any thread may call it that brings

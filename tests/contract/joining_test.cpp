@@ -1,4 +1,5 @@
 // Nodes that come: who starts hears no alarm and raises none, and what was published before it is none of its business.
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -9,6 +10,9 @@
 #include <string>
 #include <thread>
 #include <vector>
+
+#include <syncbus/quorum.hpp>
+#include <syncbus/subscription.hpp>
 
 #include "contract/fixtures.hpp"
 #include "contract/heard.hpp"
@@ -145,6 +149,46 @@ CONTRACT_TEST_CASE("a publisher that publishes as soon as it is there is heard f
   }
   REQUIRE(fixture.in_time([&] { return heard.count() >= 5; }));
   CHECK(heard.lines() == Lines(5, "invalidate first"));
+}
+
+CONTRACT_TEST_CASE("when a constructor returns its node knows everybody who is there, with name and zone", "[contract]",
+                   Clusters) {
+  std::vector<AnyNode> nodes;
+  for (int i = 0; i != 5; ++i) {
+    nodes.push_back(fixture.node({.name = "n" + std::to_string(i), .zone = i % 2 == 0 ? "even" : "odd"}));
+    CHECK_FALSE(nodes.back()->publish("k"));
+    // At once; but on a machine so busy that nobody answers in time a node takes itself for the first.
+    REQUIRE(fixture.in_time([&] { return nodes.back()->peers().size() == nodes.size() - 1; }));
+    const auto peers = nodes.back()->peers();
+    for (std::size_t other = 0; other + 1 != nodes.size(); ++other) {
+      const auto peer = std::ranges::find(peers, nodes[other]->id(), &syncbus::Peer::id);
+      REQUIRE(peer != peers.end());
+      CHECK(peer->name == "n" + std::to_string(other));
+      CHECK(peer->zone == (other % 2 == 0 ? "even" : "odd"));
+    }
+  }
+}
+
+CONTRACT_TEST_CASE("nodes that begin at the same time all know each other, and none has a resync", "[contract]", Brokers) {
+  constexpr std::size_t count = 8;
+  std::vector<AnyNode> nodes(count);
+  Heard heard;
+  {
+    std::vector<std::jthread> threads;
+    for (AnyNode& node : nodes) {
+      threads.emplace_back([&fixture, &node] { node = fixture.node(); });
+    }
+  }
+  std::vector<syncbus::Subscription> subscriptions;
+  for (const AnyNode& node : nodes) subscriptions.push_back(node->subscribe_all([](const Event&) {}, heard.on_resync()));
+  for (const AnyNode& node : nodes) {
+    CHECK(fixture.in_time([&] { return node->peers().size() == count - 1; }));  // as above
+    const auto outcome = node->publish_and_await("k", syncbus::Quorum::everyone(),
+                                                 {.timeout = support::patience, .publish = {.scope = syncbus::Scope::remote}});
+    CHECK_FALSE(outcome.error);
+    CHECK(outcome.replicas.size() == count - 1);
+  }
+  CHECK(heard.count() == 0);
 }
 
 CONTRACT_TEST_CASE("a stranger with a past that comes back with the broker is one resync, joined", "[contract]",

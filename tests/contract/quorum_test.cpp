@@ -76,6 +76,23 @@ CONTRACT_TEST_CASE("a quorum of 0 reads as 1", "[contract]", Everything) {
   CHECK_FALSE(publisher->publish_and_await("k", 0, patiently).error);
 }
 
+CONTRACT_TEST_CASE("an observer hears everything, and no quorum counts it or waits for it", "[contract]", Clusters) {
+  const auto publisher = fixture.node();
+  const auto watcher = fixture.node({.observer = true});
+  std::atomic<int> returned = 0;
+  const auto count = [&returned](const Event&) { ++returned; };
+  const auto a = watcher->subscribe_all(count, ignore_resync);
+  const auto nobody = publisher->publish_and_await("k", Quorum::everyone(), in_scope(Scope::remote));
+  CHECK_FALSE(nobody.error);
+  CHECK(nobody.replicas.empty());
+  CHECK(publisher->publish_and_await("k", 1, in_scope(Scope::remote)).error == Errc::quorum_not_satisfied);
+  const auto b = publisher->subscribe("k", count);
+  const auto own = watcher->publish_and_await("k", 1, patiently);
+  CHECK_FALSE(own.error);
+  CHECK(replicas_of(own) == ids_of(publisher));
+  CHECK(fixture.in_time([&] { return returned == 4; }));
+}
+
 CONTRACT_TEST_CASE("the publisher's own node is a replica when it subscribes and the scope includes it", "[contract]",
                    Clusters) {
   const auto publisher = fixture.node(), listener = fixture.node();

@@ -55,18 +55,20 @@ inline bool says_the_same(syncbus::Bytes a, syncbus::Bytes b) {
   return text_of(a) == text_of(b);
 }
 
-/// How many of the five body decoders accept the frame.
+/// How many of the six body decoders accept the frame.
 inline int accepted_by(const core::FrameHeader& header) {
   core::EventsView events;
   core::HeartbeatView heartbeat;
   core::AcknowledgementView acknowledgement;
   core::RepairRequestView request;
   core::RepairView repair;
+  core::WelcomeView welcome;
   return (core::decode_events(header, events) == core::FrameError::ok) +
          (core::decode_heartbeat(header, heartbeat) == core::FrameError::ok) +
          (core::decode_acknowledgement(header, acknowledgement) == core::FrameError::ok) +
          (core::decode_repair_request(header, request) == core::FrameError::ok) +
-         (core::decode_repair(header, repair) == core::FrameError::ok);
+         (core::decode_repair(header, repair) == core::FrameError::ok) +
+         (core::decode_welcome(header, welcome) == core::FrameError::ok);
 }
 
 /// Decodes the bytes as they are. The contradiction that it finds, as a sentence; nullptr: none.

@@ -110,14 +110,15 @@ class AwaitAudit : public ResyncAudit {
     }
   }
 
-  /// Everyone whom the publisher cannot but take for alive.
+  /// Everyone whom the publisher cannot but take for alive; where nothing fails, whoever is there.
   void check_everyone(const records::Await& await, TimePoint now) {
     for (NodeNumber node = 0; node != nodes_.size(); ++node) {
       const records::Pair& got = pair(node, await.node);
-      const bool heard = got.met < await.opened && !got.goodbye && !nodes_[node].publish_only &&
-                         now - got.heard < rules_.peer_timeout;
-      const bool known = node == await.node ? await.heard_here : await.heard_elsewhere && heard;
-      if (known && nodes_[node].alive && word_of(await, node, now) == Word::missing) {
+      const bool others = node != await.node && await.heard_elsewhere && !got.goodbye && !nodes_[node].publish_only;
+      const bool heard = got.met < await.opened && now - (std::max)(got.heard, got.met) < rules_.peer_timeout;
+      const bool there = rules_.nothing_fails && nodes_[node].entered < await.opened;
+      const bool counts = node == await.node ? await.heard_here : others && (heard || there);
+      if (counts && nodes_[node].alive && word_of(await, node, now) == Word::missing) {
         fail("promise 3: an await of node " + std::to_string(await.node) + " for everyone has not heard of node " +
              std::to_string(node));
       }
@@ -206,10 +207,12 @@ class AwaitAudit : public ResyncAudit {
          microseconds(await.deadline - await.opened) + ", though nothing hindered it");
   }
 
-  /// Whether the publisher was joined all the time, or had much time to join again.
+  /// Whether the publisher was joined all the time, or had much time to join again, and its frames came back to it.
   [[nodiscard]] bool knew_who_is_there(const records::Await& await, bool long_enough) const noexcept {
     const records::Node& publisher = nodes_[await.node];
-    return publisher.connected && publisher.cut < await.opened && (long_enough || publisher.cuts == 0);
+    const bool whole = pair(await.node, await.node).lost < await.opened && publisher.stalled_until < await.opened;
+    const bool hears_itself = whole || !await.heard_elsewhere;
+    return publisher.connected && publisher.cut < await.opened && hears_itself && (long_enough || publisher.cuts == 0);
   }
 
   /// Whether everyone could have been counted whom the publisher may wait for, those that have ended among them.

@@ -63,8 +63,12 @@ class CopyAudit : public Books {
     if (note_silence(got, to, now)) got.back = now;
     got.silence_noted = false;
     got.heard = now;
-    got.goodbye = got.goodbye || label.kind == Label::Kind::goodbye;
+    if (label.kind == Label::Kind::goodbye) got.left = (std::min)(got.left, now);
+    got.goodbye = got.left != records::never;
     if (label.introduces()) introduced(got, to, label, now);
+    const bool names_it =
+        label.directed || std::ranges::find(label.names, nodes_[to].id, &Label::Name::node) != label.names.end();
+    for (const Label::Name& name : label.names) named(name, to, names_it && nodes_[to].first_subscribed > now, now);
     if (!label.carries_events()) return;
     if (got.got.size() <= label.sequence) got.got.resize(label.sequence + 1, records::never);
     TimePoint& first = got.got[label.sequence];
@@ -141,28 +145,42 @@ class CopyAudit : public Books {
     return (node.unsaved + 1) * most_event_bytes >= rules_.pending_bytes;
   }
 
+  /// A welcome tells how far somebody is whom the receiver need not have heard yet.
+  /// `for_it`: it is an answer to its hello, and nobody listens yet; then it is a meeting.
+  void named(const Label::Name& name, NodeNumber to, bool for_it, TimePoint now) {
+    const auto node = std::ranges::find(nodes_, name.node, &records::Node::id);
+    const auto number = static_cast<NodeNumber>(node - nodes_.begin());
+    if (node == nodes_.end() || number == to) return;
+    records::Pair& got = pair(number, to);
+    if (name.heartbeat != 0) got.introduced = (std::min)(got.introduced, now);
+    if (got.met != records::never || !name.current || !for_it) return;
+    met(got, to, name.sequence, true, now);
+    got.known_at.resize((std::max)(got.known_at.size(), static_cast<std::size_t>(name.sequence) + 1),
+                        got.past_is_ours ? now : records::never);
+  }
+
+  /// Of what a stranger had sent before, what is owed is asked for, if it is little; what is not owed is known.
+  void met(records::Pair& got, NodeNumber to, std::uint64_t past, bool for_good, TimePoint now) {
+    const bool first_session_is_whole = rules_.lossless && nodes_[to].cuts == 0;
+    const bool owed =
+        past != 0 && nodes_[to].first_subscribed <= now && !rules_.nothing_fails && !first_session_is_whole;
+    const bool too_long = past > short_past || !rules_.ample_history;
+    if (owed && too_long && !std::exchange(got.past_missed, true)) happened(got, to, syncbus::ResyncCause::joined);
+    if (!for_good) return;
+    if (first_session_is_whole || past > short_past) {
+      got.known = (std::max)(got.known, past);
+      got.got.resize((std::max)(got.got.size(), got.known + 1), records::past);
+    }
+    got.met = now;
+    got.past_is_ours = owed;
+  }
+
   /// `got` tells how far its sender is; what it tells of and has not come is missing from now on.
   void introduced(records::Pair& got, NodeNumber to, const Label& label, TimePoint now) {
-    const bool first_session_is_whole = rules_.lossless && nodes_[to].cuts == 0;
     const bool met_now = !label.directed || label.kind == Label::Kind::repair;
     if (label.kind != Label::Kind::repair) got.told = now;
     if (!label.carries_events()) got.introduced = (std::min)(got.introduced, now);
-    if (got.met == records::never) {
-      const bool owed = label.past() != 0 && nodes_[to].first_subscribed <= now && !rules_.nothing_fails &&
-                        !first_session_is_whole;
-      const bool too_long = label.past() > short_past || !rules_.ample_history;
-      if (owed && too_long && !std::exchange(got.past_missed, true)) {
-        happened(got, to, syncbus::ResyncCause::joined);
-      }
-      if (met_now && (first_session_is_whole || label.past() > short_past)) {
-        got.known = (std::max)(got.known, label.past());
-        got.got.resize((std::max)(got.got.size(), got.known + 1), records::past);
-      }
-      if (met_now) {
-        got.met = now;
-        got.past_is_ours = owed;
-      }
-    }
+    if (got.met == records::never) met(got, to, label.past(), met_now, now);
     if (label.past() > got.known) {
       happened(got, to, syncbus::ResyncCause::unrepairable, label.past() - got.known);
     }

@@ -42,6 +42,7 @@ struct Node {
   bool publish_only = false;
   bool alive = true;
   bool connected = false;
+  TimePoint entered = never;        ///< it had joined
   TimePoint connected_since = never;  ///< its session began
   bool goodbye = false;
   TimePoint ended = never;
@@ -64,7 +65,7 @@ struct Node {
 
 /// What one node got of another.
 struct Pair {
-  TimePoint met = never;              ///< by a broadcast or a repair
+  TimePoint met = never;              ///< by a broadcast, a repair or a welcome
   bool past_is_ours = false;          ///< and of what it had sent before it was, somebody listened already
   bool past_missed = false;           ///< what it had sent before was too much to be asked for
   std::uint64_t known = 0;            ///< the last sequence that it has told of
@@ -75,6 +76,7 @@ struct Pair {
   TimePoint lost_before = before_time;  ///< and the last but one
   TimePoint introduced = never;  ///< it said who it is
   bool goodbye = false;
+  TimePoint left = never;        ///< when that came first
   bool silence_noted = false;    ///< this one, as an incident
   Incidents incidents{};
   std::vector<TimePoint> got;    ///< by sequence: when it came first

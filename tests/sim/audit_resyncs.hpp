@@ -54,7 +54,7 @@ class ResyncAudit : public CopyAudit {
       case interrupted:
         return (other.publish_only || may_lose()) && node.cuts != 0 &&
                missed_since(got, (std::min)(node.cut, node.busy_since));
-      case peer_lost: return !rules_.nothing_fails && !got.goodbye && fell_silent(node, got, now);
+      case peer_lost: return !rules_.nothing_fails && got.left >= node.busy_since && fell_silent(node, got, now);
     }
     return false;
   }

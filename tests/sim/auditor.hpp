@@ -36,6 +36,9 @@ class Auditor final : public AwaitAudit {
 
   // --- nodes
 
+  /// Its constructor has returned.
+  void entered(NodeNumber node, TimePoint now) { nodes_[node].entered = now; }
+
   NodeNumber node_began(syncbus::NodeId id, int zone, bool publish_only) {
     const NodeNumber number = nodes_.size();
     nodes_.push_back({.id = id, .zone = zone, .publish_only = publish_only});
@@ -292,7 +295,8 @@ class Auditor final : public AwaitAudit {
       const records::Pair& got = pair(event.publisher, subscriber.node);
       const TimePoint hears_until = node.connected ? now : node.cut;
       const bool known = got.met < event.accepted || (got.met <= now && got.past_is_ours);
-      const bool heard = known && !got.goodbye && hears_until - got.heard < rules_.peer_timeout;
+      const bool recent = got.heard != records::before_time && hears_until - got.heard < rules_.peer_timeout;
+      const bool heard = known && recent && !got.goodbye;
       const records::Node& publisher = nodes_[event.publisher];  // a publish-only one hears nobody, and proves nothing
       if (heard && publisher.alive && !publisher.publish_only && staleness < now - event.accepted) {
         fail("promise 2: node " + std::to_string(subscriber.node) + " says that it is " + microseconds(staleness) +

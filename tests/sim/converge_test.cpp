@@ -108,6 +108,11 @@ TEST_CASE("where nothing fails every event is heard, in order, and a resync only
   run("calm", sim::Family::calm, false, {requested, incompatible});
 }
 
+TEST_CASE("many nodes that start together know one another, and no resync is raised but by request") {
+  using enum ResyncCause;
+  run("crowd", sim::Family::crowd, false, {requested});
+}
+
 TEST_CASE("what a link drops is repaired, and a repair costs few messages") {
   using enum ResyncCause;
   const sim::Tally sum = run("dropping", sim::Family::dropping, true, {requested, unrepairable});

@@ -31,10 +31,11 @@ class Fates : public Publishers {
                                            .heartbeat = plan_.heartbeat,
                                            .peer_timeout = plan_.peer_timeout,
                                            .repair_timeout = plan_.repair_timeout,
+                                           .control_rate = plan_.control_rate,
                                            .history_bytes = plan_.history_bytes,
                                            .queue_bytes = plan_.queue_bytes,
                                            .pending_bytes = plan_.pending_bytes,
-                                           .max_peers = 64,
+                                           .max_peers = plan_.max_peers,
                                            .max_awaits = 64};
     if (sabotaged(Sabotage::hoard_history)) options.history_bytes *= 8;
     if (sabotaged(Sabotage::hoard_frames)) options.queue_bytes *= 8;
@@ -67,7 +68,7 @@ class Fates : public Publishers {
   void befall() {
     using enum Happening;
     const Happening what = some_happening();
-    if (what == join) return add_late_node();
+    if (what == join) return add_late_nodes();
     if (what == restart_broker) return break_all();
     if (what == partition) return cut_some();
     if (what == speak_other_version) return tell_of_the_future();
@@ -105,8 +106,10 @@ class Fates : public Publishers {
     }
   }
 
-  void add_late_node() {
-    if (nodes_.size() < plan_.most_nodes) add_node({});
+  void add_late_nodes() {
+    for (std::size_t left = 1 + random_.below(plan_.join_together); left != 0; --left) {
+      if (nodes_.size() < plan_.most_nodes) add_node(random_.between({}, std::chrono::milliseconds{5}));
+    }
   }
 
   /// Its process stands still, also for longer than every timeout; then all comes at once that has waited.

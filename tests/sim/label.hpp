@@ -5,13 +5,22 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include <syncbus/event.hpp>
 
 namespace sim {
 
 struct Label {
-  enum class Kind : std::uint8_t { events, heartbeat, goodbye, acknowledgement, question, repair };
+  /// Whom a welcome names.
+  struct Name {
+    syncbus::NodeId node{};
+    std::uint64_t heartbeat = 0;  ///< 0: none was known
+    std::uint64_t sequence = 0;
+    bool current = true;          ///< the sequence is
+  };
+
+  enum class Kind : std::uint8_t { events, heartbeat, goodbye, acknowledgement, question, repair, welcome };
 
   Kind kind = Kind::events;
   bool whole = false;  ///< it reads as a frame
@@ -19,6 +28,7 @@ struct Label {
   std::uint64_t sequence = 0;  ///< of events and repairs: theirs; of heartbeats: the last that they tell of
   std::size_t bytes = 0;
   std::array<std::uint16_t, syncbus::resync_cause_count> tops{};  ///< resyncs among the events, by cause
+  std::vector<Name> names{};
 
   [[nodiscard]] bool carries_events() const noexcept { return kind == Kind::events || kind == Kind::repair; }
 
@@ -68,7 +78,26 @@ class LabelReader {
         read_events(label);
         label.kind = Label::Kind::repair;
         return;
+      case 6: return read_welcome(label);
       default: failed_ = true;
+    }
+  }
+
+  void read_welcome(Label& label) {
+    label.kind = Label::Kind::welcome;
+    skip(8 + 2 + 2);  // which welcome, how many frames, which of them
+    skip(varint());   // optional fields
+    while (!rest_.empty() && !failed_) {
+      Label::Name name{.node = syncbus::NodeId{fixed(8)}};
+      name.current = (fixed(1) & 64U) == 0;
+      name.heartbeat = varint();
+      name.sequence = varint();
+      varint();  // the oldest
+      varint();  // the interval
+      skip(fixed(1));
+      skip(fixed(1));
+      skip(varint());  // optional fields
+      label.names.push_back(name);
     }
   }
 

@@ -1,6 +1,7 @@
 // What a seed decides before anything happens: the kind of world, how bad its link is, what may befall its nodes.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstddef>
@@ -21,6 +22,7 @@ enum class Family : std::uint8_t {
   dropping,     ///< a link that loses 1 to 5 %, and nothing else: what repair costs
   lossy,        ///< copies are lost, doubled, late, damaged; partitions, also one-way; nobody tells
   interrupted,  ///< in order and whole within a session; sessions end and begin again
+  crowd,        ///< nothing fails, and many start together
   torn,         ///< lossy and interrupted, and now and then a node does not hear itself
 };
 
@@ -40,6 +42,7 @@ struct Plan {
   std::size_t most_nodes = 20;  ///< ever
   std::size_t operations = 0;  ///< in the time of chaos
   Duration chaos{};
+  Duration start_within = std::chrono::milliseconds{20};  ///< that all begin
   bool long_watch = false;     ///< stay long after everything has converged: nothing may happen any more
   bool close_watch = false;    ///< look at a node whenever something has happened to it, not only now and then
   std::array<unsigned, happenings> weights{};
@@ -58,6 +61,7 @@ struct Plan {
   bool lossless_sessions = false;  ///< the machine is told that a session loses nothing
 
   // the nodes
+  std::size_t join_together = 1;  ///< later ones, at most
   double publish_only = 0;
   double slow = 0;      ///< handlers
   double throwing = 0;  ///< subscribers
@@ -65,6 +69,7 @@ struct Plan {
   double leases = 0;              ///< of the events: revocations of two leases
   bool mixed_versions = false;    ///< some keys have events with a version and events without
   std::size_t awaited_together = 2;  ///< events of one await, at most
+  double awaits_at_once = 0;      ///< of the nodes: as soon as they have joined, for everyone
   double local_awaits = 0;        ///< for the publisher's own subscribers
   std::size_t frame_limit = 1'024;  ///< of the broker, bytes
   bool limit_changes = false;       ///< with every session
@@ -74,13 +79,28 @@ struct Plan {
   Duration heartbeat{};
   Duration peer_timeout{};
   Duration repair_timeout{};
+  std::size_t control_rate = 10'000;
+  std::size_t max_peers = 64;
 
+  /// Between two heartbeats of a node that has nothing else to say, when all are there.
+  [[nodiscard]] Duration interval() const noexcept {
+    const double each_second = 0.9 * static_cast<double>(control_rate);
+    const std::chrono::duration<double> spacing{static_cast<double>(most_nodes * most_nodes) / each_second};
+    return (std::max)(heartbeat, std::chrono::duration_cast<Duration>(spacing));
+  }
+  /// No peer is silent that was heard for less.
+  [[nodiscard]] Duration silence() const noexcept { return (std::max)(peer_timeout, 4 * interval()); }
+  [[nodiscard]] bool nothing_fails() const noexcept { return family == Family::calm || family == Family::crowd; }
   [[nodiscard]] bool loses() const noexcept { return family == Family::lossy || family == Family::torn; }
   [[nodiscard]] bool breaks() const noexcept { return family == Family::interrupted || family == Family::torn; }
   [[nodiscard]] bool lossless() const noexcept { return lossless_sessions; }
   /// Whether all can be repaired: what no broker takes any more cannot.
   [[nodiscard]] bool ample_history() const noexcept { return history_bytes >= ample && !limit_changes; }
   [[nodiscard]] bool may(Happening what) const noexcept { return weights[static_cast<std::size_t>(what)] != 0; }
+
+  [[nodiscard]] bool may_await() const noexcept { return may(Happening::await) || may(Happening::rush) || awaits_at_once != 0; }
+  /// Whether nodes join after others have published.
+  [[nodiscard]] bool may_join() const noexcept { return may(Happening::join) || family == Family::crowd; }
 
   static constexpr std::size_t ample = std::size_t{32} << 10U;
 };
@@ -137,7 +157,7 @@ inline void set_sizes(Plan& plan, Random& random) noexcept {
 
 /// What half of the worlds have besides; drawn by itself, so that it leaves the rest of a world as it was.
 inline void set_more(Plan& plan, Random& random) noexcept {
-  plan.lossless_sessions = plan.family == Family::interrupted || (plan.family == Family::calm && random.chance(0.5));
+  plan.lossless_sessions = plan.family == Family::interrupted || (plan.nothing_fails() && random.chance(0.5));
   if (random.chance(0.5)) return;
   plan.leases = random.chance(0.3) ? 0.2 : 0;
   plan.mixed_versions = random.chance(0.4);
@@ -159,6 +179,25 @@ inline void set_more(Plan& plan, Random& random) noexcept {
   set(plan, Happening::cancel_await, random.chance(0.3) && plan.may(Happening::await) ? 4 : 0);
 }
 
+/// Many nodes; now and then as many as heartbeats of 10,000 deliveries a second are made for, and more.
+inline void set_crowd(Plan& plan, Random& random) noexcept {
+  using namespace std::chrono_literals;
+  constexpr std::size_t sizes[] = {8, 10, 12, 14, 16, 18, 20, 24, 28, 32, 40, 50, 64, 100};
+  constexpr Duration starts[] = {0ms, 1ms, 5ms, 20ms, 100ms, 500ms};
+  plan.nodes = random.chance(0.02) ? 300 : random.pick(sizes);
+  plan.most_nodes = plan.nodes + 20;
+  plan.max_peers = 512;
+  plan.start_within = random.pick(starts);
+  plan.long_watch = plan.close_watch = false;
+  plan.operations = 50 + random.below(150);
+  plan.chaos = random.between(300ms, 2'000ms);
+  plan.awaits_at_once = random.chance(0.5) ? 0.3 : 0;
+  plan.join_together = 1 + random.below(8);
+  set(plan, Happening::join, random.chance(0.7) ? 3 : 0);
+  set(plan, Happening::await, random.chance(0.7) ? 10 : 0);
+  set(plan, Happening::burst, random.chance(0.7) ? 10 : 0);
+}
+
 }  // namespace plan_parts
 
 [[nodiscard]] inline Plan make_plan(std::uint64_t seed) noexcept {
@@ -168,7 +207,7 @@ inline void set_more(Plan& plan, Random& random) noexcept {
                                  Family::interrupted, Family::interrupted};
   constexpr std::size_t sizes[] = {2, 2, 2, 3, 3, 3, 3, 4, 4, 5, 6, 7};
   Random random{seed};
-  Plan plan{.seed = seed, .family = families[seed % 10]};
+  Plan plan{.seed = seed, .family = seed % 500 == 7 ? Family::crowd : families[seed % 10]};
   plan.nodes = random.pick(sizes);
   plan.operations = 8 + random.below(28);
   plan.chaos = random.between(50ms, 1'500ms);
@@ -191,6 +230,7 @@ inline void set_more(Plan& plan, Random& random) noexcept {
   plan_parts::set_sizes(plan, random);
   Random more{~seed};
   plan_parts::set_more(plan, more);
+  if (plan.family == Family::crowd) plan_parts::set_crowd(plan, more);
   return plan;
 }
 

@@ -74,9 +74,10 @@ class Publishers : public Handlers {
     if (awaited) node.protocol.heard_here(awaited->ticket, awaited->event, status);
   }
 
-  void open_await(Node& node) {
+  void open_await(Node& node) { open_await(node, random_.below(5)); }
+
+  void open_await(Node& node, std::size_t kind) {
     if (node.publish_only || !node.waiting.empty()) return;
-    const std::size_t kind = random_.below(5);
     const auto some = static_cast<std::int32_t>(1 + random_.below(plan_.nodes));
     const syncbus::Quorum quorum = kind == 0   ? syncbus::Quorum::everyone()
                                    : kind == 1 ? syncbus::Quorum::zones(some)

@@ -79,8 +79,8 @@ class Stage {
   }
   void tell_frame(const char* what, NodeNumber node, const Label& label, syncbus::NodeId to) {
     tell([&](std::ostream& out) {
-      constexpr std::array<const char*, 6> kinds{"events",          "heartbeat", "goodbye",
-                                                 "acknowledgement", "request",   "repair"};
+      constexpr std::array<const char*, 7> kinds{"events",  "heartbeat", "goodbye", "acknowledgement",
+                                                 "request", "repair",    "welcome"};
       out << "node " << node << ' ' << what << ' ' << kinds[static_cast<std::size_t>(label.kind)] << ' '
           << label.sequence;
       if (to != syncbus::NodeId{}) out << " to node " << number_of(to);

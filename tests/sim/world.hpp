@@ -27,14 +27,15 @@ class World final : public Fates {
     plan_ = make_plan(seed);
     plan_.sabotage = sabotage;
     set_up(seed, trace);
-    const TimePoint end = start + plan_.chaos + grace;
+    const TimePoint end = start + plan_.chaos + grace + 10 * plan_.interval();
     TimePoint look_at = start + plan_.chaos;
     TimePoint settled_since = records::never;
     for (tally_.moments = 0; auditor_.problem().empty() && !timeline_.empty(); ++tally_.moments) {
-      if (tally_.moments == most_moments) auditor_.fail("the world does not come to rest");
-      const TimePoint next = timeline_.next_at();
+      if (tally_.moments == (plan_.nodes < 64 ? most_moments : most_of_a_crowd)) auditor_.fail("the world does not come to rest");
+      TimePoint next = timeline_.next_at();
       if (next >= look_at) {
         if (!healed_) heal();
+        next = timeline_.next_at();  // it may plan something sooner
         look_at = next + watch;
         settled_since = settled() ? (std::min)(settled_since, next) : records::never;
         if (next >= end || next - stays_for_ >= settled_since) break;
@@ -56,7 +57,7 @@ class World final : public Fates {
 
   static constexpr Duration grace = std::chrono::seconds{30};  ///< after the chaos: everything has to have converged
   static constexpr Duration watch = std::chrono::milliseconds{50};
-  static constexpr std::uint64_t most_moments = 1'000'000;
+  static constexpr std::uint64_t most_moments = 1'000'000, most_of_a_crowd = 50'000'000;
 
   // --- the beginning and the end
 
@@ -71,27 +72,26 @@ class World final : public Fates {
     flight_.clear();
     uncut_all();
     tally_ = {};
-    const bool calm = plan_.family == Family::calm;
+    const bool calm = plan_.nothing_fails();
     const bool roomy = plan_.ample_history() && plan_.queue_bytes >= Plan::ample;  // no awaited event joins a resync
     const bool prompt = roomy && plan_.slow == 0 && !plan_.may(Happening::stall_dispatcher);
     auditor_.begin({.nothing_fails = calm,
-                    .strict_order =
-                        calm && plan_.lossless() && !(plan_.may(Happening::await) && plan_.may(Happening::join)),
-                    .heard_once = !plan_.may(Happening::await),
+                    .strict_order = calm && plan_.lossless() && !(plan_.may_await() && plan_.may_join()),
+                    .heard_once = !plan_.may_await(),
                     .lossless = plan_.lossless(),
                     .one_order = plan_.reorder == 0,
                     .ample_history = plan_.ample_history(),
                     .some_end = plan_.may(Happening::crash) || plan_.may(Happening::leave),
-                    .peer_timeout = plan_.peer_timeout,
+                    .peer_timeout = calm ? plan_.silence() : plan_.peer_timeout,
                     .repair_timeout = plan_.repair_timeout,
                     .answer_time = roomy ? std::chrono::milliseconds{150} : grace,
                     .await_time = prompt ? std::chrono::milliseconds{400} : grace,
-                    .least_staleness = 3 * plan_.heartbeat,
+                    .least_staleness = 3 * plan_.interval(),
                     .most_nodes = plan_.most_nodes,
                     .history_bytes = plan_.history_bytes,
                     .queue_bytes = plan_.queue_bytes,
                     .pending_bytes = plan_.pending_bytes});
-    for (std::size_t i = 0; i != plan_.nodes; ++i) add_node(random_.between({}, std::chrono::milliseconds{20}));
+    for (std::size_t i = 0; i != plan_.nodes; ++i) add_node(random_.between({}, plan_.start_within));
     for (std::size_t i = 0; i != plan_.operations; ++i) plan_at(some_time(), {.kind = Moment::Kind::operation});
     for (std::size_t i = 0; i != 6; ++i) plan_at(some_time(), {.kind = Moment::Kind::sample});
   }
@@ -106,7 +106,7 @@ class World final : public Fates {
       node->stalled_until = now_;
       if (node->alive && node->half_open) interrupt(*node);
     }
-    if (plan_.may(Happening::await)) {  // of nodes that have not heard of each other again yet
+    if (plan_.may_await()) {  // of nodes that have not heard of each other again yet
       for (const auto& node : nodes_) {
         if (node->alive && node->started && !node->leaving && random_.chance(0.3)) open_await(*node);
       }
@@ -252,9 +252,11 @@ class World final : public Fates {
   /// What waited for the constructor to return.
   void enter(Node& node) {
     node.started = true;
+    auditor_.entered(node.number, now_);
     tell([&](std::ostream& out) { out << "node " << node.number << " has joined"; });
     if (node.publish_only) return;
     for (std::size_t left = random_.below(4); left != 0; --left) add_subscription(node);
+    if (random_.chance(plan_.awaits_at_once)) open_await(node, 0);
   }
 
   Duration stays_for_{};

@@ -67,7 +67,8 @@ class Cluster {
   std::function<bool(const Node& from, const Node& to, const Sent& frame)> loses = [](auto&, auto&, auto&) {
     return false;
   };
-  std::size_t deliveries = 0;  ///< of control frames
+  std::size_t deliveries = 0;  ///< of control frames, but
+  std::size_t hellos = 0;      ///< those of first hellos
 
  private:
   struct Delivery {
@@ -75,15 +76,17 @@ class Cluster {
     Sent frame;
     bool confirmation = false;
     std::uint64_t session = 0;
+    bool hello = false;  ///< the first of its sender
   };
 
   void post(Node& from, const Sent& frame) {
     if (away_[&from]) return;
     const bool all = frame.destination == syncbus::NodeId{};
+    const bool hello = frame.type == syncbus::core::FrameType::heartbeat && heartbeat_of(frame).hello == 1;
     for (const auto& to : nodes_) {
       if (!all && to->self != frame.destination) continue;
       if (away_[to.get()] || loses(from, *to, frame)) continue;
-      queue_.emplace(now_ + delay, Delivery{to.get(), frame, false, to->session});
+      queue_.emplace(now_ + delay, Delivery{to.get(), frame, false, to->session, hello});
     }
     if (frame.type == syncbus::core::FrameType::events && all) {
       queue_.emplace(now_ + 2 * delay, Delivery{&from, frame, true, from.session});
@@ -100,18 +103,20 @@ class Cluster {
     const bool deliver = first != queue_.end() && (sleeper == nullptr || first->first <= *sleeper->wake);
     const auto at = deliver ? first->first : (sleeper != nullptr ? *sleeper->wake : (syncbus::TimePoint::max)());
     if (at > until) return false;
-    set_now(at);
+    now_ = (std::max)(now_, at);
     if (!deliver) {
+      sleeper->now = now_;
       sleeper->wake_up();
       return true;
     }
-    const Delivery delivery = first->second;
+    const Delivery delivery = std::move(first->second);
     queue_.erase(first);
     if (away_[delivery.to] || delivery.session != delivery.to->session) return true;
+    delivery.to->now = now_;
     if (delivery.confirmation) {
       delivery.to->on_confirmed(delivery.frame.sequence);
     } else {
-      deliveries += delivery.frame.type != syncbus::core::FrameType::events ? 1U : 0U;
+      (delivery.hello ? hellos : deliveries) += delivery.frame.type != syncbus::core::FrameType::events ? 1U : 0U;
       delivery.to->on_frame(delivery.frame.bytes);
     }
     return true;

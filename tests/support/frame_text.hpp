@@ -56,6 +56,9 @@ inline std::string text_of(const core::HeartbeatView& view) {
   if (view.goodbye) text += " goodbye";
   if (view.publish_only) text += " publish_only";
   if (view.moved) text += " moved";
+  if (view.observer) text += " observer";
+  if (view.greets) text += " greets";
+  if (view.hello != 0) text += " hello " + number(view.hello);
   return text + '\n';
 }
 
@@ -75,6 +78,23 @@ inline std::string text_of(core::RepairRequestView view) {
   std::string text = ", publisher " + to_string(view.publisher()) + '\n';
   core::SequenceRange range;
   while (view.next(range)) text += number(range.first) + ".." + number(range.last) + '\n';
+  return text;
+}
+
+inline std::string text_of(core::WelcomeView view) {
+  std::string text =
+      ", number " + number(view.number()) + ", part " + number(view.part()) + " of " + number(view.parts()) + '\n';
+  core::WelcomeEntry entry;
+  while (view.next(entry)) {
+    text += "node " + to_string(entry.node) + " number " + number(entry.number) + ", last " +
+            number(entry.last_sequence) + ", oldest " + number(entry.oldest_sequence) + ", next in " +
+            std::to_string(entry.interval.count()) + " us, name " + quoted(entry.name) + ", zone " + quoted(entry.zone);
+    if (entry.publish_only) text += " publish_only";
+    if (entry.observer) text += " observer";
+    if (entry.greets) text += " greets";
+    if (!entry.current) text += " not_current";
+    text += '\n';
+  }
   return text;
 }
 
@@ -105,6 +125,7 @@ inline std::string text_of(syncbus::Bytes frame) {
     case core::FrameType::acknowledgement: return text_of("acknowledgement", header, core::decode_acknowledgement);
     case core::FrameType::repair_request: return text_of("repair_request", header, core::decode_repair_request);
     case core::FrameType::repair: return text_of("repair", header, core::decode_repair);
+    case core::FrameType::welcome: return text_of("welcome", header, core::decode_welcome);
   }
   return "a type that decode_header must not accept\n";
 }

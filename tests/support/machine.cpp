@@ -157,7 +157,7 @@ void Node::keep(const syncbus::core::Action& action) {
              .type = type,
              .at = now,
              .bytes = {action.bytes.begin(), action.bytes.end()}};
-  const bool counts = type == syncbus::core::FrameType::heartbeat || type == syncbus::core::FrameType::acknowledgement;
+  const bool counts = type != syncbus::core::FrameType::repair;
   if (counts && to_all) echoes_.push_back(frame.bytes);
   (type == syncbus::core::FrameType::events ? sent : others).push_back(frame);
   wire.push_back(std::move(frame));

@@ -96,8 +96,7 @@ inline Lines lines_of(syncbus::Bytes frame) {
   return lines;
 }
 
-/// The machine of one node, and everything that it wanted done. Alone, it hears its own heartbeats and questions at
-/// once.
+/// The machine of one node, and everything that it wanted done. Alone, it hears its own broadcasts at once.
 class Node {
  public:
   using Status = syncbus::core::AcknowledgementStatus;
@@ -129,7 +128,7 @@ class Node {
   void wake_up();
 
   /// The join window ends, when nobody answers.
-  void join() { pass(std::chrono::milliseconds{25}); }
+  void join() { pass(std::chrono::milliseconds{45}); }
 
   /// Does what the machine says until it says nothing more.
   void act();
@@ -167,7 +166,7 @@ class Node {
   syncbus::TimePoint now;
   std::uint64_t session = 0;
   bool listening = true;      ///< somebody on this node hears other nodes
-  bool hears_itself = true;   ///< its heartbeats and questions come back, at once
+  bool hears_itself = true;   ///< its broadcasts come back, at once
   bool handlers_run = false;  ///< what arrives is heard at once
   std::function<Status(std::string_view)> handler = [](std::string_view) { return Status::applied; };
 

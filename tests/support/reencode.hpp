@@ -51,6 +51,17 @@ inline std::size_t encode(std::span<std::byte> out, const core::FrameHeader& hea
   return core::encode_repair(out, header.origin, header.destination, view.frame);
 }
 
+inline std::size_t encode(std::span<std::byte> out, const core::FrameHeader& header, core::WelcomeView view) {
+  core::WelcomeWriter writer{out};
+  core::WelcomeEntry entry;
+  while (view.next(entry)) {
+    if (!writer.add(entry)) return 0;
+  }
+  const std::size_t size = writer.finish(view.number());
+  if (size != 0) core::address_welcome(out.first(size), header.origin, header.destination, view.part(), view.parts());
+  return size;
+}
+
 /// `room` is what the encoder gets; empty when it does not suffice.
 template <class View>
 Frame reencode(const core::FrameHeader& header, const View& view, std::size_t room) {
@@ -76,6 +87,7 @@ inline Frame reencode(syncbus::Bytes frame, std::size_t room) {
       return with(header, core::AcknowledgementView{}, core::decode_acknowledgement);
     case core::FrameType::repair_request: return with(header, core::RepairRequestView{}, core::decode_repair_request);
     case core::FrameType::repair: return with(header, core::RepairView{}, core::decode_repair);
+    case core::FrameType::welcome: return with(header, core::WelcomeView{}, core::decode_welcome);
   }
   return {};
 }

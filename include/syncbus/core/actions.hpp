@@ -19,6 +19,7 @@ struct ProtocolOptions {
   std::string name{};
   std::string zone{};
   bool publish_only = false;
+  bool observer = false;
   bool lossless_sessions = false;  ///< the transport's trait
   Duration connect_timeout = std::chrono::seconds{5};
   Duration heartbeat = std::chrono::seconds{1};

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include <syncbus/core/acknowledgement_outbox.hpp>
+#include <syncbus/core/await_request.hpp>
 #include <syncbus/core/await_reserve.hpp>
 #include <syncbus/core/frame_ring.hpp>
 #include <syncbus/core/quorum_tracker.hpp>
@@ -26,21 +27,6 @@
 #include <syncbus/quorum.hpp>
 
 namespace syncbus::inline v1::core {
-
-struct AwaitRequest {
-  Quorum quorum{1};
-  std::uint32_t events = 1;
-  TimePoint deadline{};
-  bool heard_here = true;       ///< this node's own subscribers hear the events: heard_here() will be called for each
-  bool heard_elsewhere = true;  ///< they are broadcast
-};
-
-/// How an await ended. No error: its quorum is satisfied.
-struct AwaitCompletion {
-  Ticket ticket = 0;
-  std::error_code error{};
-  std::vector<NodeId> replicas{};
-};
 
 /// Electorate, of the template parameters: as QuorumTracker::verdict takes it; `for_each` visits the peers that can
 /// answer. An await fails early only when nothing more can come: when the electorate is whole, and `answer_time` has
@@ -69,6 +55,7 @@ class AwaitTable final : public FrameKeeper {
       throw;
     }
     awaited_ += request.events;
+    for_everyone_ += is_for_everyone(request);
     return ticket;
   }
 
@@ -111,6 +98,7 @@ class AwaitTable final : public FrameKeeper {
 
   /// A frame went to the transport.
   void handed_over(std::uint64_t sequence, TimePoint now, Duration answer_time) {
+    handed_over_ = (std::max)(handed_over_, sequence);
     if (waiters_.empty()) return;
     for (auto at = waiters_.lower_bound({sequence, 0}); at != waiters_.end() && at->first.sequence == sequence; ++at) {
       Await& await = awaits_.at(at->second.ticket);
@@ -148,13 +136,35 @@ class AwaitTable final : public FrameKeeper {
 
   /// A question of ours to everybody has come back, in this session: what one broker was given before it has been
   /// heard here. An await counts from the question about the event of it that was placed last, which is asked last.
-  void question_returned(const Acknowledgement& run, TimePoint now, Duration answer_time) {
+  template <class Electorate>
+  void question_returned(const Acknowledgement& run, TimePoint now, Duration answer_time,
+                         const Electorate& electorate) {
+    returned(run.sequence, electorate);
     for (auto at = first_of(run); is_in(run, at); ++at) {
       Await& await = awaits_.at(at->second.ticket);
       const bool out = await.handed_over == await.request.events;  // or it was another await's question
       if (!out || await.everyone_asked_at || await.places.back().place != at->first) continue;
       await.everyone_asked_at = now;
       schedule(at->second.ticket, await, now + answer_time);
+    }
+  }
+
+  /// Whether an await can only be judged once its last frame has come back.
+  [[nodiscard]] bool waits_for_echo() const noexcept { return for_everyone_ != 0; }
+
+  /// Whatever of ours has a sequence up to this one has come back: hellos before it in the common order are known.
+  template <class Electorate>
+  void returned(std::uint64_t sequence, const Electorate& electorate) {
+    const std::uint64_t before = returned_;
+    sequence = (std::min)(sequence, handed_over_);
+    if (sequence <= before) return;
+    returned_ = sequence;
+    if (for_everyone_ == 0) return;
+    std::vector<Ticket> back;
+    const auto end = waiters_.lower_bound({sequence + 1, 0});
+    for (auto at = waiters_.lower_bound({before + 1, 0}); at != end; ++at) back.push_back(at->second.ticket);
+    for (const Ticket ticket : back) {
+      if (const auto await = awaits_.find(ticket); await != awaits_.end()) judge(await, electorate);
     }
   }
 
@@ -262,16 +272,25 @@ class AwaitTable final : public FrameKeeper {
     const Electorate& peers;
     const AwaitRequest& request;
     NodeId self;
+    bool back;  ///< all frames of the await are: whoever said hello before them is known
 
     template <class Visit>
     void for_each(const Visit& visit) const {
       if (request.heard_here) visit(self);
       if (request.heard_elsewhere) peers.for_each(visit);
     }
-    [[nodiscard]] bool whole() const { return !request.heard_elsewhere || peers.whole(); }
+    [[nodiscard]] bool whole() const { return !request.heard_elsewhere || (peers.whole() && back); }
     [[nodiscard]] bool knows(NodeId node) const { return node == self || peers.knows(node); }
     [[nodiscard]] auto zone_of(NodeId node) const { return peers.zone_of(node); }
   };
+
+  [[nodiscard]] bool back(const Await& await) const noexcept {
+    return await.places.size() == await.request.events &&
+           std::ranges::all_of(await.places, [this](const Placed& at) { return at.place.sequence <= returned_; });
+  }
+  [[nodiscard]] static std::size_t is_for_everyone(const AwaitRequest& request) noexcept {
+    return request.heard_elsewhere && request.quorum.unit() == Quorum::Unit::everyone ? 1 : 0;
+  }
 
   /// No answer can be under way any more: all were given, again after everyone was asked, and nobody was out of reach.
   /// A question that has come back proves that this node hears broadcasts, however busy the machine is; answers, which
@@ -284,7 +303,7 @@ class AwaitTable final : public FrameKeeper {
   template <class Electorate>
   void judge(Awaits::iterator at, const Electorate& electorate) {
     const Await& await = at->second;
-    const Voters<Electorate> voters{electorate, await.request, self_};
+    const Voters<Electorate> voters{electorate, await.request, self_, back(await)};
     if (await.tracker.satisfied(voters)) return finish(at, {});
     if (await.request.heard_elsewhere) return;
     if (await.tracker.verdict(voters) == QuorumVerdict::impossible) finish(at, Errc::quorum_not_satisfied);
@@ -296,9 +315,10 @@ class AwaitTable final : public FrameKeeper {
     Await& await = at->second;
     const bool out = await.request.heard_elsewhere && await.handed_over == await.request.events;
     if (!out) return schedule(at->first, await, await.request.deadline);  // hastened when the last frame goes out
-    const QuorumVerdict word = await.tracker.verdict(Voters<Electorate>{electorate, await.request, self_});
+    const QuorumVerdict word = await.tracker.verdict(Voters<Electorate>{electorate, await.request, self_, back(await)});
     if (word == QuorumVerdict::satisfied) return finish(at, {});
-    if (word == QuorumVerdict::impossible && electorate.whole() && may_fail_early(await, now, answer_time)) {
+    if (word == QuorumVerdict::impossible && electorate.whole() && back(await) &&
+        may_fail_early(await, now, answer_time)) {
       return finish(at, Errc::quorum_not_satisfied);
     }
     if (electorate.whole()) ask(await, word, now, electorate, questions);
@@ -350,6 +370,7 @@ class AwaitTable final : public FrameKeeper {
     agenda_.erase({await.due, at->first});
     for (const Placed& placed : await.places) forget(placed.place, at->first);
     awaited_ -= await.request.events;
+    for_everyone_ -= is_for_everyone(await.request);
     awaits_.erase(at);
   }
 
@@ -365,7 +386,9 @@ class AwaitTable final : public FrameKeeper {
   std::size_t max_awaits_;
   Metrics& metrics_;
   Ticket last_ticket_ = 0;
-  std::size_t awaited_ = 0;  ///< events of open awaits
+  std::size_t awaited_ = 0;       ///< events of open awaits
+  std::size_t for_everyone_ = 0;  ///< open awaits of all peers
+  std::uint64_t handed_over_ = 0, returned_ = 0;  ///< the newest frame that went out, that is known to have come back
   Awaits awaits_;
   std::set<std::pair<TimePoint, Ticket>> agenda_;
   Waiters waiters_;

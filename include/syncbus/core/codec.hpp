@@ -11,7 +11,8 @@
 //   offset  bytes  what
 //        0      4  magic "sbus"                        fixed in every version
 //        4      1  major protocol version: 1           fixed in every version
-//        5      1  type: 1 events, 2 heartbeat, 3 acknowledgement, 4 repair request, 5 repair
+//        5      1  type: 1 events, 2 heartbeat, 3 acknowledgement, 4 repair request, 5 repair,
+//                  6 welcome
 //        6      2  zero; ignored when read
 //        8      4  CRC32C of all other bytes of the frame, 0 to 7 and 12 to the end     fixed in every version
 //       12      8  origin: the NodeId of the sender, not 0                              fixed in every version
@@ -19,7 +20,13 @@
 //       28         the body, by type
 //
 // A right magic and checksum with another version is `other_version`; anything else that is wrong is `malformed`, as is
-// an unknown type: a new type needs a new major version, since old nodes could not know what it would cost to miss it.
+// an unknown type. So a new type needs a new major version, since old nodes could not know what it would cost to miss
+// it; unless it goes only to who has asked for it in a way that old nodes never do, as the welcome does.
+//
+// Nodes of before the welcome and of after it work together: to a hello the former send a heartbeat each, as ever, the
+// latter one welcome, if the hello has its field; to whoever asks without it, the latter send heartbeats, too. Where an
+// old node gets a welcome all the same (everybody's, or on Kafka, where all share a topic), it counts an invalid frame
+// and no more. A node that joins learns of old nodes by the welcome or by their answers, as before.
 //
 // EVENTS (events_frame.hpp)
 //
@@ -40,7 +47,8 @@
 //
 // HEARTBEAT (heartbeat_frame.hpp)
 //
-//       28      1  bit 0: answer me (a hello); bit 1: goodbye; bit 2: publish only; others are ignored
+//       28      1  bit 0: answer me; bit 1: goodbye; bit 2: publish only; bit 3: moved to another broker; bit 4:
+//                  observer; bit 5: greets, which is: answers hellos with a welcome; others are ignored
 //       29 varint  number of this heartbeat
 //          varint  sequence of the sender's newest events frame; 0: none yet
 //          varint  oldest sequence that it can repair; the newest + 1: none
@@ -50,7 +58,8 @@
 //               8  origin of the newest heartbeat that the sender received, 0: none
 //          varint  number of that heartbeat
 //                  fields, then the end. Tag 1, a varint: how many frames beyond the newest hold events that the sender
-//                  has accepted already; 2^64 - 1: some have no sequence yet. Without it: none
+//                  has accepted already; 2^64 - 1: some have no sequence yet. Without it: none. Tag 2, a varint: a
+//                  hello: the sender joins and wants a welcome, for the so-manieth time
 //
 // ACKNOWLEDGEMENT (acknowledgement_frame.hpp): answers, and questions (status 4), in any mixture
 //
@@ -77,6 +86,25 @@
 //
 //       28         fields
 //                  a whole broadcast events frame until the end, header and checksum included, as it was first sent
+//
+// WELCOME (welcome_frame.hpp), of one frame or several, to who said hello, or to everybody if those are many
+//
+//       28      8  number of this welcome, among those of its sender
+//       36      2  how many frames it is, 1 to 4,096
+//       38      2  which of them this is, from 0
+//       40         fields
+//                  nodes until the end, at least one, the sender among those of a whole welcome, each:
+//                    8       its NodeId, not 0
+//                    1       bit 2: publish only; bit 4: observer; bit 5: greets; bit 6: how far it is is not known;
+//                            others are ignored
+//                    varint  number of its newest heartbeat that the sender has received; 0: none, and bits, oldest,
+//                            interval, name and zone say nothing
+//                    varint  last sequence of its events frames that the sender has received
+//                    varint  oldest sequence that it can repair; 0: not known
+//                    varint  microseconds of the interval that it announced; more than a day reads as a day
+//                    string  name
+//                    string  zone
+//                            fields
 #pragma once
 
 #include <syncbus/core/acknowledgement_frame.hpp>
@@ -85,4 +113,19 @@
 #include <syncbus/core/frame_header.hpp>
 #include <syncbus/core/heartbeat_frame.hpp>
 #include <syncbus/core/repair_frames.hpp>
+#include <syncbus/core/welcome_frame.hpp>
 #include <syncbus/core/wire.hpp>
+
+namespace syncbus::inline v1::core {
+
+/// Decodes a body and gives it to `take`; false: it is no valid one.
+template <class View, class Take>
+[[nodiscard]] bool read_body(const FrameHeader& header, FrameError (*decode)(const FrameHeader&, View&) noexcept,
+                             const Take& take) {
+  View view;
+  if (decode(header, view) != FrameError::ok) return false;
+  take(view);
+  return true;
+}
+
+}  // namespace syncbus::inline v1::core

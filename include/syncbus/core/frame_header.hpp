@@ -18,6 +18,7 @@ enum class FrameType : std::uint8_t {
   acknowledgement = 3,  ///< what became of awaited events, and questions about that
   repair_request = 4,   ///< which frames of a publisher were not seen
   repair = 5,           ///< one of its frames again
+  welcome = 6,          ///< the answer to a hello: who is there
 };
 
 enum class [[nodiscard]] FrameError : std::uint8_t{
@@ -70,7 +71,7 @@ inline FrameError decode_header(Bytes frame, FrameHeader& header) noexcept {
     return FrameError::other_version;
   }
   const auto type = std::to_integer<std::uint8_t>(at[type_offset]);
-  if (type < static_cast<std::uint8_t>(FrameType::events) || type > static_cast<std::uint8_t>(FrameType::repair)) {
+  if (type < static_cast<std::uint8_t>(FrameType::events) || type > static_cast<std::uint8_t>(FrameType::welcome)) {
     return FrameError::malformed;
   }
   header = {static_cast<FrameType>(type), origin, destination, frame.subspan(header_bytes)};

@@ -8,11 +8,11 @@
 #include <optional>
 #include <span>
 #include <utility>
-#include <vector>
 
 #include <syncbus/core/actions.hpp>
 #include <syncbus/core/codec.hpp>
 #include <syncbus/core/cut_off.hpp>
+#include <syncbus/core/gapped_peers.hpp>
 #include <syncbus/core/membership.hpp>
 #include <syncbus/core/other_versions.hpp>
 #include <syncbus/core/pending_events.hpp>
@@ -32,9 +32,8 @@ namespace syncbus::inline v1::core {
 ///  * it has none: L is the baseline. Was there a subscriber already that could have heard those L, they are asked for
 ///    if they are few and history still has all; otherwise they become a resync.
 ///
-/// A resync is raised once for a loss, with its cause: *joined* for a stranger's past, or one that comes from another
-/// broker, *interrupted* for what was lost while we were cut off, *unrepairable* for what was lost while we were not,
-/// *peer_lost* for a peer that fell silent.
+/// A resync is raised once for a loss: *joined* for a stranger's past, or for one from another broker, *interrupted* for
+/// what was lost while we were cut off, *unrepairable* while we were not, *peer_lost* for a peer that fell silent.
 class Hearing {
  public:
   static constexpr std::uint64_t few_missing = 64;  ///< of a stranger's past: so much is repaired, more is a resync
@@ -61,9 +60,7 @@ class Hearing {
     membership_.begin_session(now);
     const bool unknown_loss = session > 1 && membership_.peers().forgot();  // of one that may not even return
     if (unknown_loss && listening_) raise({ResyncCause::interrupted, {}});
-    for (const NodeId id : gapped_) {
-      if (PeerState* const peer = membership_.peers().find(id)) peer->repair.restart(now);
-    }
+    gapped_.for_each([now](NodeId, PeerState& peer) { peer.repair.restart(now); });
     if (options_.publish_only) cut_off_.end();
   }
 
@@ -128,11 +125,29 @@ class Hearing {
     const bool asked_before = std::exchange(peer->asks, heartbeat.answer_me);
     if (heartbeat.answer_me) {
       if (!asked_before) peer->repair.restart(now);  // it was away: what we asked for meanwhile it never heard
-      membership_.asked(origin, now);
+      if (heartbeat.hello == 0) membership_.asked(origin, now);
     }
+    if (!directed) membership_.greeted(*peer, heartbeat.hello, now);
     if (heartbeat.goodbye) end(*peer);
     if (heartbeat.moved && !told_who) met_from_elsewhere(origin, now);
     electorate_changed_ = electorate_changed_ || !told_who;
+  }
+
+  /// A peer's answer to our hello, or to others': who is there.
+  void on_welcome(NodeId origin, WelcomeView welcome, bool directed, TimePoint now) {
+    heard_from(origin, now);
+    bool names_us = directed;
+    for (WelcomeEntry entry; welcome.next(entry);) {
+      PeerState* peer = membership_.peers().find(entry.node);
+      names_us |= entry.node == options_.self;
+      if (entry.node == options_.self || (peer == nullptr && membership_.peers().full())) continue;
+      if (peer == nullptr) {
+        peer = find_or_meet(entry.node, {.current = false, .in_order = false, .will_know_us = true}, now);
+        peer->heard = entry.node == origin;
+      }
+      membership_.peers().change(*peer, [&](PeerState& it) { membership_.told_of(it, entry, origin, !directed); });
+    }
+    membership_.welcomed(origin, welcome, names_us, listening_ ? 0 : session_, now);
   }
 
   /// A heartbeat of our own came back: until now we heard, so who was silent is.
@@ -163,27 +178,21 @@ class Hearing {
     now_ = now;
     if (membership_.close_window(now)) end_window();
     if (other_versions_.raise(now)) raise({ResyncCause::incompatible, {}});
-    std::erase_if(gapped_, [this](NodeId id) {
-      const PeerState* const peer = membership_.peers().find(id);
-      return peer == nullptr || peer->tracker.missing().empty();
-    });
+    gapped_.prune();
     if (!connected) return;
-    for (const NodeId id : gapped_) {
-      PeerState& peer = *membership_.peers().find(id);
+    gapped_.for_each([&](NodeId id, PeerState& peer) {
       if (now >= gives_up_at(peer) && peer.abandon()) lost(peer, id);
-    }
+    });
   }
 
   /// When tick() or next_request() has something to do.
   [[nodiscard]] TimePoint due(bool connected) const noexcept {
     TimePoint due = (std::min)(membership_.window_ends(), other_versions_.due());
     if (!connected) return due;
-    for (const NodeId id : gapped_) {
-      const PeerState* const peer = membership_.peers().find(id);
-      if (peer == nullptr || peer->tracker.missing().empty()) continue;
-      if (peer->repairs()) due = (std::min)(due, peer->repair.due());
-      due = (std::min)(due, gives_up_at(*peer));
-    }
+    due = (std::min)(due, membership_.welcome_due());
+    gapped_.for_each([&](NodeId, const PeerState& peer) {
+      due = (std::min)({due, peer.repairs() ? peer.repair.due() : due, gives_up_at(peer)});
+    });
     return due;
   }
 
@@ -198,14 +207,11 @@ class Hearing {
       const SequenceRange one{wanted->sequence, wanted->sequence};
       return request(out, wanted->publisher, {&one, 1});
     }
-    for (const NodeId id : gapped_) {
-      PeerState* const peer = membership_.peers().find(id);
-      if (peer == nullptr || !peer->repairs() || peer->tracker.missing().empty() || peer->repair.due() > now) continue;
-      peer->repair.asked(now, (std::min)(peer->tracker.missing_count(), std::uint64_t{RepairAnswers::max_waiting}),
-                         membership_.own().answer_time());
-      return request(out, id, peer->tracker.missing());
-    }
-    return std::nullopt;
+    const auto [id, peer] = gapped_.to_ask(now);
+    if (peer == nullptr) return std::nullopt;
+    peer->repair.asked(now, (std::min)(peer->tracker.missing_count(), std::uint64_t{RepairAnswers::max_waiting}),
+                       membership_.own().answer_time());
+    return request(out, id, peer->tracker.missing());
   }
 
   // --- what can be seen
@@ -219,8 +225,7 @@ class Hearing {
     fresh_at = (std::min)(fresh_at, receiving_.waiting_since(now));
     if (held_back_) fresh_at = (std::min)(fresh_at, held_back_since_);
     membership_.peers().for_each([&](NodeId, PeerState& peer) {
-      const bool over = !peer.live() && peer.tracker.missing().empty() && settled >= peer.ends_behind;
-      if (over) return;
+      if (!peer.live() && peer.tracker.missing().empty() && settled >= peer.ends_behind) return;
       if (!held_back_) peer.freshness.prove(peer.tracker, pushed, settled);
       fresh_at = (std::min)(fresh_at, peer.publish_only ? peer.missing_since(now) : peer.freshness.fresh_at());
     });
@@ -241,7 +246,8 @@ class Hearing {
   /// since we began has come.
   [[nodiscard]] bool may_hide_loss(const PeerState& peer) const noexcept {
     const bool need_not = peer.reconciled_in == 0 && first_session_is_whole();
-    return silence_may_hide_loss(peer, options_.lossless_sessions, need_not ? 0 : session_);
+    const bool known_to_us = peer.heard || !peer.tracker.missing().empty();  // of whom only others told, we owe nothing
+    return known_to_us && silence_may_hide_loss(peer, options_.lossless_sessions, need_not ? 0 : session_);
   }
 
   /// Whether a node is a stranger, or one that was met by a repair and has not said how far it is.
@@ -250,10 +256,12 @@ class Hearing {
     return peer == nullptr || peer->reconciled_in == 0;
   }
 
-  [[nodiscard]] PeerState* find_or_meet(NodeId origin, Extent extent, TimePoint now) {
+  [[nodiscard]] PeerState* find_or_meet(NodeId origin, const Extent& extent, TimePoint now) {
     const bool past_is_ours = listening_ && !first_session_is_whole();
-    if (PeerState* const known = membership_.peers().find(origin)) {
-      hear(*known, now);
+    PeerState* const known = membership_.peers().find(origin);
+    const bool only_told_of = known != nullptr && known->is_only_told_of() && extent.current;
+    if (known != nullptr) hear(*known, now);
+    if (known != nullptr && !only_told_of) {
       if (extent.in_order && known->contradicts(extent, now)) raise({ResyncCause::unrepairable, origin});
       if (known->reconciled_in == 0 && !past_is_ours) {
         known->tracker = SequenceTracker{(std::max)(extent.last, known->tracker.last_known())};
@@ -262,22 +270,21 @@ class Hearing {
     }
     const bool owed = past_is_ours && extent.last != 0;
     const bool repairable = extent.last <= few_missing && extent.oldest <= 1;
-    if (const auto forgotten = membership_.peers().next_forgotten()) forget(*forgotten);
-    PeerState& peer = membership_.peers().add(origin, owed && repairable ? 0 : extent.last, now);
+    if (const auto id = known == nullptr ? membership_.peers().next_forgotten() : std::nullopt) forget(*id);
+    const std::uint64_t baseline = owed && repairable ? 0 : extent.last;
+    PeerState& peer = known != nullptr ? *known : membership_.peers().add(origin, baseline, now);
+    peer.tracker = SequenceTracker{baseline};
+    peer.only_told_of = extent.will_know_us && !extent.current;  // in a welcome
     if (extent.current) peer.reconciled_in = session_;
     if (extent.in_order) peer.told = extent.last;
     if (owed || (listening_ && extent.ahead != 0)) peer.freshness = Freshness{listening_since_};
-    membership_.stranger_met(now);
+    if (!extent.will_know_us) membership_.stranger_met(now);
     electorate_changed_ = true;
-    if (owed && !repairable) {
-      membership_.reopen_window(now);
-      raise({ResyncCause::joined, origin});
-    }
+    if (owed && !repairable) met_from_elsewhere(origin, now);
     return &peer;
   }
 
-  /// What was published on the broker where it was before, by itself and by others who may have ended there, has not
-  /// come here, and nobody need have it.
+  /// What was published on the broker where it was before, by whomever, has not come here, and nobody need have it.
   void met_from_elsewhere(NodeId origin, TimePoint now) {
     if (!listening_) return;
     membership_.reopen_window(now);
@@ -298,6 +305,7 @@ class Hearing {
   void hear(PeerState& peer, TimePoint now) noexcept {
     if (now > peer.overdue_at()) peer.repair.restart(now);
     peer.last_heard = now;
+    peer.heard = true;
     if (!peer.silent) return;
     membership_.peers().change(peer, [](PeerState& changed) { changed.silent = false; });
     electorate_changed_ = true;
@@ -313,7 +321,7 @@ class Hearing {
     metrics_.gaps += seen.gap->last - seen.gap->first + 1;
     peer.waiting.added(seen.gap->first - 1, peer.tracker.missing().front().first - 1, now);
     peer.cut_off = lost_in_outage || (peer.cut_off && !whole);
-    if (std::ranges::find(gapped_, origin) == gapped_.end()) gapped_.push_back(origin);
+    gapped_.add(origin);
     const Duration delay = membership_.random_delay(repair_spread(membership_.peers().live()));
     peer.repair.found(now, delay, whole);
   }
@@ -382,8 +390,8 @@ class Hearing {
   TimePoint listening_since_{};  ///< when nobody did, last
   TimePoint now_{};
   bool electorate_changed_ = false;
-  std::vector<NodeId> gapped_;  ///< peers of whom something is missing, and some of whom nothing is any more
-  std::optional<Resync> held_back_;              ///< until the join window closes
+  GappedPeers gapped_{membership_.peers()};
+  std::optional<Resync> held_back_;  ///< until the join window closes
   TimePoint held_back_since_{};
   CutOff cut_off_;
   OtherVersions other_versions_{options_.heartbeat};

@@ -27,10 +27,13 @@ struct HeartbeatView {
   bool goodbye = false;                  ///< the sender ends here, on purpose
   bool publish_only = false;             ///< the sender receives nothing and acknowledges nothing
   bool moved = false;                    ///< the sender was on another broker until now, and others may have been
+  bool observer = false;                 ///< the sender only watches: no quorum counts it or waits for it
+  bool greets = false;                   ///< the sender can answer hellos with a welcome
   std::uint64_t number = 0;              ///< of this heartbeat, 1, 2, 3 …
   std::uint64_t last_sequence = 0;       ///< of the sender's newest events frame; 0: it sent none
   std::uint64_t ahead = 0;               ///< so many more hold events that were accepted; ahead_unknown: nobody knows
   std::uint64_t oldest_sequence = 0;     ///< the oldest that it can still repair; last + 1: none
+  std::uint64_t hello = 0;               ///< the sender joins and wants a welcome, for the first, second … time; 0: no
   std::chrono::microseconds interval{};  ///< until its next heartbeat, at the latest
   std::string_view name{};
   std::string_view zone{};
@@ -51,15 +54,18 @@ inline constexpr std::uint8_t heartbeat_answer_me = 1U;
 inline constexpr std::uint8_t heartbeat_goodbye = 2U;
 inline constexpr std::uint8_t heartbeat_publish_only = 4U;
 inline constexpr std::uint8_t heartbeat_moved = 8U;
+inline constexpr std::uint8_t heartbeat_observer = 16U;
+inline constexpr std::uint8_t heartbeat_greets = 32U;
 
 /// Of HeartbeatView::ahead: events wait for room and have no sequence yet.
 inline constexpr std::uint64_t ahead_unknown = (std::numeric_limits<std::uint64_t>::max)();
 
 inline constexpr std::uint8_t heartbeat_field_ahead = 1;
+inline constexpr std::uint8_t heartbeat_field_hello = 2;
 
 /// A buffer of so many bytes holds every heartbeat.
 inline constexpr std::size_t max_heartbeat_bytes =
-    header_bytes + 1 + 6 * max_varint_bytes + 2 * (1 + max_name_bytes) + 11;
+    header_bytes + 1 + 6 * max_varint_bytes + 2 * (1 + max_name_bytes) + 23;
 
 /// Writes a heartbeat to `destination` (0: everybody) and returns its size in bytes; 0 when `out` is too small or a
 /// name is too long.
@@ -70,7 +76,9 @@ inline constexpr std::size_t max_heartbeat_bytes =
   body.u8(static_cast<std::uint8_t>((heartbeat.answer_me ? heartbeat_answer_me : 0U) |
                                     (heartbeat.goodbye ? heartbeat_goodbye : 0U) |
                                     (heartbeat.publish_only ? heartbeat_publish_only : 0U) |
-                                    (heartbeat.moved ? heartbeat_moved : 0U)));
+                                    (heartbeat.moved ? heartbeat_moved : 0U) |
+                                    (heartbeat.observer ? heartbeat_observer : 0U) |
+                                    (heartbeat.greets ? heartbeat_greets : 0U)));
   body.varint(heartbeat.number);
   body.varint(heartbeat.last_sequence);
   body.varint(heartbeat.oldest_sequence);
@@ -79,15 +87,16 @@ inline constexpr std::size_t max_heartbeat_bytes =
   body.short_string(heartbeat.zone);
   body.u64(heartbeat.newest_origin.value);
   body.varint(heartbeat.newest_number);
-  if (heartbeat.ahead == 0) {
-    body.varint(0);  // no optional fields
-  } else {
-    const std::size_t size = varint_bytes(heartbeat.ahead);
-    body.varint(2 + size);
-    body.u8(heartbeat_field_ahead);
-    body.varint(size);
-    body.varint(heartbeat.ahead);
-  }
+  const auto size_of = [](std::uint64_t value) { return value == 0 ? 0 : 2 + varint_bytes(value); };
+  body.varint(size_of(heartbeat.ahead) + size_of(heartbeat.hello));
+  const auto field = [&body](std::uint8_t tag, std::uint64_t value) {
+    if (value == 0) return;
+    body.u8(tag);
+    body.varint(varint_bytes(value));
+    body.varint(value);
+  };
+  field(heartbeat_field_ahead, heartbeat.ahead);
+  field(heartbeat_field_hello, heartbeat.hello);
   return finish_control_frame(out, body, FrameType::heartbeat, origin, destination);
 }
 
@@ -101,6 +110,8 @@ inline FrameError decode_heartbeat(const FrameHeader& header, HeartbeatView& vie
   read.goodbye = (flags & heartbeat_goodbye) != 0;
   read.publish_only = (flags & heartbeat_publish_only) != 0;
   read.moved = (flags & heartbeat_moved) != 0;
+  read.observer = (flags & heartbeat_observer) != 0;
+  read.greets = (flags & heartbeat_greets) != 0;
   read.number = body.varint();
   read.last_sequence = body.varint();
   read.oldest_sequence = body.varint();
@@ -111,8 +122,8 @@ inline FrameError decode_heartbeat(const FrameHeader& header, HeartbeatView& vie
   read.newest_origin = NodeId{body.u64()};
   read.newest_number = body.varint();
   body.fields([&read](std::uint8_t tag, WireReader& field) {
-    if (tag != heartbeat_field_ahead) return;
-    read.ahead = field.varint();
+    if (tag != heartbeat_field_ahead && tag != heartbeat_field_hello) return;
+    (tag == heartbeat_field_ahead ? read.ahead : read.hello) = field.varint();
     if (!field.at_end()) field.fail();
   });
   if (body.failed() || !body.at_end()) return FrameError::malformed;

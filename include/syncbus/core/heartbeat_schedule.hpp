@@ -26,15 +26,16 @@ namespace syncbus::inline v1::core {
 
 /// A heartbeat goes `tail` after the last frame, so that the loss of the last one is noticed, then after twice that,
 /// and so on up to `heartbeat`. While frames go out without a pause one goes every `heartbeat` all the same. The
-/// spacing that keeps the cluster under its control rate comes first; a tenth of that is for answers to hellos.
+/// spacing that keeps the cluster under its control rate comes first; a tenth of that is for answers: half for those of
+/// everybody to who is back, half for welcomes.
 class HeartbeatSchedule {
  public:
   static constexpr Duration tail = std::chrono::milliseconds{20};
 
   HeartbeatSchedule(Duration heartbeat, std::size_t control_rate) noexcept
       : heartbeat_{(std::max)(heartbeat, tail)},
-        answer_rate_{(std::max)(control_rate / 10, std::size_t{1})},
-        broadcast_rate_{control_rate - (std::min)(answer_rate_, control_rate)} {}
+        answer_rate_{(std::max)(control_rate / 20, std::size_t{1})},
+        broadcast_rate_{control_rate - (std::min)((std::max)(control_rate / 10, std::size_t{1}), control_rate)} {}
 
   /// A session begins: the first heartbeat, a hello, goes at `hello`.
   void begin_session(TimePoint hello) noexcept {
@@ -55,6 +56,28 @@ class HeartbeatSchedule {
     const Duration spread = broadcast_spacing(nodes, broadcast_rate_);
     return spread > tail ? spread : Duration::zero();
   }
+
+  /// How long between two heartbeats of a node, in a cluster of so many that is quiet.
+  [[nodiscard]] Duration usual(std::size_t nodes) const noexcept { return broadcast_spacing(nodes, broadcast_rate_); }
+
+  /// This node knows now how many there are. If many began with it, each is to send its next heartbeat at a time of its
+  /// own: this one `slot` from now, or, zero, at the pace of its hello: heartbeats of all at one moment prove the least.
+  void joined(TimePoint now, Duration slot) noexcept {
+    if (slot == Duration::zero()) {
+      if (quiet_at_ <= now) quiet_at_ += ((now - quiet_at_) / tail + 1) * tail;
+      return;
+    }
+    spacing_ = (std::max)(spacing_, now + slot - last_);
+    quiet_at_ = last_ + spacing_;
+  }
+
+  /// Something is to be said at once.
+  void say(TimePoint now) noexcept {
+    spacing_ = Duration::zero();
+    quiet_at_ = now;
+  }
+
+  [[nodiscard]] std::size_t answer_rate() const noexcept { return answer_rate_; }
 
   /// Something happened that others should hear about soon: a frame was sent, a peer was met, several asked.
   void restart(TimePoint now) noexcept {
@@ -91,7 +114,7 @@ class HeartbeatSchedule {
 
  private:
   Duration heartbeat_;
-  std::size_t answer_rate_;     // the share of the control rate that answers to hellos may take
+  std::size_t answer_rate_;     // the share of the control rate that answers may take, and that welcomes may
   std::size_t broadcast_rate_;  // the rest
   bool began_ = false;
   Duration step_ = tail;     // how long after the next heartbeat the one behind it is due

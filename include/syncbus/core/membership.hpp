@@ -12,20 +12,26 @@
 #include <vector>
 
 #include <syncbus/core/actions.hpp>
+#include <syncbus/core/greeter.hpp>
 #include <syncbus/core/heartbeat_frame.hpp>
 #include <syncbus/core/heartbeat_schedule.hpp>
+#include <syncbus/core/joining.hpp>
 #include <syncbus/core/own_heartbeats.hpp>
 #include <syncbus/core/peer_state.hpp>
 #include <syncbus/core/peer_table.hpp>
+#include <syncbus/core/welcome_frame.hpp>
 #include <syncbus/detail/split_mix64.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/options.hpp>
 
 namespace syncbus::inline v1::core {
 
-/// A session begins with a hello, which asks everybody for a heartbeat. The *join window* is open from then until the
-/// hello has come back and the answers had time to; a stranger met later opens it again for a while. What is found to
-/// be lost in it is one loss, not one for each peer.
+/// A first session begins with a hello, which one peer answers with a welcome that names everybody: see Joining and
+/// Greeter. Later ones begin with a heartbeat that asks everybody for one, for those who are there know each other.
+///
+/// The *join window* is open from the beginning of a session until the hello has come back and the welcome has come, or
+/// the answers had time to; a stranger met later opens it again for a while. What is found to be lost in it is one
+/// loss, not one for each peer.
 class Membership {
  public:
   explicit Membership(const ProtocolOptions& options)
@@ -33,9 +39,13 @@ class Membership {
         name_{options.name},
         zone_{options.zone},
         publish_only_{options.publish_only},
+        observer_{options.observer},
         peer_timeout_{options.peer_timeout},
         schedule_{options.heartbeat, options.control_rate},
-        own_{options.connect_timeout / 2},  // the other half is for the hello to come back
+        joins_within_{options.connect_timeout / 2},  // the other half is for the hello to come back
+        own_{joins_within_},
+        joining_{!options.publish_only},
+        greeter_{options.self, !options.publish_only && !options.observer, schedule_.answer_rate()},
         random_{options.self.value},
         peers_{options.max_peers, options.hash_secret} {}
 
@@ -49,11 +59,14 @@ class Membership {
   void begin_session(TimePoint now) noexcept {
     own_.begin_session(now);
     told_moved_ = false;
-    schedule_.begin_session(now +
-                            (own_.sent_ever() ? random_delay(schedule_.hello_spread(peers_.nodes())) : Duration{}));
+    schedule_.begin_session(now + (joining_.joined() ? slot(schedule_.hello_spread(peers_.nodes())) : Duration{}));
     answers_.clear();
+    joining_.begin_session();
+    greeter_.begin_session();
     window_open_ = !publish_only_;
     window_ends_ = (TimePoint::max)();
+    welcomed_in_session_ = false;
+    hello_number_ = number_ + 1;
   }
 
   /// The next session is on another broker: whoever is there is told by our first heartbeats.
@@ -72,8 +85,71 @@ class Membership {
   /// Whether it closes now.
   [[nodiscard]] bool close_window(TimePoint now) noexcept {
     if (!window_open_ || now < window_ends_) return false;
+    if (!joining_.joined() && go_on_joining(now)) return false;
     window_open_ = false;
     return true;
+  }
+
+  // --- hellos and welcomes
+
+  /// A peer said hello, for the `hello`-th time; 0: it said something else to all.
+  void greeted(PeerState& peer, std::uint64_t hello, TimePoint now) noexcept {
+    if (hello == 0) peer.joins_until = (TimePoint::min)();
+    if (hello == 0) return;
+    if (peer.greets && peer.hello == 0) joining_.other_hello(hello);
+    greeter_.asked(peer, hello, now);
+  }
+
+  /// A welcome of `by` says this about a peer.
+  void told_of(PeerState& peer, const WelcomeEntry& entry, NodeId by, bool to_all) {
+    peer.wants_welcome = false;  // whoever names it answers it, too
+    if (to_all) peer.joins_until = (TimePoint::min)();
+    if (entry.current) peer.told_by = by;
+    if (entry.current) peer.told_last = entry.last_sequence;
+    if (entry.number == 0) return;
+    static_cast<void>(peer.introduce({.publish_only = entry.publish_only,
+                                      .observer = entry.observer,
+                                      .greets = entry.greets,
+                                      .number = entry.number,
+                                      .oldest_sequence = entry.oldest_sequence,
+                                      .interval = entry.interval,
+                                      .name = entry.name,
+                                      .zone = entry.zone}));
+  }
+
+  /// A frame of a welcome has been taken in. One that is whole and for us was written when its sender had heard our
+  /// hello: what was published up to what it tells is none of ours; unless somebody listens here already, and then
+  /// `session` is 0. One for others may be older than our session, and tells who is there, but not how far.
+  void welcomed(NodeId from, const WelcomeView& frame, bool names_us, std::uint64_t session, TimePoint now) {
+    if (joining_.joined() || !window_open_ || !joining_.has_whole(from, frame, names_us)) return;
+    joined(now);
+    peers_.for_each([&](NodeId, PeerState& peer) {
+      if (session == 0 || peer.reconciled_in != 0 || peer.told_by != from) return;
+      peer.tracker = SequenceTracker{(std::max)(peer.told_last, peer.tracker.last_known())};
+      peer.reconciled_in = session;
+      peer.only_told_of = false;
+    });
+    if (own_.returned_in_session()) window_ends_ = now;
+  }
+
+  [[nodiscard]] TimePoint welcome_due() const noexcept {
+    return window_open_ ? (TimePoint::max)() : greeter_.due();
+  }
+  /// The next frame of a welcome that is due, into `out`.
+  [[nodiscard]] std::optional<Greeter::Welcome> next_welcome(std::span<std::byte> out, const PublishedExtent& published,
+                                                             std::uint64_t session, TimePoint now) {
+    if (now < welcome_due()) return std::nullopt;
+    const WelcomeEntry own{.node = self_,
+                           .publish_only = publish_only_,
+                           .observer = observer_,
+                           .greets = true,
+                           .number = number_,
+                           .last_sequence = published.last,
+                           .oldest_sequence = published.oldest,
+                           .interval = std::chrono::ceil<std::chrono::microseconds>(interval_),
+                           .name = name_,
+                           .zone = zone_};
+    return greeter_.next(out, own, peers_, session, now);
   }
 
   // --- heartbeats out
@@ -90,7 +166,11 @@ class Membership {
     }
   }
 
-  [[nodiscard]] TimePoint heartbeat_due() const noexcept { return schedule_.due(); }
+  /// A node that joins says its hello, and no more before it knows how many there are.
+  [[nodiscard]] TimePoint heartbeat_due() const noexcept {
+    const bool waits = !joining_.joined() && own_.returned_in_session() && number_ >= hello_number_;
+    return waits ? (TimePoint::max)() : schedule_.due();
+  }
 
   /// Whether the session is to begin with a hello now: peers are to know of it before its first frame.
   [[nodiscard]] bool hello_due(TimePoint now) const noexcept {
@@ -116,14 +196,18 @@ class Membership {
     moved_ = moved_ && !(publish_only_ && told_moved_);
     told_moved_ = moved_;
     const HeartbeatView heartbeat{
-        .answer_me = destination == NodeId{} && !goodbye && !publish_only_ && !own_.returned_in_session(),
+        .answer_me = destination == NodeId{} && !goodbye && !publish_only_ &&
+                     (!joining_.joined() || !own_.returned_in_session()),
         .goodbye = goodbye,
         .publish_only = publish_only_,
         .moved = moved_,
+        .observer = observer_,
+        .greets = !publish_only_ && !observer_,
         .number = number_,
         .last_sequence = published.last,
         .ahead = published.ahead,
         .oldest_sequence = published.oldest,
+        .hello = destination == NodeId{} && !goodbye ? joining_.attempt() : 0,
         .interval = std::chrono::ceil<std::chrono::microseconds>(interval_),
         .name = name_,
         .zone = zone_,
@@ -139,8 +223,14 @@ class Membership {
     own_.returned(number, now);
     moved_ = moved_ && !own_.returned_in_session();
     note_newest(self_, number);
-    if (window_open_ && window_ends_ == (TimePoint::max)() && own_.returned_in_session()) {
-      window_ends_ = now + own_.answer_time();
+    if (!own_.returned_in_session()) return;
+    if (number >= hello_number_) joining_.hello_returned();
+    if (!window_open_ || window_ends_ != (TimePoint::max)()) return;
+    if (!joining_.joined()) {
+      joins_by_ = now + joins_within_;
+      window_ends_ = now + own_.answer_time() / 2;
+    } else {
+      window_ends_ = welcomed_in_session_ ? now : now + own_.answer_time();
     }
   }
 
@@ -170,9 +260,12 @@ class Membership {
     return since && !publish_only_ ? *since + peer_timeout_ : (TimePoint::max)();
   }
 
-  /// One that was met by a frame has announced no heartbeat: it has those of a node in a cluster of this size.
+  /// One that was met by a frame has announced no heartbeat, and one that said hello did not know how many there are:
+  /// it has those of a node in a cluster of this size.
   [[nodiscard]] bool silent(const PeerState& peer) const noexcept {
-    const Duration interval = peer.newest_heartbeat != 0 ? peer.interval : schedule_.interval(peers_.nodes());
+    const bool known = peer.newest_heartbeat != 0;
+    const Duration interval =
+        known ? (std::max)(peer.interval, schedule_.usual(peers_.nodes())) : schedule_.interval(peers_.nodes());
     return is_silent(peer, (std::max)(peer_timeout_, 4 * interval), own_.hears_since(), own_.heard_until());
   }
 
@@ -182,6 +275,48 @@ class Membership {
   }
 
  private:
+  /// Its window is over: whether it stays open.
+  [[nodiscard]] bool go_on_joining(TimePoint now) noexcept {
+    const auto next = now < joins_by_ ? joining_.window_over(others_have_joined(now)) : Joining::Next::first;
+    if (next == Joining::Next::first) {
+      joined(now);
+      return false;
+    }
+    if (next == Joining::Next::hello) {
+      hello_number_ = number_ + 1;
+      schedule_.say(now);
+    }
+    const Duration window = (std::min)(own_.answer_time(), joins_by_ - now);
+    window_ends_ = now + (next == Joining::Next::half   ? window / 2
+                          : next == Joining::Next::rest ? random_delay(joining_.longest_rest(window))
+                                                        : window);
+    return true;
+  }
+
+  [[nodiscard]] bool others_have_joined(TimePoint now) const noexcept {
+    bool any = false;
+    peers_.for_each([&](NodeId, const PeerState& peer) {
+      any = any || (peer.greets && peer.live() && peer.newest_heartbeat != 0 && now >= peer.joins_until);
+    });
+    return any;
+  }
+
+  void joined(TimePoint now) noexcept {
+    joining_.join();
+    joining_.forget_frames();
+    welcomed_in_session_ = true;
+    const Duration spread = schedule_.hello_spread(peers_.nodes());  // not at once: the hellos are enough for a while
+    schedule_.joined(now, (std::min)(spread, Duration{std::chrono::seconds{1}}) + slot(spread));
+  }
+
+  /// This node's part of a time in which all say something, each at a time of its own: by the order of their ids, which
+  /// all know.
+  [[nodiscard]] Duration slot(Duration spread) const noexcept {
+    Duration::rep before = 0;
+    peers_.for_each([&](NodeId id, const PeerState& peer) { before += peer.live() && id < self_ ? 1 : 0; });
+    return spread * before / static_cast<Duration::rep>(peers_.nodes());
+  }
+
   void note_newest(NodeId origin, std::uint64_t number) noexcept {
     newest_origin_ = origin;
     newest_number_ = number;
@@ -191,9 +326,13 @@ class Membership {
   std::string name_;
   std::string zone_;
   bool publish_only_;
+  bool observer_;
   Duration peer_timeout_;
   HeartbeatSchedule schedule_;
+  Duration joins_within_;  // of when its hello came back
   OwnHeartbeats own_;
+  Joining joining_;
+  Greeter greeter_;
   detail::SplitMix64 random_;
   PeerTable peers_;
   std::vector<NodeId> answers_;  // whose hello is to be answered; short, since only the control rate lets one in
@@ -205,6 +344,9 @@ class Membership {
   bool told_moved_ = false;      // in this session
   bool window_open_ = false;
   TimePoint window_ends_{};
+  TimePoint joins_by_{};
+  bool welcomed_in_session_ = false;
+  std::uint64_t hello_number_ = 0;  // of the first heartbeat that is this attempt's hello
 };
 
 }  // namespace syncbus::inline v1::core

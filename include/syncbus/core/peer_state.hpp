@@ -14,6 +14,7 @@
 #include <syncbus/core/oldest_waiting.hpp>
 #include <syncbus/core/repair_clock.hpp>
 #include <syncbus/core/sequence_tracker.hpp>
+#include <syncbus/core/welcome_frame.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/options.hpp>
 
@@ -27,9 +28,11 @@ struct Extent {
   bool current = true;       ///< it is so far now; a repair only tells how far it was
   bool in_order = true;      ///< a broadcast says so, which has overtaken none
   bool begins = false;       ///< a session: what it sends again it has not yet
+  bool will_know_us = false; ///< it does, or will when somebody has welcomed it: no heartbeat need hasten
 
   [[nodiscard]] static Extent of(const HeartbeatView& heartbeat, bool directed) noexcept {
-    return {heartbeat.last_sequence, heartbeat.oldest_sequence, heartbeat.ahead, true, !directed, heartbeat.answer_me};
+    return {heartbeat.last_sequence, heartbeat.oldest_sequence, heartbeat.ahead, true, !directed, heartbeat.answer_me,
+            heartbeat.hello != 0};
   }
 };
 
@@ -57,15 +60,28 @@ struct PeerState {
   bool silence_in_question = false; ///< of one that is silent: no resync has covered what it may yet hide
   bool gone = false;                ///< it said goodbye
   bool publish_only = false;
+  bool observer = false;
+  bool greets = false;              ///< it can answer hellos
+  bool heard = true;                ///< by ourselves; until then others have told of it
+  bool only_told_of = false;        ///< and it has not said how far it is
+  NodeId told_by{};                 ///< in a welcome: how far it was
+  std::uint64_t told_last = 0;      ///< and this is how far
+  bool wants_welcome = false;       ///< it said hello, and nobody has answered as far as we know
+  std::uint64_t hello = 0;          ///< which of its hellos was the newest
+  TimePoint joins_until = (TimePoint::min)();  ///< until then it may not have joined yet
   std::uint64_t newest_heartbeat = 0;
+  std::uint64_t oldest = 0;         ///< frame in its history, as that heartbeat said
   Duration interval{};              ///< in which it announced its next heartbeat
   std::string name;
   std::string zone;
 
   [[nodiscard]] bool live() const noexcept { return !silent && !gone; }
 
+  /// Whether its own first word about how far it is will be the first contact: not even a repair has come.
+  [[nodiscard]] bool is_only_told_of() const noexcept { return only_told_of && tracker.last_known() == 0; }
+
   /// Whether it can acknowledge.
-  [[nodiscard]] bool answers() const noexcept { return live() && !publish_only; }
+  [[nodiscard]] bool answers() const noexcept { return live() && !publish_only && !observer; }
 
   /// When a heartbeat of it will have been missed for certain, if it is not heard before; never, before its first.
   [[nodiscard]] TimePoint overdue_at() const noexcept {
@@ -118,6 +134,9 @@ struct PeerState {
     newest_heartbeat = heartbeat.number;
     interval = std::chrono::duration_cast<Duration>(heartbeat.interval);
     publish_only = heartbeat.publish_only;
+    observer = heartbeat.observer;
+    greets = heartbeat.greets;
+    oldest = heartbeat.oldest_sequence;
     gone = heartbeat.goodbye;  // whoever goes on after its goodbye has not said it
     return true;
   }

@@ -47,6 +47,8 @@ class PeerTable {
     return oldest()->first;
   }
 
+  [[nodiscard]] bool full() const noexcept { return peers_.size() >= max_peers_; }
+
   /// A peer that is not there yet.
   PeerState& add(NodeId id, std::uint64_t baseline, TimePoint now) {
     if (peers_.size() >= max_peers_) forget_oldest();

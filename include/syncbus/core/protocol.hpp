@@ -71,6 +71,7 @@ class Protocol {
   }
   void submitted(Ticket ticket) { awaits().submitted(ticket, electorate()); }
   void heard_here(Ticket ticket, std::uint32_t event, AcknowledgementStatus status) {
+    if (options_.observer) status = AcknowledgementStatus::no_subscriber;
     awaits().heard_here(ticket, event, status, electorate());
   }
   void cancel_await(Ticket ticket, Errc why) { awaits().cancel(ticket, why); }
@@ -109,8 +110,8 @@ class Protocol {
   /// A message arrived. Bytes that are no frame change a counter and nothing else. `listening`: whether anybody on this
   /// node hears other nodes; without one nothing can be lost.
   void on_frame(Bytes bytes, bool listening, TimePoint now) noexcept {
-    if (looks_like_events_of(options_.self, bytes)) {  // half of all bytes, and no news: not worth a checksum
-      ++metrics_.frames_received;
+    if (!awaits().waits_for_echo() && looks_like_events_of(options_.self, bytes)) {
+      ++metrics_.frames_received;  // half of all bytes, and no news: not worth a checksum
       metrics_.bytes_received += bytes.size();
       return;
     }
@@ -232,10 +233,13 @@ class Protocol {
   /// A frame of our own came back. Heartbeats and questions prove that we hear.
   bool on_echo(const FrameHeader& header, TimePoint now) {
     if (header.type == FrameType::acknowledgement) return on_acknowledgement(header, now);
+    if (header.type == FrameType::events)
+      return read_body(header, decode_events, [&](auto& view) { awaits().returned(view.sequence(), electorate()); });
     if (header.type != FrameType::heartbeat) return true;
     HeartbeatView heartbeat;
     if (decode_heartbeat(header, heartbeat) != FrameError::ok) return false;
     hearing_.on_own_heartbeat(heartbeat.number, now);
+    awaits().returned(heartbeat.last_sequence, electorate());
     if (deaf_ && !hearing_.membership().deaf(now)) {  // an old one may come late, and those behind it not at all
       deaf_ = false;
       health_changed_ = true;
@@ -246,24 +250,20 @@ class Protocol {
   /// False: the body is no valid one.
   bool on_body(const FrameHeader& header, Bytes bytes, bool directed, TimePoint now) {
     switch (header.type) {
-      case FrameType::events: {
-        EventsView events;
-        if (decode_events(header, events) != FrameError::ok) return false;
-        hearing_.on_events(events, bytes, false, now);
-        return true;
-      }
-      case FrameType::repair: {
-        RepairView repair;
-        if (decode_repair(header, repair) != FrameError::ok) return false;
-        if (repair.events.origin() != options_.self) hearing_.on_events(repair.events, repair.frame, true, now);
-        return true;
-      }
-      case FrameType::heartbeat: {
-        HeartbeatView heartbeat;
-        if (decode_heartbeat(header, heartbeat) != FrameError::ok) return false;
-        hearing_.on_heartbeat(header.origin, heartbeat, directed, now);
-        return true;
-      }
+      case FrameType::events:
+        return read_body(header, decode_events, [&](auto& events) { hearing_.on_events(events, bytes, false, now); });
+      case FrameType::repair:
+        return read_body(header, decode_repair, [&](const RepairView& repair) {
+          if (repair.events.origin() != options_.self) hearing_.on_events(repair.events, repair.frame, true, now);
+        });
+      case FrameType::heartbeat:
+        return read_body(header, decode_heartbeat, [&](const HeartbeatView& heartbeat) {
+          hearing_.on_heartbeat(header.origin, heartbeat, directed, now);
+        });
+      case FrameType::welcome:
+        return read_body(header, decode_welcome, [&](const WelcomeView& welcome) {
+          hearing_.on_welcome(header.origin, welcome, directed, now);
+        });
       case FrameType::acknowledgement: return on_acknowledgement(header, now);
       case FrameType::repair_request: return on_repair_request(header, now);
     }
@@ -279,7 +279,7 @@ class Protocol {
     while (view.next(entry)) {
       const bool question = entry.status == AcknowledgementStatus::requested;
       if (header.origin == options_.self) {
-        if (question && joined()) awaits().question_returned(entry, now, answer_time);
+        if (question && joined()) awaits().question_returned(entry, now, answer_time, electorate());
       } else if (question && entry.publisher == header.origin) {
         hearing_.receiving().asked(header.origin, entry, now, answer_time);
       } else if (!question && entry.publisher == options_.self) {
@@ -316,6 +316,9 @@ class Protocol {
       metrics_.acknowledgements_sent += answers->entries;
       return control(answers->destination, answers->bytes);
     }
+    const std::size_t most = (std::min)(buffer_.size(), frame_limit_);
+    const auto welcome = membership.next_welcome(std::span{buffer_}.first(most), publishing_.extent(), session_, now);
+    if (welcome) return control(welcome->destination, welcome->bytes);
     if (const auto asker = membership.next_answer()) return heartbeat(*asker, now);
     if (const auto repair = publishing_.next_repair()) {
       ++metrics_.repairs_sent;

@@ -38,6 +38,7 @@ class Receiving {
 
   Receiving(const ProtocolOptions& options, Metrics& metrics)
       : self_{options.self},
+        observer_{options.observer},
         metrics_{metrics},
         inbox_{options.queue_bytes, options.pending_bytes, options.hash_secret},
         memory_{(std::max)(options.max_awaits, least_answers), options.hash_secret},
@@ -73,7 +74,8 @@ class Receiving {
   /// Handlers have returned from awaited events. That nothing matched can wait for company. An answer for which there is
   /// no memory will be asked for.
   void answered(std::span<const Acknowledgement> answers, TimePoint now) noexcept try {
-    for (const Acknowledgement& answer : answers) {
+    for (Acknowledgement answer : answers) {
+      if (observer_) answer.status = AcknowledgementStatus::no_subscriber;  // whatever its handlers did
       memory_.answered(answer);
       const bool nobody = answer.status == AcknowledgementStatus::no_subscriber;
       answers_.add(answer.publisher, answer, now + (nobody ? no_subscriber_delay : longest_drain));
@@ -90,6 +92,12 @@ class Receiving {
   /// `publisher` asks what became of events of its own. Within `answer_time` a frame may come that was asked for.
   void asked(NodeId publisher, const Acknowledgement& question, TimePoint now, Duration answer_time) {
     const FrameName name{publisher, question.sequence};
+    if (observer_) {
+      const Acknowledgement word{publisher, question.sequence, question.index, question.count,
+                                 AcknowledgementStatus::no_subscriber};
+      static_cast<void>(answers_.add(publisher, word, now));
+      return;
+    }
     const std::uint32_t end = question.index + question.count;
     for (std::uint32_t index = question.index; index != end;) {
       const auto word = memory_.find(name, index, end - index, inbox_.settled());
@@ -127,6 +135,7 @@ class Receiving {
   }
 
   NodeId self_;
+  bool observer_;
   Metrics& metrics_;
   ReceiveQueue inbox_;
   OldestWaiting waiting_;

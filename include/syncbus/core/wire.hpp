@@ -79,6 +79,11 @@ class WireReader {
     return found.empty() ? std::uint8_t{0} : std::to_integer<std::uint8_t>(found[0]);
   }
 
+  constexpr std::uint16_t u16() noexcept {
+    const Bytes found = bytes(2);
+    return found.empty() ? std::uint16_t{0} : load_le<std::uint16_t>(found.data());
+  }
+
   constexpr std::uint64_t u64() noexcept {
     const Bytes found = bytes(8);
     return found.empty() ? 0 : load_le<std::uint64_t>(found.data());
@@ -136,6 +141,10 @@ class WireWriter {
 
   constexpr void u8(std::uint8_t value) noexcept {
     if (std::byte* const at = take(1)) *at = std::byte{value};
+  }
+
+  constexpr void u16(std::uint16_t value) noexcept {
+    if (std::byte* const at = take(2)) store_le(at, value);
   }
 
   constexpr void u64(std::uint64_t value) noexcept {

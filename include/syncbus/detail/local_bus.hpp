@@ -69,6 +69,10 @@ class LocalBus {
     if (options_->heartbeat <= Duration::zero() || options_->peer_timeout <= Duration::zero()) {
       throw std::system_error{Errc::invalid_argument, "BusOptions: heartbeat and peer_timeout must be above zero"};
     }
+    if (options_->observer && options_->publish_only) {
+      throw std::system_error{Errc::invalid_argument,
+                              "BusOptions: a bus is an observer, which only hears, or publish_only, not both"};
+    }
     if (options_->history_bytes < least_history_bytes) {
       throw std::system_error{Errc::invalid_argument,
                               "BusOptions: history_bytes is too small for one frame; it is at least 1,024 bytes, and "

@@ -15,6 +15,7 @@ namespace syncbus::inline v1::detail {
           .name = options.name,
           .zone = options.zone,
           .publish_only = options.publish_only,
+          .observer = options.observer,
           .lossless_sessions = lossless_sessions,
           .connect_timeout = options.connect_timeout,
           .heartbeat = options.heartbeat,
