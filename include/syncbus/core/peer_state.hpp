@@ -98,7 +98,7 @@ struct PeerState {
   /// again as a session begins. Whether that is far behind what was told before, or behind it with each heartbeat for a
   /// while: then somebody lied, and what is known of its frames is worth nothing. It begins anew.
   [[nodiscard]] bool contradicts(const Extent& extent, TimePoint now) {
-    constexpr std::uint64_t far = 128;
+    constexpr std::uint64_t jump = 128;
     constexpr Duration a_while = std::chrono::seconds{1};
     const std::uint64_t last = extent.last;
     const bool heartbeat = extent.oldest != 0 && !extent.begins;
@@ -108,7 +108,7 @@ struct PeerState {
       behind_since = now;
     }
     const bool long_behind = heartbeat && behind_since && now - *behind_since >= a_while;
-    const bool lie = long_behind || (told > far && last < told - far);
+    const bool lie = long_behind || (told > jump && last < told - jump);
     told = lie ? last : (std::max)(told, last);
     if (!lie) return false;
     behind_since.reset();

@@ -137,12 +137,12 @@ class DispatchLoop {
   }
 
   void run_until_stopped() noexcept {
-    const SignalsOfThread signals;  // a broker's I/O, and threads that clients start, come next on this thread
+    const SignalsOfThread as_before;  // a broker's I/O, and threads that clients start, come next on this thread
     mutex_.locked([&](ProcessMutex::Lock& lock) {
       while (!stopping_) {
         if (!running_ && work_.has_work()) {
           run_all(lock);
-          signals.restore();
+          as_before.restore();
         } else if (serving_possible_ && leader_ == std::thread::id{}) {
           lead(lock);
         } else {
