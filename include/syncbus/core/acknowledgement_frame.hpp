@@ -143,11 +143,7 @@ inline FrameError decode_acknowledgement(const FrameHeader& header, Acknowledgem
   AcknowledgementView read;
   read.rest_ = WireReader{header.body};
   read.rest_.skip_fields();
-  AcknowledgementView trial = read;
-  Acknowledgement entry;
-  std::size_t count = 0;
-  while (trial.next(entry)) ++count;
-  if (trial.rest_.failed() || count == 0) return FrameError::malformed;
+  if (count_entries<Acknowledgement>(read, &AcknowledgementView::rest_) == 0) return FrameError::malformed;
   view = read;
   return FrameError::ok;
 }

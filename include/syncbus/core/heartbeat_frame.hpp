@@ -67,11 +67,19 @@ inline constexpr std::uint8_t heartbeat_field_hello = 2;
 inline constexpr std::size_t max_heartbeat_bytes =
     header_bytes + 1 + 6 * max_varint_bytes + 2 * (1 + max_name_bytes) + 23;
 
+inline void write_interval(WireWriter& body, std::chrono::microseconds interval) noexcept {
+  interval = (std::clamp)(interval, std::chrono::microseconds{0}, max_heartbeat_interval);
+  body.varint(static_cast<std::uint64_t>(interval.count()));
+}
+[[nodiscard]] inline std::chrono::microseconds read_interval(WireReader& body) noexcept {
+  const auto longest = static_cast<std::uint64_t>(max_heartbeat_interval.count());
+  return std::chrono::microseconds{(std::min)(body.varint(), longest)};
+}
+
 /// Writes a heartbeat to `destination` (0: everybody) and returns its size in bytes; 0 when `out` is too small or a
 /// name is too long.
 [[nodiscard]] inline std::size_t encode_heartbeat(std::span<std::byte> out, NodeId origin, NodeId destination,
                                                   const HeartbeatView& heartbeat) noexcept {
-  const auto interval = (std::clamp)(heartbeat.interval, std::chrono::microseconds{0}, max_heartbeat_interval);
   WireWriter body = begin_control_frame(out);
   body.u8(static_cast<std::uint8_t>((heartbeat.answer_me ? heartbeat_answer_me : 0U) |
                                     (heartbeat.goodbye ? heartbeat_goodbye : 0U) |
@@ -82,7 +90,7 @@ inline constexpr std::size_t max_heartbeat_bytes =
   body.varint(heartbeat.number);
   body.varint(heartbeat.last_sequence);
   body.varint(heartbeat.oldest_sequence);
-  body.varint(static_cast<std::uint64_t>(interval.count()));
+  write_interval(body, heartbeat.interval);
   body.short_string(heartbeat.name);
   body.short_string(heartbeat.zone);
   body.u64(heartbeat.newest_origin.value);
@@ -115,8 +123,7 @@ inline FrameError decode_heartbeat(const FrameHeader& header, HeartbeatView& vie
   read.number = body.varint();
   read.last_sequence = body.varint();
   read.oldest_sequence = body.varint();
-  const auto longest = static_cast<std::uint64_t>(max_heartbeat_interval.count());
-  read.interval = std::chrono::microseconds{(std::min)(body.varint(), longest)};
+  read.interval = read_interval(body);
   read.name = body.short_string();
   read.zone = body.short_string();
   read.newest_origin = NodeId{body.u64()};

@@ -94,8 +94,10 @@ class Membership {
 
   /// A peer said hello, for the `hello`-th time; 0: it said something else to all.
   void greeted(PeerState& peer, std::uint64_t hello, TimePoint now) noexcept {
-    if (hello == 0) peer.joins_until = (TimePoint::min)();
-    if (hello == 0) return;
+    if (hello == 0) {
+      peer.joins_until = (TimePoint::min)();
+      return;
+    }
     if (peer.greets && peer.hello == 0) joining_.other_hello(hello);
     greeter_.asked(peer, hello, now);
   }

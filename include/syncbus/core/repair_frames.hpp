@@ -82,11 +82,8 @@ inline FrameError decode_repair_request(const FrameHeader& header, RepairRequest
   read.rest_ = WireReader{header.body};
   read.publisher_ = NodeId{read.rest_.u64()};
   read.rest_.skip_fields();
-  RepairRequestView trial = read;
-  SequenceRange range;
-  std::size_t count = 0;
-  while (trial.next(range)) ++count;
-  if (trial.rest_.failed() || count == 0 || count > max_request_ranges) return FrameError::malformed;
+  const std::size_t count = count_entries<SequenceRange>(read, &RepairRequestView::rest_);
+  if (count == 0 || count > max_request_ranges) return FrameError::malformed;
   if (read.publisher_ == NodeId{}) return FrameError::malformed;
   view = read;
   return FrameError::ok;

@@ -2,7 +2,6 @@
 // knows from the first moment who is there.
 #pragma once
 
-#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -61,8 +60,7 @@ class WelcomeWriter {
     with.varint(entry.number);
     with.varint(entry.last_sequence);
     with.varint(entry.oldest_sequence);
-    with.varint(static_cast<std::uint64_t>(
-        (std::clamp)(entry.interval, std::chrono::microseconds{0}, max_heartbeat_interval).count()));
+    write_interval(with, entry.interval);
     with.short_string(entry.name);
     with.short_string(entry.zone);
     with.varint(0);  // no optional fields
@@ -119,8 +117,7 @@ class WelcomeView {
     entry.number = rest_.varint();
     entry.last_sequence = rest_.varint();
     entry.oldest_sequence = rest_.varint();
-    const auto longest = static_cast<std::uint64_t>(max_heartbeat_interval.count());
-    entry.interval = std::chrono::microseconds{(std::min)(rest_.varint(), longest)};
+    entry.interval = read_interval(rest_);
     entry.name = rest_.short_string();
     entry.zone = rest_.short_string();
     rest_.skip_fields();
@@ -147,11 +144,7 @@ inline FrameError decode_welcome(const FrameHeader& header, WelcomeView& view) n
   read.part_ = read.rest_.u16();
   read.rest_.skip_fields();
   if (read.part_ >= read.parts_ || read.parts_ > max_welcome_parts) return FrameError::malformed;
-  WelcomeView trial = read;
-  WelcomeEntry entry;
-  std::size_t count = 0;
-  while (trial.next(entry)) ++count;
-  if (trial.rest_.failed() || count == 0) return FrameError::malformed;
+  if (count_entries<WelcomeEntry>(read, &WelcomeView::rest_) == 0) return FrameError::malformed;
   view = read;
   return FrameError::ok;
 }

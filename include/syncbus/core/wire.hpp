@@ -129,6 +129,15 @@ class WireReader {
   bool failed_ = false;
 };
 
+/// How many entries a frame has, which `view`, a copy, takes from `rest` by next(Entry&); 0 when any does not parse.
+template <class Entry, class View>
+[[nodiscard]] constexpr std::size_t count_entries(View view, WireReader View::*rest) noexcept {
+  Entry entry;
+  std::size_t count = 0;
+  while (view.next(entry)) ++count;
+  return (view.*rest).failed() ? 0 : count;
+}
+
 /// Writes into a caller's bytes. What does not fit is not written and makes size() zero for good.
 class WireWriter {
  public:
