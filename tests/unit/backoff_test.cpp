@@ -2,15 +2,15 @@
 #include <chrono>
 #include <set>
 
-#include <syncbus/detail/attempt_limit.hpp>
 #include <syncbus/detail/attempts.hpp>
 #include <syncbus/detail/backoff.hpp>
+#include <syncbus/detail/doubling.hpp>
 
 #include "support/catch.hpp"
 
 using namespace std::chrono_literals;
 using syncbus::Duration, syncbus::Errc, syncbus::TimePoint;
-using syncbus::detail::AttemptLimit, syncbus::detail::Attempts, syncbus::detail::Backoff;
+using syncbus::detail::Attempts, syncbus::detail::Backoff, syncbus::detail::Doubling;
 
 TEST_CASE("each delay lies between half and all of a value that doubles up to the most") {
   Backoff backoff{50ms, 2s, 7};
@@ -37,12 +37,12 @@ TEST_CASE("a most below the least, zero and the largest durations are taken") {
 }
 
 TEST_CASE("each attempt may take twice as long as the one before, up to the most, until one succeeds") {
-  AttemptLimit limit{1s, 5s};
+  Doubling limit{1s, 5s};
   for (const Duration allowed : {1s, 2s, 4s, 5s, 5s}) CHECK(limit.next() == allowed);
   limit.reset();
   CHECK(limit.next() == 1s);
-  CHECK(AttemptLimit{2s, 1s}.next() == 1s);
-  CHECK(AttemptLimit{0s, 0s}.next() > 0s);
+  CHECK(Doubling{2s, 1s}.next() == 1s);
+  CHECK(Doubling{0s, 0s}.next() > 0s);
 }
 
 TEST_CASE("the last attempt at a first session is made when the wait for the broker ends, and none after it") {

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <cstdint>
 
-#include <syncbus/detail/attempt_limit.hpp>
 #include <syncbus/detail/backoff.hpp>
 #include <syncbus/detail/deadline.hpp>
+#include <syncbus/detail/doubling.hpp>
 #include <syncbus/detail/reconnect_tuning.hpp>
 #include <syncbus/detail/session_failure.hpp>
 #include <syncbus/error.hpp>
@@ -15,16 +15,23 @@
 
 namespace syncbus::inline v1::detail {
 
-/// The first session is attempted once, and again until wait_for_broker has passed; a later one for ever.
+/// What a node's own choices among servers and times begin with, so that no two make the same.
+[[nodiscard]] inline std::uint64_t attempts_seed(const TransportSettings& settings, TimePoint now) noexcept {
+  return settings.self.value ^ static_cast<std::uint64_t>(now.time_since_epoch().count());
+}
+
+/// The first session is attempted once, and again until wait_for_broker has passed; a later one for ever. The first
+/// attempt after an interruption is a short one: most of what makes an attempt hang is over when it is made anew. Where
+/// that is not so, as with a server many round trips away, no number of short attempts would do: the limit doubles.
 class Attempts {
  public:
-  /// `longest`: the limit of an attempt grows up to it, and connect_timeout, with each that fails. Waiting begins `now`.
+  /// `longest`: the limit of an attempt grows up to it, and connect_timeout, with each that fails. The wait for the
+  /// broker begins `now`.
   Attempts(const TransportSettings& settings, const ReconnectTuning& tuning, Duration longest, TimePoint now)
       : first_limit_{settings.connect_timeout},
         waits_until_{deadline_after(now, settings.wait_for_broker)},
         limit_{tuning.attempt_timeout, (std::min)(longest, settings.connect_timeout)},
-        backoff_{tuning.min_backoff, tuning.max_backoff,
-                 settings.self.value ^ static_cast<std::uint64_t>(now.time_since_epoch().count())} {}
+        backoff_{tuning.min_backoff, tuning.max_backoff, attempts_seed(settings, now)} {}
 
   /// When the next one is due.
   [[nodiscard]] TimePoint due() const noexcept { return due_; }
@@ -55,7 +62,7 @@ class Attempts {
  private:
   Duration first_limit_;
   TimePoint waits_until_;
-  AttemptLimit limit_;
+  Doubling limit_;
   Backoff backoff_;
   TimePoint due_{};
   bool had_session_ = false;

@@ -56,10 +56,7 @@ class NatsSender {
   /// All the sender's work, until the transport is closed or cannot be opened.
   void run() noexcept {
     attempts_.emplace(around_.settings, tuning_, around_.settings.connect_timeout, now());
-    if (endpoint_.callers == nullptr) {
-      servers_.emplace(endpoint_.urls, around_.settings.self.value ^
-                                           static_cast<std::uint64_t>(now().time_since_epoch().count()));
-    }
+    if (endpoint_.callers == nullptr) servers_.emplace(endpoint_.urls, attempts_seed(around_.settings, now()));
     while (!around_.closing.load() && !failed_) {
       if (const auto session = attempt()) serve(*session);
     }
