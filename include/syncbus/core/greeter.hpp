@@ -18,8 +18,8 @@
 namespace syncbus::inline v1::core {
 
 /// Of those who can welcome (live, neither publish only nor observers, nor joining themselves) the one with the
-/// smallest id answers a first hello; a second one also the next two, a third one nine, and so on: each peer decides by itself,
-/// from its own table. Where tables differ two answer, or none, and the hello comes again.
+/// smallest id answers a first hello; a second one also the next two, a third one nine, and so on: each peer decides by
+/// itself, from its own table. Where tables differ two answer, or none, and the hello comes again.
 ///
 /// One welcome serves all who asked within a few milliseconds: each alone, or everybody if they are half of all. How
 /// often is bounded, as other answers are, by a share of the control rate.

@@ -32,8 +32,8 @@ namespace syncbus::inline v1::core {
 ///  * it has none: L is the baseline. Was there a subscriber already that could have heard those L, they are asked for
 ///    if they are few and history still has all; otherwise they become a resync.
 ///
-/// A resync is raised once for a loss: *joined* for a stranger's past, or for one from another broker, *interrupted* for
-/// what was lost while we were cut off, *unrepairable* while we were not, *peer_lost* for a peer that fell silent.
+/// A resync is raised once for a loss: *joined* for a stranger's past, or for one from another broker, *interrupted*
+/// for what was lost while we were cut off, *unrepairable* while we were not, *peer_lost* for a peer that fell silent.
 class Hearing {
  public:
   static constexpr std::uint64_t few_missing = 64;  ///< of a stranger's past: so much is repaired, more is a resync

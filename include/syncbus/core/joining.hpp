@@ -21,8 +21,8 @@ namespace syncbus::inline v1::core {
 /// Of many that begin at once, where nobody is yet, one becomes the first and welcomes all others: the one whose hello
 /// came first, for it has heard those of all others. A node *yields* to whoever's hello lies before its own in the
 /// order in which hellos arrive; also when it learns of that by a second one, having begun too late for the first. Then
-/// it waits for that one's welcome, and says nothing more. Whoever has heard others, and yields to none, repeats its hello
-/// at a random time after half of its window: so of three hundred nodes a few repeat theirs, not all.
+/// it waits for that one's welcome, and says nothing more. Whoever has heard others, and yields to none, repeats its
+/// hello at a random time after half of its window: so of three hundred nodes a few repeat theirs, not all.
 ///
 /// Without one order for all two may yield to each other, or their first may die: after a few windows they speak again.
 class Joining {

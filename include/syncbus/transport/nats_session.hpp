@@ -334,7 +334,7 @@ class NatsSession final : public NatsWriter {
       const std::lock_guard turn{telling_};
       if (!over_) connection = connection_;
     }
-    // Not under the lock: the client's is held, maybe for ever, by another thread of the program that blocks in a publish.
+    // Not under the lock: another thread of the program that blocks in a publish holds the client's, maybe for ever.
     end(connection ? connection->end() : SessionEnd{});
   }
 

@@ -1,5 +1,5 @@
-// What is asked of a Redis server before a session begins, and what its refusals mean. Questions that depend on no answer
-// go out together: a server may be many milliseconds away.
+// What is asked of a Redis server before a session begins, and what its refusals mean. Questions that depend on no
+// answer go out together: a server may be many milliseconds away.
 #pragma once
 
 #include <poll.h>
@@ -206,11 +206,11 @@ inline constexpr std::string_view redis_ping = "*1\r\n$4\r\nPING\r\n";
   return reply.kind == RespReply::Kind::status && reply.word(0) == word;
 }
 
-/// Hears the answer to a MULTI, and throws if the user may not publish. Permissions are checked when a command is queued in a transaction, and the
-/// transaction is discarded: nobody hears anything. (At its maxmemory a server refuses to queue with OOM, after that
-/// check, and publishes all the same.) Who may not do that asks by an empty message to the own channel, where nobody
-/// hears yet. Returns false when the user may begin a transaction but not discard it: the connection stays in it, and is
-/// of no use.
+/// Hears the answer to a MULTI, and throws if the user may not publish. Permissions are checked when a command is queued
+/// in a transaction, and the transaction is discarded: nobody hears anything. (At its maxmemory a server refuses to
+/// queue with OOM, after that check, and publishes all the same.) Who may not do that asks by an empty message to the
+/// own channel, where nobody hears yet. Returns false when the user may begin a transaction but not discard it: the
+/// connection stays in it, and is of no use.
 [[nodiscard]] inline bool may_publish(RedisDialogue dialogue, const RedisChannels& channels) {
   const RespReply begun = dialogue.hear();
   if (begun.kind == RespReply::Kind::error && begun.word(0).starts_with("NOPERM")) {
