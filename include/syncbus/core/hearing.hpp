@@ -11,13 +11,12 @@
 
 #include <syncbus/core/actions.hpp>
 #include <syncbus/core/codec.hpp>
-#include <syncbus/core/cut_off.hpp>
 #include <syncbus/core/gapped_peers.hpp>
 #include <syncbus/core/membership.hpp>
 #include <syncbus/core/other_versions.hpp>
-#include <syncbus/core/pending_events.hpp>
 #include <syncbus/core/receiving.hpp>
 #include <syncbus/core/repair_answers.hpp>
+#include <syncbus/core/resync_gate.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/metrics.hpp>
 #include <syncbus/options.hpp>
@@ -61,7 +60,7 @@ class Hearing {
     const bool unknown_loss = session > 1 && membership_.peers().forgot();  // of one that may not even return
     if (unknown_loss && listening_) raise({ResyncCause::interrupted, {}});
     gapped_.for_each([now](NodeId, PeerState& peer) { peer.repair.restart(now); });
-    if (options_.publish_only) cut_off_.end();
+    if (options_.publish_only) gate_.hears_nobody();
   }
 
   /// What no peer may be left to tell of was lost. `moved`: whoever is on the next broker is told of it, too.
@@ -73,7 +72,7 @@ class Hearing {
 
   /// From now on, or from some time before, nothing of others may have come.
   void cut_off(TimePoint now) noexcept {
-    cut_off_.begin(membership_.own().heard_until().value_or(now), session_);
+    gate_.cut_off(membership_.own().heard_until().value_or(now), session_);
   }
 
   // --- what comes in
@@ -176,7 +175,10 @@ class Hearing {
   /// `connected`: there is a session, so that what is asked for can come; without one nothing is given up.
   void tick(TimePoint now, bool connected) {
     now_ = now;
-    if (membership_.close_window(now)) end_window();
+    if (membership_.close_window(now)) {
+      gate_.window_closed(session_);
+      electorate_changed_ = true;  // it is whole
+    }
     if (other_versions_.raise(now)) raise({ResyncCause::incompatible, {}});
     gapped_.prune();
     if (!connected) return;
@@ -221,12 +223,10 @@ class Hearing {
   [[nodiscard]] Duration staleness(TimePoint now) noexcept {
     const std::uint64_t pushed = receiving_.inbox().pushed();
     const std::uint64_t settled = receiving_.inbox().settled();
-    TimePoint fresh_at = cut_off_.since(settled).value_or(now);
-    fresh_at = (std::min)(fresh_at, receiving_.waiting_since(now));
-    if (held_back_) fresh_at = (std::min)(fresh_at, held_back_since_);
+    TimePoint fresh_at = gate_.waiting_since(now);
     membership_.peers().for_each([&](NodeId, PeerState& peer) {
       if (!peer.live() && peer.tracker.missing().empty() && settled >= peer.ends_behind) return;
-      if (!held_back_) peer.freshness.prove(peer.tracker, pushed, settled);
+      if (!gate_.holds()) peer.freshness.prove(peer.tracker, pushed, settled);
       fresh_at = (std::min)(fresh_at, peer.publish_only ? peer.missing_since(now) : peer.freshness.fresh_at());
     });
     return now - fresh_at;
@@ -331,7 +331,7 @@ class Hearing {
   void claim(PeerState& peer, const HeartbeatView& heartbeat) noexcept {
     const auto at = membership_.proved_by(heartbeat.newest_origin, heartbeat.newest_number);
     const bool unknown = heartbeat.ahead == ahead_unknown || heartbeat.ahead > ahead_unknown - heartbeat.last_sequence;
-    if (!at || held_back_ || unknown) return;
+    if (!at || gate_.holds() || unknown) return;
     const ReceiveQueue& inbox = receiving_.inbox();
     peer.freshness.claim(*at, heartbeat.last_sequence + heartbeat.ahead, peer.tracker, inbox.pushed(), inbox.settled());
   }
@@ -361,19 +361,9 @@ class Hearing {
     if (news || loss) end(peer);
   }
 
-  /// Inside the join window what was lost before it waits for its end, and is one loss. It is known since `since`.
-  void raise(const Resync& resync, std::optional<TimePoint> known_since = {}) {
-    const TimePoint since = known_since.value_or(now_);
-    const bool of_the_past = resync.cause == ResyncCause::joined || resync.cause == ResyncCause::interrupted;
-    if (!of_the_past || !membership_.window_open()) return receiving_.push(resync, since);
-    held_back_since_ = held_back_ ? (std::min)(held_back_since_, since) : since;
-    held_back_ = held_back_ ? join(*held_back_, resync) : resync;
-  }
-
-  void end_window() {
-    if (held_back_) receiving_.push(*std::exchange(held_back_, std::nullopt), held_back_since_);
-    cut_off_.joined(session_, receiving_.inbox().pushed());
-    electorate_changed_ = true;  // it is whole
+  /// It is known since `since`, or now.
+  void raise(const Resync& resync, std::optional<TimePoint> since = {}) noexcept {
+    gate_.raise(resync, since.value_or(now_), membership_.window_open());
   }
 
   [[nodiscard]] std::optional<Request> request(std::span<std::byte> out, NodeId publisher,
@@ -391,9 +381,7 @@ class Hearing {
   TimePoint now_{};
   bool electorate_changed_ = false;
   GappedPeers gapped_{membership_.peers()};
-  std::optional<Resync> held_back_;  ///< until the join window closes
-  TimePoint held_back_since_{};
-  CutOff cut_off_;
+  ResyncGate gate_{receiving_};
   OtherVersions other_versions_{options_.heartbeat};
 };
 
