@@ -92,6 +92,20 @@ TEST_CASE("no peer times out while we are cut off") {
   CHECK(node.heard().empty());
 }
 
+TEST_CASE("a machine that was suspended takes another session, and nobody was silent meanwhile") {
+  Receiver node;
+  node.now += 10min;  // nobody was woken in that time
+  node.machine.on_suspended(node.now);
+  node.act();
+  CHECK(node.reopens == 1);
+  CHECK_FALSE(node.machine.connected());
+  CHECK(node.staleness() >= 10min);
+  node.on_interrupted();
+  node.on_ready(2);
+  node.pass_heard(10s, 1);
+  CHECK(node.heard().empty());
+}
+
 TEST_CASE("a silent peer that returns is reconciled by what is known of it") {
   Receiver node;
   node.pass(20s);

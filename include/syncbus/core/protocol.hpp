@@ -26,9 +26,8 @@ namespace syncbus::inline v1::core {
 /// The machine. The owner calls everything under one lock; bytes that an action or a taken item shows may be read
 /// outside it. After each input it asks next_action() until none comes.
 ///
-/// Two halves, each with its own file: Publishing (our events, until everybody has them) and Hearing (theirs, until our
-/// handlers have returned, or a resync stands for them). Between them the machine carries frames in and out, judges
-/// awaits by who is there, and watches whether this node hears itself.
+/// Two halves: Publishing (our events, until everybody has them) and Hearing (theirs, until our handlers have returned,
+/// or a resync stands for them). Between them it carries frames, judges awaits, and watches that this node hears itself.
 ///
 /// What others send ends no process that is out of memory: what cannot be kept is a resync, or an answer that is asked
 /// for again; what was to be said is said a little later.
@@ -100,6 +99,12 @@ class Protocol {
     hearing_.cut_off(now);
     health_changed_ = true;
     room_changed_ = true;  // a publish no longer waits for room: disconnected it may join
+  }
+
+  /// The machine was suspended, and time has leapt: what was missed shows in another session.
+  void on_suspended(TimePoint now) noexcept {
+    reopen_due_ = reopen_due_ || connected_;
+    if (connected_) on_interrupted(now);
   }
 
   void on_confirmed(std::uint64_t sequence) noexcept {
@@ -275,8 +280,7 @@ class Protocol {
     if (decode_acknowledgement(header, view) != FrameError::ok) return false;
     hearing_.heard_from(header.origin, now);
     const Duration answer_time = hearing_.membership().own().answer_time();
-    Acknowledgement entry;
-    while (view.next(entry)) {
+    for (Acknowledgement entry; view.next(entry);) {
       const bool question = entry.status == AcknowledgementStatus::requested;
       if (header.origin == options_.self) {
         if (question && joined()) awaits().question_returned(entry, now, answer_time, electorate());
@@ -295,8 +299,7 @@ class Protocol {
     if (decode_repair_request(header, view) != FrameError::ok) return false;
     hearing_.heard_from(header.origin, now);
     if (view.publisher() != options_.self) return true;
-    SequenceRange range;
-    while (view.next(range)) publishing_.requested(header.origin, range, now);
+    for (SequenceRange range; view.next(range);) publishing_.requested(header.origin, range, now);
     return true;
   }
 
@@ -316,9 +319,9 @@ class Protocol {
       metrics_.acknowledgements_sent += answers->entries;
       return control(answers->destination, answers->bytes);
     }
-    const std::size_t most = (std::min)(buffer_.size(), frame_limit_);
-    const auto welcome = membership.next_welcome(std::span{buffer_}.first(most), publishing_.extent(), session_, now);
-    if (welcome) return control(welcome->destination, welcome->bytes);
+    const auto room = std::span{buffer_}.first((std::min)(buffer_.size(), frame_limit_));
+    if (const auto welcome = membership.next_welcome(room, publishing_.extent(), session_, now))
+      return control(welcome->destination, welcome->bytes);
     if (const auto asker = membership.next_answer()) return heartbeat(*asker, now);
     if (const auto repair = publishing_.next_repair()) {
       ++metrics_.repairs_sent;

@@ -9,11 +9,13 @@
 #include <utility>
 
 #include <syncbus/detail/start_thread.hpp>
+#include <syncbus/detail/uptime_clock.hpp>
 #include <syncbus/options.hpp>
 
 namespace syncbus::inline v1::detail {
 
-/// One time is set at once; setting another replaces it. Thread safety: set() from any thread, also from inside the
+/// One time, of the uptime clock, is set at once; setting another replaces it. What falls into a suspend of the machine
+/// rings late: when as much time has passed awake. Thread safety: set() from any thread, also from inside the
 /// callback; start() and stop() once each, by the owner.
 class Alarm {
  public:
@@ -51,7 +53,7 @@ class Alarm {
   void run(const std::function<void()>& ring) noexcept {
     std::unique_lock lock{mutex_};
     while (!stopping_) {
-      if (at_ <= std::chrono::steady_clock::now()) {
+      if (at_ <= UptimeClock::now()) {
         at_ = never;
         lock.unlock();
         ring();
@@ -67,7 +69,7 @@ class Alarm {
     if (at_ == never) {
       changed_.wait(lock);
     } else {
-      changed_.wait_until(lock, at_);
+      changed_.wait_for(lock, at_ - UptimeClock::now());
     }
     sleeps_until_ = TimePoint{};
   }

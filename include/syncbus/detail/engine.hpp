@@ -145,7 +145,10 @@ class Engine final : public TransportSink, public ActionRunner {
   // --- TransportSink
 
   void on_frame(Bytes bytes) noexcept override {
-    input([&, listening = subscribers_->hears_remote()] { protocol_.on_frame(bytes, listening, port_->now()); });
+    input([&, listening = subscribers_->hears_remote()] {
+      look_for_suspend();
+      protocol_.on_frame(bytes, listening, port_->now());
+    });
   }
   void on_confirmed(BroadcastToken token) noexcept override { input([&] { protocol_.on_confirmed(token.frame); }); }
   void on_interrupted() noexcept override {
@@ -162,6 +165,7 @@ class Engine final : public TransportSink, public ActionRunner {
   }
   void on_wake() noexcept override {
     input([&] {
+      look_for_suspend();
       protocol_.tick(port_->now());
       news_.look_at_log();
       tell_news();
@@ -176,6 +180,11 @@ class Engine final : public TransportSink, public ActionRunner {
   }
 
  private:
+  /// Before anybody is judged by a time that has leapt.
+  void look_for_suspend() noexcept {
+    if (port_->was_suspended()) protocol_.on_suspended(port_->now());
+  }
+
   // --- publishing
 
   [[nodiscard]] std::error_code check(const Submission& submission) const noexcept {

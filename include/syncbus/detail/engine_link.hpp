@@ -67,7 +67,7 @@ class EngineLink {
       return port_->transport().wait_until(deadline, [this] { return engine_->joined(); }) ||
              subscribers.in_handler();
     } else {
-      return engine_->wait_joined(deadline);
+      return engine_->wait_joined(deadline_after(deadline - port_->now()));  // threads wait on the steady clock
     }
   }
 

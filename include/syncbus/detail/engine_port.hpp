@@ -2,12 +2,12 @@
 #pragma once
 
 #include <atomic>
-#include <chrono>
 #include <cstdint>
 #include <type_traits>
 #include <utility>
 
 #include <syncbus/detail/alarm.hpp>
+#include <syncbus/detail/uptime_clock.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/options.hpp>
 #include <syncbus/transport.hpp>
@@ -27,9 +27,12 @@ class EnginePort {
   /// After it the sink hears nothing more, and nothing may be sent. Once, also when the transport could not be opened.
   virtual void close() noexcept = 0;
 
-  /// The engine's clock and alarm: the sink's on_wake() is called at the time set last.
+  /// The engine's clock and alarm: the sink's on_wake() is called at the time set last. Threads do not wait by it.
   [[nodiscard]] virtual TimePoint now() const noexcept = 0;
   virtual void wake_at(TimePoint time) noexcept = 0;
+
+  /// Whether the machine was suspended since this was asked last. One call at a time.
+  [[nodiscard]] virtual bool was_suspended() noexcept = 0;
 
   /// Whether serve() is to be called, by one thread at a time: see LendableTransport.
   [[nodiscard]] virtual bool lendable() const noexcept = 0;
@@ -41,7 +44,7 @@ class EnginePort {
   virtual void task_ended() noexcept = 0;
 };
 
-/// A transport as a port: on its own clock if it has one, else on the steady clock.
+/// A transport as a port: on its own clock if it has one, else on the uptime clock.
 template <Transport T>
 class PortOf final : public EnginePort {
  public:
@@ -69,7 +72,7 @@ class PortOf final : public EnginePort {
     if constexpr (TimedTransport<T>) {
       return transport_.now();
     } else {
-      return std::chrono::steady_clock::now();
+      return UptimeClock::now();
     }
   }
 
@@ -78,6 +81,14 @@ class PortOf final : public EnginePort {
       transport_.wake_at(time);
     } else {
       alarm_.set(time);
+    }
+  }
+
+  [[nodiscard]] bool was_suspended() noexcept override {
+    if constexpr (TimedTransport<T>) {
+      return false;
+    } else {
+      return clocks_.suspended();
     }
   }
 
@@ -103,9 +114,11 @@ class PortOf final : public EnginePort {
 
  private:
   struct NoAlarm {};
+  struct NoWatch {};
 
   T transport_;
   [[no_unique_address]] std::conditional_t<TimedTransport<T>, NoAlarm, Alarm> alarm_;
+  [[no_unique_address]] std::conditional_t<TimedTransport<T>, NoWatch, SuspendWatch> clocks_;
 };
 
 }  // namespace syncbus::inline v1::detail
