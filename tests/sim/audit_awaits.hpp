@@ -27,7 +27,28 @@ class AwaitAudit : public ResyncAudit {
   }
   void await_has(NodeNumber node, std::uint64_t ticket, EventNumber event) {
     for (records::Await& await : awaits_) {
-      if (await.node == node && await.ticket == ticket) await.events.push_back(event);
+      if (await.node != node || await.ticket != ticket) continue;
+      await.events.push_back(event);
+      await.up_to = nodes_[node].accepted;
+    }
+  }
+  void handed_over(NodeNumber from, const Label& label) {
+    records::Node& node = nodes_[from];
+    const bool fresh = label.kind == Label::Kind::events && label.sequence > node.handed_over;
+    CopyAudit::handed_over(from, label);
+    const std::size_t stands_for_many = label.tops[static_cast<std::size_t>(syncbus::ResyncCause::overflow)];
+    if (fresh) went_out(from, node.out + label.entries - stands_for_many);
+  }
+  void at_rest(NodeNumber node) {
+    CopyAudit::at_rest(node);
+    if (nodes_[node].unsaved == 0) went_out(node, nodes_[node].accepted);
+  }
+  /// What a node sent has come back to it.
+  void echo_came(NodeNumber node, const Label& label, TimePoint now) {
+    const bool in_order = !label.directed && (label.kind == Label::Kind::events || label.kind == Label::Kind::heartbeat);
+    for (records::Await& await : awaits_) {
+      if (!in_order || await.node != node || await.frame == 0 || label.sequence < await.frame) continue;
+      await.echoed = (std::min)(await.echoed, now);
     }
   }
   /// With none open there is no table that could be full.
@@ -136,8 +157,8 @@ class AwaitAudit : public ResyncAudit {
     const records::Pair& there = pair(await.node, number);
     const records::Pair& back = pair(number, await.node);
     const bool whole = there.lost < await.opened && back.lost < await.opened;
-    const bool connected =
-        node.connected && publisher.connected && node.cut < await.opened && publisher.cut < await.opened;
+    const bool connected = node.connected && publisher.connected && !node.half_open && !publisher.half_open &&
+                           node.cut < await.opened && publisher.cut < await.opened;
     return whole && connected && back.met < await.opened && !back.goodbye;
   }
 
@@ -207,11 +228,23 @@ class AwaitAudit : public ResyncAudit {
          microseconds(await.deadline - await.opened) + ", though nothing hindered it");
   }
 
-  /// Whether the publisher was joined all the time, or had much time to join again, and its frames came back to it.
+  /// Of a node's events so many have gone out, at least: those that joined another on the way are not counted before it
+  /// is at rest.
+  void went_out(NodeNumber number, std::uint64_t events) {
+    records::Node& node = nodes_[number];
+    node.out = events;
+    for (records::Await& await : awaits_) {
+      if (await.node == number && await.frame == 0 && await.up_to <= node.out) await.frame = node.handed_over;
+    }
+  }
+
+  /// Whether the publisher was joined all the time, or had much time to join again, and its frames came back to it: the
+  /// awaited one too, unless it had much time for that.
   [[nodiscard]] bool knew_who_is_there(const records::Await& await, bool long_enough) const noexcept {
     const records::Node& publisher = nodes_[await.node];
     const bool whole = pair(await.node, await.node).lost < await.opened && publisher.stalled_until < await.opened;
-    const bool hears_itself = whole || !await.heard_elsewhere;
+    const bool echoed = long_enough || await.echoed < await.deadline;
+    const bool hears_itself = (whole && echoed && !publisher.half_open) || !await.heard_elsewhere;
     return publisher.connected && publisher.cut < await.opened && hears_itself && (long_enough || publisher.cuts == 0);
   }
 

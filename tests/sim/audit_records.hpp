@@ -42,6 +42,7 @@ struct Node {
   bool publish_only = false;
   bool alive = true;
   bool connected = false;
+  bool half_open = false;           ///< and nothing goes through
   TimePoint entered = never;        ///< it had joined
   TimePoint connected_since = never;  ///< its session began
   bool goodbye = false;
@@ -55,6 +56,8 @@ struct Node {
   TimePoint stalled_until = before_time;
   std::uint64_t handed_over = 0;
   std::uint64_t confirmed = 0;
+  std::uint64_t accepted = 0;       ///< of its events: how many were to go out
+  std::uint64_t out = 0;            ///< and how many have, at least
   EventNumber saved = 0;      ///< its events before this one are with the broker, or in a frame that was lost
   std::size_t unsaved = 0;    ///< how many are not
   std::size_t frame_limit = 0;
@@ -144,6 +147,9 @@ struct Await {
   bool heard_elsewhere = true;
   bool canceled = false;
   std::vector<EventNumber> events{};
+  std::uint64_t up_to = 0;       ///< its last one is the publisher's so-manieth that is to go out
+  std::uint64_t frame = 0;       ///< which has gone out by this one; 0: it is not known to have
+  TimePoint echoed = never;      ///< that frame, or one behind it, came back to the publisher
   std::vector<Heard> heard{};  ///< returned, and did not throw
 };
 

@@ -53,6 +53,7 @@ class Auditor final : public AwaitAudit {
   void connected(NodeNumber number, std::size_t frame_limit, TimePoint now) {
     records::Node& node = nodes_[number];
     node.connected = true;
+    node.half_open = false;
     node.connected_since = now;
     const bool smaller = frame_limit < std::exchange(node.frame_limit, frame_limit);
     if (smaller && node.unsaved != 0) node.too_large = true;
@@ -61,8 +62,9 @@ class Auditor final : public AwaitAudit {
   void stalled(NodeNumber node, TimePoint until) {
     nodes_[node].stalled_until = (std::max)(nodes_[node].stalled_until, until);
   }
+  void went_half_open(NodeNumber node) { nodes_[node].half_open = true; }
   void interrupted(NodeNumber node, TimePoint now) {
-    nodes_[node].connected = false;
+    nodes_[node].connected = nodes_[node].half_open = false;
     nodes_[node].cut = now;
     ++nodes_[node].cuts;
   }
@@ -99,6 +101,7 @@ class Auditor final : public AwaitAudit {
     events_.back().heard_elsewhere = true;
     records::Node& node = nodes_[publisher];
     ++node.unsaved;
+    ++node.accepted;
     node.clearings += key == every_key ? 1U : 0U;
     for (records::Subscriber& subscriber : subscribers_) {
       if (subscriber.alive && subscriber.node != publisher && subscriber.matches(key)) {

@@ -4,9 +4,11 @@
 #include <cstdint>
 #include <string>
 
+#include <syncbus/error.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/metrics.hpp>
 #include <syncbus/options.hpp>
+#include <syncbus/quorum.hpp>
 
 #include "sim/auditor.hpp"
 #include "sim/label.hpp"
@@ -141,6 +143,39 @@ TEST_CASE("where awaits ask for what was heard already, each copy of a frame may
     auditor.idle(to, {});
   }
   CHECK(auditor.problem() == "");
+}
+
+TEST_CASE("an await for everyone may end at its deadline when its frame did not go out or come back, and for no less") {
+  using namespace std::chrono_literals;
+  constexpr syncbus::TimePoint opened{std::chrono::hours{1}}, deadline = opened + 50ms;
+  sim::Auditor auditor;
+  auditor.begin({.answer_time = 150ms, .await_time = 400ms});
+  const auto node = auditor.node_began(syncbus::NodeId{1}, 0, false);
+  auditor.connected(node, 1'024, opened - 1s);
+  auditor.await_opened(
+      {.node = node, .ticket = 1, .quorum = syncbus::Quorum::everyone(), .opened = opened, .deadline = deadline});
+  auditor.await_has(node, 1, auditor.accepted(node, 1, syncbus::EventType::invalidate, 0, opened));
+  const sim::Label frame{.kind = sim::Label::Kind::events, .whole = true, .sequence = 1, .bytes = 64, .entries = 1};
+  const auto end = [&] {
+    auditor.await_ended(node, 1, make_error_code(syncbus::Errc::quorum_not_satisfied), {}, deadline);
+    return auditor.problem();
+  };
+  SECTION("not out") { CHECK(end() == ""); }
+  SECTION("not back") {
+    auditor.handed_over(node, frame);
+    CHECK(end() == "");
+  }
+  SECTION("back, over a connection that is half open now") {
+    auditor.handed_over(node, frame);
+    auditor.echo_came(node, frame, opened + 1ms);
+    auditor.went_half_open(node);
+    CHECK(end() == "");
+  }
+  SECTION("back") {
+    auditor.handed_over(node, frame);
+    auditor.echo_came(node, frame, opened + 1ms);
+    CHECK(end().find("though nothing hindered it") != std::string::npos);
+  }
 }
 
 TEST_CASE("a gap where nothing is lost is found") {

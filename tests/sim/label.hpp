@@ -27,6 +27,7 @@ struct Label {
   bool directed = false;
   std::uint64_t sequence = 0;  ///< of events and repairs: theirs; of heartbeats: the last that they tell of
   std::size_t bytes = 0;
+  std::size_t entries = 0;     ///< how many events and resyncs it carries
   std::array<std::uint16_t, syncbus::resync_cause_count> tops{};  ///< resyncs among the events, by cause
   std::vector<Name> names{};
 
@@ -106,6 +107,7 @@ class LabelReader {
     skip(varint());  // optional fields
     while (!rest_.empty() && !failed_) {
       const std::uint64_t tag = fixed(1);
+      ++label.entries;
       skip(varint());  // the key
       if ((tag & 0x10U) != 0) varint();
       if ((tag & 0x8FU) == 4) ++label.tops[fixed(1) % label.tops.size()];

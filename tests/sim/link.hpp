@@ -57,6 +57,7 @@ class Link : public Stage {
     if (!node.connected) return;
     tell([&](std::ostream& out) { out << "node " << node.number << "'s connection is half open"; });
     node.half_open = true;
+    auditor_.went_half_open(node.number);
   }
 
   /// Of the broker, which may be another one with every session.
@@ -165,7 +166,11 @@ class Link : public Stage {
   void receive(Node& to, const Flight::Frame& frame) {
     const bool echo = frame.from == to.number;
     tell_frame("gets", to.number, frame.label, {});
-    if (!echo) auditor_.copy_came(frame.from, to.number, frame.label, now_);
+    if (echo) {
+      auditor_.echo_came(to.number, frame.label, now_);
+    } else {
+      auditor_.copy_came(frame.from, to.number, frame.label, now_);
+    }
     if (echo || sabotaged(Sabotage::none)) {
       give(to, frame.bytes);
     } else {

@@ -290,6 +290,38 @@ TEST_CASE("a welcome for others may be older than this session, and does not tel
   CHECK(node.machine.metrics().gaps == 0);
 }
 
+TEST_CASE("each welcome that comes before somebody listens counts: two may answer who do not know each other") {
+  Node node;
+  node.listening = false;
+  const Frame first = welcome_frame(NodeId{2}, {{.node = NodeId{2}, .number = 1}});
+  const std::vector<core::WelcomeEntry> fourth{
+      {.node = NodeId{4}, .number = 1, .last_sequence = 7, .oldest_sequence = 7}};
+  SECTION("at one moment") {
+    node.on_frame(first);
+    node.on_frame(welcome_frame(NodeId{4}, fourth));
+    node.pass(0ms);
+  }
+  SECTION("in frames among each other") {
+    node.on_frame(welcome_frame(NodeId{4}, {{.node = NodeId{5}, .number = 1}}, 0, 2));
+    node.on_frame(first);
+    node.on_frame(welcome_frame(NodeId{4}, fourth, 1, 2));
+    node.pass(0ms);
+  }
+  SECTION("after it has joined") {
+    node.on_frame(first);
+    node.pass(1ms);
+    node.on_frame(welcome_frame(NodeId{4}, fourth));
+  }
+  REQUIRE(node.machine.joined());
+  node.listening = true;
+  node.on_frame(heartbeat_frame(NodeId{4}, {.number = 2, .last_sequence = 8, .oldest_sequence = 7}));
+  node.pass(100ms);
+  CHECK(node.heard().empty());
+  const auto requests = node.requests();
+  REQUIRE_FALSE(requests.empty());
+  CHECK(support::requested_by(requests[0]) == std::vector<core::SequenceRange>{{8, 8}});
+}
+
 TEST_CASE("of whom a welcome does not know how far it is, the first word of its own is the first contact") {
   auto options = roomy();
   options.lossless_sessions = GENERATE(false, true);

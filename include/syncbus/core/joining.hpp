@@ -94,7 +94,7 @@ class Joining {
     return welcome.names_us && welcome.parts == frame.parts();
   }
 
-  /// Nobody asks any more which have come.
+  /// Hardly any will come any more.
   void forget_frames() noexcept { welcomes_ = {}; }
 
  private:

@@ -87,6 +87,7 @@ class Membership {
     if (!window_open_ || now < window_ends_) return false;
     if (!joining_.joined() && go_on_joining(now)) return false;
     window_open_ = false;
+    joining_.forget_frames();
     return true;
   }
 
@@ -121,17 +122,19 @@ class Membership {
 
   /// A frame of a welcome has been taken in. One that is whole and for us was written when its sender had heard our
   /// hello: what was published up to what it tells is none of ours; unless somebody listens here already, and then
-  /// `session` is 0. One for others may be older than our session, and tells who is there, but not how far.
+  /// `session` is 0. Each counts that comes before: two may answer who have not heard of each other. One for others may
+  /// be older than our session, and tells who is there, but not how far.
   void welcomed(NodeId from, const WelcomeView& frame, bool names_us, std::uint64_t session, TimePoint now) {
-    if (joining_.joined() || !window_open_ || !joining_.has_whole(from, frame, names_us)) return;
-    joined(now);
+    const bool joins = !joining_.joined() && window_open_;
+    if ((!joins && session == 0) || !joining_.has_whole(from, frame, names_us)) return;
+    if (joins) joined(now);
     peers_.for_each([&](NodeId, PeerState& peer) {
       if (session == 0 || peer.reconciled_in != 0 || peer.told_by != from) return;
       peer.tracker = SequenceTracker{(std::max)(peer.told_last, peer.tracker.last_known())};
       peer.reconciled_in = session;
       peer.only_told_of = false;
     });
-    if (own_.returned_in_session()) window_ends_ = now;
+    if (joins && own_.returned_in_session()) window_ends_ = now;
   }
 
   [[nodiscard]] TimePoint welcome_due() const noexcept {
@@ -305,7 +308,6 @@ class Membership {
 
   void joined(TimePoint now) noexcept {
     joining_.join();
-    joining_.forget_frames();
     welcomed_in_session_ = true;
     const Duration spread = schedule_.hello_spread(peers_.nodes());  // not at once: the hellos are enough for a while
     schedule_.joined(now, (std::min)(spread, Duration{std::chrono::seconds{1}}) + slot(spread));

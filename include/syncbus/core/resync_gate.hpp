@@ -14,8 +14,8 @@
 
 namespace syncbus::inline v1::core {
 
-/// Every resync that a node finds reason for goes through here to its handlers. Inside the join window those that stand
-/// for what was lost before it (*joined*, *interrupted*) are held back, and go as one at its end; all others go at once.
+/// Every resync that a node finds reason for goes through here to its handlers. Inside the join window those for what
+/// was lost before it (*joined*, *interrupted*) are held back, and go as one at its end; all others go at once.
 /// What is held back, and an interruption that is not over, count as waiting, from when they were known.
 class ResyncGate {
  public:
