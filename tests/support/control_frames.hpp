@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <initializer_list>
 #include <span>
 #include <stdexcept>
@@ -46,6 +47,19 @@ inline Frame repair_request_frame(syncbus::NodeId origin, syncbus::NodeId publis
 inline Frame repair_frame(syncbus::NodeId origin, syncbus::NodeId destination, std::span<const std::byte> inside) {
   Frame frame(inside.size() + syncbus::core::repair_overhead_bytes);
   frame.resize(syncbus::core::encode_repair(frame, origin, destination, inside));
+  return frame;
+}
+
+/// One frame of a welcome by `from`, to node 1.
+inline Frame welcome_frame(syncbus::NodeId from, const std::vector<syncbus::core::WelcomeEntry>& entries,
+                           std::uint16_t part = 0, std::uint16_t parts = 1) {
+  Frame frame(std::size_t{16} << 10U);
+  syncbus::core::WelcomeWriter writer{frame};
+  for (const auto& entry : entries) {
+    if (!writer.add(entry)) throw std::logic_error{"no room"};
+  }
+  frame.resize(writer.finish(1));
+  syncbus::core::address_welcome(frame, from, syncbus::NodeId{1}, part, parts);
   return frame;
 }
 

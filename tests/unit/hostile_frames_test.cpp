@@ -10,13 +10,18 @@
 #include <random>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include <syncbus/core/frame_work.hpp>
 #include <syncbus/core/protocol.hpp>
+#include <syncbus/core/quorum_tracker.hpp>
+#include <syncbus/core/voter_room.hpp>
 
 #include "fuzz/protocol_check.hpp"
 #include "support/catch.hpp"
 #include "support/machine.hpp"
+#include "support/publisher.hpp"
 #include "support/receiver.hpp"
 
 using namespace std::chrono_literals;
@@ -256,4 +261,259 @@ TEST_CASE("who goes on after a goodbye has not said it") {
   CHECK(node.machine.peers(node.now).empty());
   node.pass_heard(1s, 1);
   CHECK(node.machine.peers(node.now).size() == 1);
+}
+
+// --- what one frame can make a node do, and keep
+
+namespace {
+
+/// An acknowledgement frame of so many entries, which are all the same.
+Frame many(NodeId from, NodeId to, const core::Acknowledgement& entry, std::size_t entries) {
+  Frame frame(core::header_bytes + 1 + 2 * entries * core::max_acknowledgement_bytes);
+  core::AcknowledgementWriter writer{frame};
+  core::Acknowledgement other = entry;
+  for (std::size_t i = 0; i != entries; ++i) {
+    other.index = entry.index + static_cast<std::uint32_t>(i % 2);  // the writer would join those that follow each other
+    REQUIRE(writer.add(other));
+  }
+  frame.resize(writer.finish(from, to));
+  return frame;
+}
+
+/// The least of a few tries, of how long `call` takes.
+template <class Call>
+Duration time_of(const Call& call) {
+  Duration least = Duration::max();
+  for (int i = 0; i != 5; ++i) {
+    const auto begin = std::chrono::steady_clock::now();
+    call();
+    least = (std::min)(least, Duration{std::chrono::steady_clock::now() - begin});
+  }
+  return least;
+}
+
+core::ProtocolOptions many_awaits() {
+  auto options = roomy();
+  options.max_awaits = 65'536;
+  return options;
+}
+
+/// A publisher with one frame of so many events, each of which has an await of its own.
+struct Awaiting : support::Publisher {
+  explicit Awaiting(int awaits) : Publisher{many_awaits()} {
+    meet(honest);
+    await({"first"}, 3, 1h);  // what follows waits for its confirmation, and goes in one frame
+    for (int i = 0; i != awaits; ++i) await({std::to_string(i)}, 3, 1h);
+    on_confirmed(1);
+    REQUIRE(support::lines_of(sent.back().bytes).size() == static_cast<std::size_t>(awaits));
+  }
+};
+
+/// A node whose handlers have returned from one frame of so many events: every other one had no subscriber.
+struct Answered : Node {
+  explicit Answered(std::size_t events) : Node{many_awaits()} {
+    join();
+    on_frame(heartbeat_frame(honest, {.number = 1, .oldest_sequence = 1, .interval = 1h}));
+    const core::WireEvent event{.key = "k", .awaited = true};
+    Frame frame(core::events_header_bytes + events * core::encoded_size(event));
+    core::begin_events_frame(frame, honest);
+    std::byte* at = frame.data() + core::events_header_bytes;
+    for (std::size_t i = 0; i != events; ++i) at = core::encode_event(at, event);
+    core::seal_events_frame(frame, 1);
+    handler = [this](std::string_view) { return (odd_ = !odd_) ? Status::applied : Status::no_subscriber; };
+    on_frame(frame);
+    (void)heard();
+    pass(1s);
+  }
+
+ private:
+  bool odd_ = false;
+};
+
+}  // namespace
+
+TEST_CASE("answers of nodes that nobody knows are kept in bounded number, over all awaits") {
+  const auto status = GENERATE(AcknowledgementStatus::pending, AcknowledgementStatus::no_subscriber);
+  core::VoterRoom room{100};
+  core::QuorumTracker first{3, 1, &room}, second{3, 8'000, &room};
+  for (std::uint64_t id = 1; id <= 2'000; ++id) {
+    (void)first.answer(NodeId{id}, 0, status);
+    (void)second.answer(NodeId{id}, 0, status);
+  }
+  CHECK(first.voters() + second.voters() <= 100);
+  CHECK(second.voters() <= 10);  // each takes the memory of many
+  CHECK(first.answer(NodeId{5'000}, 0, AcknowledgementStatus::applied, true));  // of one that is known
+}
+
+TEST_CASE("a node that is known needs no place for saying that it is not done yet") {
+  core::QuorumTracker tracker{3, 8'000};
+  CHECK_FALSE(tracker.answer(honest, 0, AcknowledgementStatus::pending, true));
+  CHECK(tracker.voters() == 0);
+}
+
+TEST_CASE("the room for answers is there again when their awaits have ended") {
+  support::Publisher node{many_awaits()};
+  node.meet(honest);
+  for (int round = 0; round != 40; ++round) {
+    const auto ticket = node.await({"k"}, 1, 1h);
+    for (std::uint64_t id = 1; id <= 3'000; ++id) {
+      node.answer(NodeId{100'000 + id}, node.sent.back().sequence, 0, AcknowledgementStatus::no_subscriber);
+    }
+    node.answer(NodeId{99'999}, node.sent.back().sequence, 0, AcknowledgementStatus::applied);
+    REQUIRE(node.ended.size() == static_cast<std::size_t>(round + 1));
+    CHECK(node.ended.back().ticket == ticket);
+    node.on_confirmed(node.sent.back().sequence);
+  }
+}
+
+TEST_CASE("an answer that names an event again and again costs no more than one that names it once") {
+  Awaiting node{2'000};
+  const std::uint64_t sequence = node.sent.back().sequence;
+  const auto answers = [&](std::size_t entries) {
+    const Frame frame = many(honest, node.self, {node.self, sequence, 0, 1'999, AcknowledgementStatus::pending}, entries);
+    return time_of([&] { node.machine.on_frame(frame, true, node.now); });
+  };
+  const Duration once = answers(1);
+  CHECK(answers(4'000) <= 50 * once + 5ms);  // it was 4,000 times
+}
+
+TEST_CASE("a question about all events of a frame takes as long as its answer") {
+  const auto question = [](std::size_t events) {
+    Answered node{events};
+    const auto all = static_cast<std::uint32_t>(events);
+    const Frame frame = many(honest, node.self, {honest, 1, 0, all, AcknowledgementStatus::requested}, 20);
+    const Duration time = time_of([&] { node.machine.on_frame(frame, true, node.now); });
+    const std::size_t before = node.others.size();
+    node.act();
+    CHECK(node.entries(false, before).size() <= 5 * core::FrameWork::least);
+    return time;
+  };
+  const Duration small = question(1'000);
+  CHECK(question(8'000) <= 32 * small + 5ms);  // it was 64 times, and hundreds of milliseconds
+}
+
+TEST_CASE("of a frame full of questions about frames that nobody has seen, a bounded number is asked for") {
+  Node node;
+  node.join();
+  node.on_frame(heartbeat_frame(honest, {.number = 1, .oldest_sequence = 1, .interval = 1h}));
+  Frame frame(std::size_t{256} * kib);
+  core::AcknowledgementWriter writer{frame};
+  for (std::uint64_t i = 0; i != 13'000; ++i) {
+    REQUIRE(writer.add({honest, 5'000'000 + i, 0, 1, AcknowledgementStatus::requested}));
+  }
+  frame.resize(writer.finish(honest, node.self));
+  const std::size_t before = node.others.size();
+  node.on_frame(frame);
+  node.pass(50ms);
+  CHECK(node.control(core::FrameType::repair_request, before).size() <= core::Receiving::max_wanted);
+}
+
+TEST_CASE("whoever asks for how much in how many names, a publisher sends its history again four times a second") {
+  const auto options = roomy();
+  Node node{options};
+  node.join();
+  const std::string key(16 * kib, 'k');
+  for (int i = 0; i != 50; ++i) {
+    (void)node.publish(key);
+    node.on_confirmed(node.sent.back().sequence);
+  }
+  std::size_t bytes = 0;
+  for (std::uint64_t from = 1'000; from != 2'000; ++from) {
+    const std::size_t before = node.others.size();
+    node.on_frame(repair_request_frame(NodeId{from}, node.self, {{1, most}}));
+    for (const auto& repair : node.repairs(before)) bytes += repair.bytes.size();
+    node.pass(1ms);
+    node.wire.clear();
+  }
+  CHECK(bytes <= 5 * options.history_bytes + options.history_bytes / 4);
+}
+
+// --- lies about a peer
+
+TEST_CASE("who lies about the number of a peer's heartbeat is believed until the peer has said others") {
+  const auto lie = GENERATE(std::uint64_t{40}, most);
+  const bool goodbye = GENERATE(false, true);
+  support::Receiver node;
+  node.pass_heard(1s, 1);
+  node.on_frame(heartbeat_frame(honest, {.goodbye = goodbye,
+                                         .publish_only = true,
+                                         .number = lie,
+                                         .last_sequence = 1,
+                                         .oldest_sequence = 1,
+                                         .interval = 24h,
+                                         .name = "liar",
+                                         .zone = "forged"}));
+  node.pass_heard(2s, 1);
+  const auto peers = node.machine.peers(node.now);
+  REQUIRE(peers.size() == 1);
+  CHECK(peers[0].name.empty());
+  CHECK(peers[0].zone.empty());
+  node.pass(30s);  // and it has crashed
+  CHECK(node.heard() == Lines{"resync: peer_lost"});
+}
+
+TEST_CASE("an interval of a day hides a crash for minutes, not for days") {
+  support::Receiver node;
+  node.on_frame(heartbeat_frame(honest, {.number = 100, .last_sequence = 1, .oldest_sequence = 1, .interval = 24h}));
+  node.pass(5min);
+  CHECK(node.heard() == Lines{"resync: peer_lost"});
+}
+
+TEST_CASE("a forged heartbeat makes nobody stale for ever") {
+  const auto lie = GENERATE(std::uint64_t{12}, std::uint64_t{40}, most);
+  const auto ahead = GENERATE(std::uint64_t{0}, most / 2);
+  support::Receiver node;
+  const auto beat = [&](std::uint64_t number, std::uint64_t more) {
+    node.on_frame(heartbeat_frame(honest, {.number = number,
+                                           .last_sequence = 1,
+                                           .ahead = more,
+                                           .oldest_sequence = 1,
+                                           .interval = 1s,
+                                           .newest_origin = node.self,
+                                           .newest_number = support::heartbeat_of(node.newest_heartbeat()).number}));
+    node.pass(500ms);
+  };
+  beat(10, 0);
+  beat(11, 0);
+  beat(lie, ahead);
+  for (std::uint64_t number = 12; number != 20; ++number) beat(number, 0);
+  CHECK(node.staleness() <= 2s);
+}
+
+TEST_CASE("who lies about how far a peer is before anybody has heard it costs resyncs, and none of its events") {
+  const auto lie = GENERATE(std::uint64_t{40}, std::uint64_t{100}, std::uint64_t{1'000}, most - 1);
+  const auto by = GENERATE(std::string{"welcome"}, std::string{"answer"}, std::string{"repair"});
+  CAPTURE(lie, by);
+  auto options = support::lossless();
+  Node node{options, false};
+  node.listening = by != "answer" && GENERATE(false, true);
+  node.on_ready(1);
+  if (by == "welcome") {
+    node.on_frame(support::welcome_frame(NodeId{3}, {{.node = honest, .number = 1, .last_sequence = lie}}));
+  }
+  if (by == "answer") {
+    node.on_frame(heartbeat_frame(honest, {.number = 1, .last_sequence = lie, .oldest_sequence = 1, .interval = 1s},
+                                  node.self));
+  }
+  if (by == "repair") node.on_frame(repair_frame(NodeId{3}, node.self, events_frame(honest, lie, {{.key = "forged"}})));
+  node.pass(300ms);
+  node.listening = true;
+  (void)node.heard();
+  Lines expected;
+  for (std::uint64_t sequence = 1; sequence != 600; ++sequence) {
+    const std::string key = std::to_string(sequence);
+    node.on_frame(events_frame(honest, sequence, {{.key = key}}));
+    if (sequence != lie) expected.push_back("invalidate " + key);
+  }
+  Lines heard = node.heard();
+  std::erase_if(heard, [&](const std::string& line) {
+    return line.starts_with("resync") || line == "invalidate " + std::to_string(lie);
+  });
+  CHECK(heard == expected);
+}
+
+TEST_CASE("what is missing by a lie counts a million frames at most") {
+  support::Receiver node;
+  node.on_frame(heartbeat_frame(honest, {.number = 100, .last_sequence = most, .oldest_sequence = 1, .interval = 1s}));
+  CHECK(node.machine.metrics().gaps == 1'000'000);
 }

@@ -332,8 +332,8 @@ TEST_CASE("a copy that comes twice from before the first meeting is heard once, 
   node.beat(70, 1, other);
   for (const std::uint64_t sequence : {69U, 66U, 69U, 70U, 66U, 67U, 70U}) node.frame(sequence, other);
   CHECK(node.heard() == Lines{"invalidate 69", "invalidate 66", "invalidate 70", "invalidate 67"});
-  node.frame(6, other);  // more than a publisher sends again
-  CHECK(node.heard().empty());
+  for (int again = 0; again != 2; ++again) node.frame(6, other);  // more than a publisher sends again: the 70 was a lie?
+  CHECK(node.heard() == Lines{"invalidate 6"});
 }
 
 TEST_CASE("who has begun to listen while it was cut off hears of what a forgotten peer may have published") {

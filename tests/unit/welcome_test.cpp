@@ -3,7 +3,6 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,7 +19,7 @@ using namespace std::chrono_literals;
 using namespace syncbus;
 using core::FrameType;
 using support::Cluster, support::Frame, support::heartbeat_frame, support::heartbeat_of, support::Lines, support::Node,
-    support::roomy, support::Sent;
+    support::roomy, support::Sent, support::welcome_frame;
 
 namespace {
 
@@ -191,22 +190,6 @@ TEST_CASE("a peer that a welcome named and that dies unheard is no loss") {
 }
 
 // --- what a welcome tells
-
-namespace {
-
-/// One frame of a welcome by `from` to node 1; sealed.
-Frame welcome_frame(NodeId from, std::vector<core::WelcomeEntry> entries, std::uint16_t part = 0, std::uint16_t parts = 1) {
-  Frame frame(16 * support::kib);
-  core::WelcomeWriter writer{frame};
-  for (const auto& entry : entries) {
-    if (!writer.add(entry)) throw std::logic_error{"no room"};
-  }
-  frame.resize(writer.finish(1));
-  core::address_welcome(frame, from, NodeId{1}, part, parts);
-  return frame;
-}
-
-}  // namespace
 
 TEST_CASE("a welcome by one who knows many goes in several frames where the broker takes small ones") {
   Cluster cluster;

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <iterator>
 #include <optional>
 #include <unordered_map>
 #include <vector>
@@ -53,8 +55,10 @@ class AnswerMemory {
   void answered(const Acknowledgement& answer) {
     const auto frame = frames_.find({answer.publisher, answer.sequence});
     if (frame == frames_.end()) return;
-    frame->second.runs.push_back({answer.index, answer.count, answer.status});
-    ++runs_;
+    std::vector<Run>& runs = frame->second.runs;
+    const std::size_t before = runs.size();
+    put(runs, {answer.index, answer.index + answer.count, answer.status});
+    runs_ = runs_ + runs.size() - before;
     make_room(0);
   }
 
@@ -66,18 +70,15 @@ class AnswerMemory {
   };
 
   /// What is known about an event, and `most` events from it on; none: nothing, or that it went under in a resync.
+  /// O(log runs), so that a question about all events of a frame costs no more than its answer.
   [[nodiscard]] std::optional<Word> find(FrameName name, std::uint32_t index, std::uint32_t most,
                                          std::uint64_t settled) const {
     const auto frame = frames_.find(name);
     if (frame == frames_.end()) return std::nullopt;
     const auto& runs = frame->second.runs;
-    for (auto run = runs.rbegin(); run != runs.rend(); ++run) {
-      if (index < run->index) {
-        most = (std::min)(most, run->index - index);
-      } else if (index - run->index < run->count) {
-        return Word{(std::min)(most, run->index + run->count - index), run->status};
-      }
-    }
+    const auto run = std::ranges::upper_bound(runs, index, {}, &Run::end);
+    if (run != runs.end() && run->index <= index) return Word{(std::min)(most, run->end - index), run->status};
+    if (run != runs.end()) most = (std::min)(most, run->index - index);
     if (settled < frame->second.position) return Word{most, AcknowledgementStatus::pending};
     return std::nullopt;
   }
@@ -85,13 +86,30 @@ class AnswerMemory {
  private:
   struct Run {
     std::uint32_t index;
-    std::uint32_t count;
+    std::uint32_t end;  ///< one behind its last event
     AcknowledgementStatus status;
   };
   struct Frame {
     std::uint64_t position = 0;
-    std::vector<Run> runs;
+    std::vector<Run> runs;  ///< ascending and disjoint
   };
+
+  /// In place of what earlier runs said about the same events.
+  static void put(std::vector<Run>& runs, const Run& run) {
+    if (runs.empty() || runs.back().end <= run.index) return runs.push_back(run);
+    if (runs.capacity() < runs.size() + 2) runs.reserve(2 * runs.size() + 2);  // what follows needs no more memory
+    const auto first = std::ranges::upper_bound(runs, run.index, {}, &Run::end);
+    const auto last = std::ranges::lower_bound(first, runs.end(), run.end, {}, &Run::index);
+    std::array<Run, 3> parts{};  // what stays of the first of them, the new one, what stays of the last
+    std::size_t count = 0;
+    if (first != last && first->index < run.index) parts[count++] = {first->index, run.index, first->status};
+    parts[count++] = run;
+    if (first != last && run.end < std::prev(last)->end) {
+      parts[count++] = {run.end, std::prev(last)->end, std::prev(last)->status};
+    }
+    const auto at = runs.erase(first, last);
+    runs.insert(at, parts.begin(), parts.begin() + static_cast<std::ptrdiff_t>(count));
+  }
 
   void make_room(std::size_t kept) {
     while (frames_.size() + runs_ > max_answers_ && order_.size() > kept) {

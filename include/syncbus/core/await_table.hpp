@@ -18,8 +18,11 @@
 #include <syncbus/core/acknowledgement_outbox.hpp>
 #include <syncbus/core/await_request.hpp>
 #include <syncbus/core/await_reserve.hpp>
+#include <syncbus/core/await_voters.hpp>
 #include <syncbus/core/frame_ring.hpp>
+#include <syncbus/core/frame_work.hpp>
 #include <syncbus/core/quorum_tracker.hpp>
+#include <syncbus/core/voter_room.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/metrics.hpp>
@@ -36,7 +39,7 @@ class AwaitTable final : public FrameKeeper {
   /// `max_awaits` bounds the events that are awaited, `max_bytes` the frames that are kept for awaits beyond the ring
   /// and the events that wait for the ring.
   AwaitTable(NodeId self, std::size_t max_awaits, std::size_t max_bytes, Metrics& metrics) noexcept
-      : self_{self}, max_awaits_{max_awaits}, metrics_{metrics}, reserve_{max_bytes} {}
+      : self_{self}, max_awaits_{max_awaits}, metrics_{metrics}, room_{max_awaits}, reserve_{max_bytes} {}
 
   AwaitTable(const AwaitTable&) = delete;
   AwaitTable& operator=(const AwaitTable&) = delete;
@@ -47,7 +50,7 @@ class AwaitTable final : public FrameKeeper {
     if (reserve_.full()) reserve_.drop_ended([this](Ticket other) { return awaits_.contains(other); });
     if (reserve_.full() || request.events > max_awaits_ - awaited_) return std::nullopt;
     const Ticket ticket = ++last_ticket_;
-    const auto place = awaits_.try_emplace(ticket, request, now).first;
+    const auto place = awaits_.try_emplace(ticket, request, now, &room_).first;
     try {
       schedule(ticket, place->second, request.deadline);
     } catch (...) {
@@ -115,19 +118,24 @@ class AwaitTable final : public FrameKeeper {
   template <class Electorate>
   void heard_here(Ticket ticket, std::uint32_t event, AcknowledgementStatus status, const Electorate& electorate) {
     const auto await = awaits_.find(ticket);
-    if (await == awaits_.end() || !await->second.tracker.answer(self_, event, status)) return;
+    if (await == awaits_.end() || !await->second.tracker.answer(self_, event, status, true)) return;
     judge(await, electorate);
   }
 
+  /// How many events are awaited.
+  [[nodiscard]] std::size_t awaited() const noexcept { return awaited_; }
+
   template <class Electorate>
-  void acknowledged(NodeId from, const Acknowledgement& run, TimePoint now, const Electorate& electorate) {
+  void acknowledged(NodeId from, const Acknowledgement& run, TimePoint now, const Electorate& electorate,
+                    FrameWork& work) {
     std::vector<Ticket> changed;
-    for (auto at = first_of(run); is_in(run, at); ++at) {
+    const bool known = electorate.knows(from);
+    for (auto at = first_of(run); is_in(run, at) && work.spend(); ++at) {
       Await& await = awaits_.at(at->second.ticket);
-      if (!await.tracker.answer(from, at->second.event, run.status)) continue;
+      if (!await.tracker.answer(from, at->second.event, run.status, known)) continue;
       if (run.status == AcknowledgementStatus::applied)
         metrics_.acknowledgement_latency.record(now - await.submitted_at);
-      changed.push_back(at->second.ticket);
+      if (changed.empty() || changed.back() != at->second.ticket) changed.push_back(at->second.ticket);
     }
     for (const Ticket ticket : changed) {
       if (const auto await = awaits_.find(ticket); await != awaits_.end()) judge(await, electorate);
@@ -137,10 +145,10 @@ class AwaitTable final : public FrameKeeper {
   /// A question of ours to everybody has come back, in this session: what one broker was given before it has been
   /// heard here. An await counts from the question about the event of it that was placed last, which is asked last.
   template <class Electorate>
-  void question_returned(const Acknowledgement& run, TimePoint now, Duration answer_time,
-                         const Electorate& electorate) {
+  void question_returned(const Acknowledgement& run, TimePoint now, Duration answer_time, const Electorate& electorate,
+                         FrameWork& work) {
     returned(run.sequence, electorate);
-    for (auto at = first_of(run); is_in(run, at); ++at) {
+    for (auto at = first_of(run); is_in(run, at) && work.spend(); ++at) {
       Await& await = awaits_.at(at->second.ticket);
       const bool out = await.handed_over == await.request.events;  // or it was another await's question
       if (!out || await.everyone_asked_at || await.places.back().place != at->first) continue;
@@ -230,8 +238,8 @@ class AwaitTable final : public FrameKeeper {
   };
 
   struct Await {
-    Await(const AwaitRequest& what, TimePoint now)
-        : request{what}, submitted_at{now}, tracker{what.quorum, what.events} {}
+    Await(const AwaitRequest& what, TimePoint now, VoterRoom* room)
+        : request{what}, submitted_at{now}, tracker{what.quorum, what.events, room} {}
 
     AwaitRequest request;
     TimePoint submitted_at;
@@ -266,24 +274,6 @@ class AwaitTable final : public FrameKeeper {
     return at != waiters_.end() && at->first.sequence == run.sequence && at->first.index - run.index < run.count;
   }
 
-  /// Those who can answer an await: the peers if it was broadcast, this node if its subscribers heard it.
-  template <class Electorate>
-  struct Voters {
-    const Electorate& peers;
-    const AwaitRequest& request;
-    NodeId self;
-    bool back;  ///< all frames of the await are: whoever said hello before them is known
-
-    template <class Visit>
-    void for_each(const Visit& visit) const {
-      if (request.heard_here) visit(self);
-      if (request.heard_elsewhere) peers.for_each(visit);
-    }
-    [[nodiscard]] bool whole() const { return !request.heard_elsewhere || (peers.whole() && back); }
-    [[nodiscard]] bool knows(NodeId node) const { return node == self || peers.knows(node); }
-    [[nodiscard]] auto zone_of(NodeId node) const { return peers.zone_of(node); }
-  };
-
   [[nodiscard]] bool back(const Await& await) const noexcept {
     return await.places.size() == await.request.events &&
            std::ranges::all_of(await.places, [this](const Placed& at) { return at.place.sequence <= returned_; });
@@ -303,7 +293,7 @@ class AwaitTable final : public FrameKeeper {
   template <class Electorate>
   void judge(Awaits::iterator at, const Electorate& electorate) {
     const Await& await = at->second;
-    const Voters<Electorate> voters{electorate, await.request, self_, back(await)};
+    const AwaitVoters<Electorate> voters{electorate, await.request, self_, back(await)};
     if (await.tracker.satisfied(voters)) return finish(at, {});
     if (await.request.heard_elsewhere) return;
     if (await.tracker.verdict(voters) == QuorumVerdict::impossible) finish(at, Errc::quorum_not_satisfied);
@@ -315,7 +305,8 @@ class AwaitTable final : public FrameKeeper {
     Await& await = at->second;
     const bool out = await.request.heard_elsewhere && await.handed_over == await.request.events;
     if (!out) return schedule(at->first, await, await.request.deadline);  // hastened when the last frame goes out
-    const QuorumVerdict word = await.tracker.verdict(Voters<Electorate>{electorate, await.request, self_, back(await)});
+    const AwaitVoters<Electorate> voters{electorate, await.request, self_, back(await)};
+    const QuorumVerdict word = await.tracker.verdict(voters);
     if (word == QuorumVerdict::satisfied) return finish(at, {});
     if (word == QuorumVerdict::impossible && electorate.whole() && back(await) &&
         may_fail_early(await, now, answer_time)) {
@@ -389,6 +380,7 @@ class AwaitTable final : public FrameKeeper {
   std::size_t awaited_ = 0;       ///< events of open awaits
   std::size_t for_everyone_ = 0;  ///< open awaits of all peers
   std::uint64_t handed_over_ = 0, returned_ = 0;  ///< the newest frame that went out, that is known to have come back
+  VoterRoom room_;  // of the trackers in
   Awaits awaits_;
   std::set<std::pair<TimePoint, Ticket>> agenda_;
   Waiters waiters_;

@@ -61,6 +61,8 @@ class Freshness {
              std::uint64_t settled) noexcept {
     prove(tracker, pushed, settled);
     if (at <= fresh_at_) return;
+    // A newer one that needs less proves more; and one that needs what will never come was made up.
+    while (waiting_ != 0 && claims_[waiting_ - 1].behind == not_queued && claims_[waiting_ - 1].last > last) --waiting_;
     claims_[waiting_ == 0 ? 0 : 1] = {at, last};
     waiting_ = (std::min)(waiting_ + 1, claims_.size());
     prove(tracker, pushed, settled);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -115,7 +116,8 @@ class Hearing {
     }
     PeerState* const peer = find_or_meet(origin, Extent::of(heartbeat, directed), now);
     const bool told_who = peer->newest_heartbeat != 0;  // its zone, and whether it answers; a frame does not tell
-    membership_.peers().change(*peer, [&](PeerState& changed) { changed.introduce(heartbeat); });
+    const auto in_order = directed ? std::nullopt : std::optional{now};
+    membership_.peers().change(*peer, [&](PeerState& changed) { changed.introduce(heartbeat, in_order); });
     if (!directed) membership_.received(origin, *peer, heartbeat.number);
     const bool whole = peer->tracker.missing().empty();
     note(*peer, origin, peer->tracker.announce(heartbeat.last_sequence), whole, true, now);
@@ -206,8 +208,7 @@ class Hearing {
   /// Writes a repair request that is due now, into `out`, which has max_repair_request_bytes.
   [[nodiscard]] std::optional<Request> next_request(std::span<std::byte> out, TimePoint now) {
     if (const auto wanted = receiving_.next_wanted()) {
-      const SequenceRange one{wanted->sequence, wanted->sequence};
-      return request(out, wanted->publisher, {&one, 1});
+      return request(out, wanted->publisher, std::array{SequenceRange{wanted->sequence, wanted->sequence}});
     }
     const auto [id, peer] = gapped_.to_ask(now);
     if (peer == nullptr) return std::nullopt;
@@ -318,7 +319,7 @@ class Hearing {
     const bool lost_in_outage = peer.reconciled_in != session_ && session_ > 1;
     if (current) peer.reconciled_in = session_;
     if (!seen.gap) return;
-    metrics_.gaps += seen.gap->last - seen.gap->first + 1;
+    metrics_.gaps += seen.newly_missing();
     peer.waiting.added(seen.gap->first - 1, peer.tracker.missing().front().first - 1, now);
     peer.cut_off = lost_in_outage || (peer.cut_off && !whole);
     gapped_.add(origin);

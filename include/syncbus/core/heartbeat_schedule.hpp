@@ -51,6 +51,12 @@ class HeartbeatSchedule {
     return (std::max)(heartbeat_, broadcast_spacing(nodes, broadcast_rate_));
   }
 
+  /// The longest interval that is believed of another node: its options may differ from ours, but what says that it
+  /// will be heard in a day hides for days that it has crashed.
+  [[nodiscard]] Duration longest_believed(std::size_t nodes) const noexcept {
+    return (std::max)(10 * interval(nodes), Duration{std::chrono::minutes{1}});
+  }
+
   /// The longest that a hello is to wait when all say one at once; zero in a cluster whose hellos are no storm.
   [[nodiscard]] Duration hello_spread(std::size_t nodes) const noexcept {
     const Duration spread = broadcast_spacing(nodes, broadcast_rate_);

@@ -269,8 +269,9 @@ class Membership {
   /// it has those of a node in a cluster of this size.
   [[nodiscard]] bool silent(const PeerState& peer) const noexcept {
     const bool known = peer.newest_heartbeat != 0;
-    const Duration interval =
-        known ? (std::max)(peer.interval, schedule_.usual(peers_.nodes())) : schedule_.interval(peers_.nodes());
+    const std::size_t nodes = peers_.nodes();
+    const Duration told = (std::min)(peer.interval, schedule_.longest_believed(nodes));
+    const Duration interval = known ? (std::max)(told, schedule_.usual(nodes)) : schedule_.interval(nodes);
     return is_silent(peer, (std::max)(peer_timeout_, 4 * interval), own_.hears_since(), own_.heard_until());
   }
 

@@ -39,6 +39,8 @@ struct Extent {
 /// A peer is *live* until it falls silent or says goodbye. A silent one that is heard again is live again; one that is
 /// gone never comes back, since a new bus is a new node.
 struct PeerState {
+  static constexpr Duration a_while = std::chrono::seconds{1};  ///< so long no copy of a frame is late
+
   PeerState(std::uint64_t baseline, TimePoint now) noexcept
       : tracker{baseline}, freshness{now}, last_heard{now} {}
 
@@ -46,6 +48,7 @@ struct PeerState {
   GivenUp given_up;
   std::uint64_t told = 0;  ///< the highest last sequence that its broadcasts have told of
   std::optional<TimePoint> behind_since;  ///< its heartbeats have told of less
+  std::optional<TimePoint> older_since;   ///< their numbers were below that of the newest
   OldestWaiting waiting;  ///< since when the oldest of what is missing is known
   RepairClock repair;
   Freshness freshness;
@@ -98,9 +101,9 @@ struct PeerState {
   /// again as a session begins. Whether that is far behind what was told before, or behind it with each heartbeat for a
   /// while: then somebody lied, and what is known of its frames is worth nothing. It begins anew.
   [[nodiscard]] bool contradicts(const Extent& extent, TimePoint now) {
-    constexpr std::uint64_t jump = 128;
-    constexpr Duration a_while = std::chrono::seconds{1};
+    constexpr std::uint64_t jump = SequenceTracker::remembered;
     const std::uint64_t last = extent.last;
+    told = (std::max)(told, tracker.last_known());  // whoever told: a welcome and a repair can lie, too
     const bool heartbeat = extent.oldest != 0 && !extent.begins;
     if (last >= told) {
       behind_since.reset();
@@ -126,8 +129,10 @@ struct PeerState {
   /// Whether it can send again what is missing of it.
   [[nodiscard]] bool repairs() const noexcept { return !gone && !publish_only; }
 
-  /// Takes over what a newer heartbeat says about the peer itself; false if it is not newer.
-  bool introduce(const HeartbeatView& heartbeat) {
+  /// Takes over what a newer heartbeat says about the peer itself; false if it is not newer. `in_order_at`: it came
+  /// now, as a broadcast.
+  bool introduce(const HeartbeatView& heartbeat, std::optional<TimePoint> in_order_at = {}) {
+    if (in_order_at) forget_lies(heartbeat.number, *in_order_at);
     if (heartbeat.number <= newest_heartbeat) return false;
     if (name != heartbeat.name) name = heartbeat.name;  // first: there may be no memory
     if (zone != heartbeat.zone) zone = heartbeat.zone;
@@ -139,6 +144,22 @@ struct PeerState {
     oldest = heartbeat.oldest_sequence;
     gone = heartbeat.goodbye;  // whoever goes on after its goodbye has not said it
     return true;
+  }
+
+ private:
+  /// A broadcast heartbeat of it has this number. They rise, but for copies that come late: when one is far behind the
+  /// newest, or all have been behind it for a while, somebody made up that one, and what it said counts no longer.
+  void forget_lies(std::uint64_t number, TimePoint now) noexcept {
+    constexpr std::uint64_t jump = 128;
+    if (number >= newest_heartbeat) {
+      older_since.reset();
+      return;
+    }
+    if (!older_since) older_since = now;
+    if (newest_heartbeat - number <= jump && now - *older_since < a_while) return;
+    older_since.reset();
+    newest_heartbeat = 0;
+    positions = {};
   }
 };
 

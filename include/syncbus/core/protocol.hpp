@@ -208,9 +208,7 @@ class Protocol {
   [[nodiscard]] bool joined() const noexcept { return connected_ && !hearing_.membership().window_open(); }
 
   /// How far behind this node may be. Not const: what waited for proof may have it by now.
-  [[nodiscard]] Health health(TimePoint now) noexcept {
-    return {.connected = connected(), .staleness = hearing_.staleness(now)};
-  }
+  [[nodiscard]] Health health(TimePoint now) noexcept { return {connected(), hearing_.staleness(now)}; }
 
   [[nodiscard]] std::vector<Peer> peers(TimePoint now) const { return hearing_.membership().peers().list(now); }
 
@@ -280,15 +278,16 @@ class Protocol {
     if (decode_acknowledgement(header, view) != FrameError::ok) return false;
     hearing_.heard_from(header.origin, now);
     const Duration answer_time = hearing_.membership().own().answer_time();
+    FrameWork work{awaits().awaited()};
     for (Acknowledgement entry; view.next(entry);) {
       const bool question = entry.status == AcknowledgementStatus::requested;
       if (header.origin == options_.self) {
-        if (question && joined()) awaits().question_returned(entry, now, answer_time, electorate());
+        if (question && joined()) awaits().question_returned(entry, now, answer_time, electorate(), work);
       } else if (question && entry.publisher == header.origin) {
-        hearing_.receiving().asked(header.origin, entry, now, answer_time);
+        hearing_.receiving().asked(header.origin, entry, now, answer_time, work);
       } else if (!question && entry.publisher == options_.self) {
         ++metrics_.acknowledgements_received;
-        awaits().acknowledged(header.origin, entry, now, electorate());
+        awaits().acknowledged(header.origin, entry, now, electorate(), work);
       }
     }
     return true;
@@ -323,7 +322,7 @@ class Protocol {
     if (const auto welcome = membership.next_welcome(room, publishing_.extent(), session_, now))
       return control(welcome->destination, welcome->bytes);
     if (const auto asker = membership.next_answer()) return heartbeat(*asker, now);
-    if (const auto repair = publishing_.next_repair()) {
+    if (const auto repair = publishing_.next_repair(now)) {
       ++metrics_.repairs_sent;
       buffer_.resize(repair->frame.size() + repair_overhead_bytes);
       return control(repair->destination, encode_repair(buffer_, options_.self, repair->destination, repair->frame));
@@ -393,9 +392,7 @@ class Protocol {
   bool gone_ = false;
   int goodbyes_left_ = 0;
   bool stale_ = false;
-  bool reopen_due_ = false;
-  bool room_changed_ = false;
-  bool health_changed_ = false;
+  bool reopen_due_ = false, room_changed_ = false, health_changed_ = false;
   TimePoint told_wake_ = (TimePoint::max)();
   TimePoint rest_until_{};  ///< for want of memory
 };

@@ -15,6 +15,7 @@
 #include <syncbus/core/heartbeat_frame.hpp>
 #include <syncbus/core/pending_events.hpp>
 #include <syncbus/core/repair_answers.hpp>
+#include <syncbus/core/repair_budget.hpp>
 #include <syncbus/core/repair_frames.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/metrics.hpp>
@@ -38,7 +39,8 @@ class Publishing {
         awaits_{options.self, options.max_awaits, kept_for_awaits(options.history_bytes), metrics},
         ring_{options.self, options.history_bytes - kept_for_awaits(options.history_bytes), SendWindow::frame_bytes,
               &awaits_},
-        outbox_{(std::numeric_limits<std::size_t>::max)(), options.pending_bytes, options.hash_secret} {}
+        outbox_{(std::numeric_limits<std::size_t>::max)(), options.pending_bytes, options.hash_secret},
+        budget_{options.history_bytes} {}
 
   [[nodiscard]] AwaitTable& awaits() noexcept { return awaits_; }
 
@@ -138,11 +140,13 @@ class Publishing {
     Bytes frame{};
     NodeId destination{};  ///< 0: everybody
   };
-  [[nodiscard]] std::optional<Repair> next_repair() {
+  /// What there is no budget for is not sent: who misses it asks again.
+  [[nodiscard]] std::optional<Repair> next_repair(TimePoint now) {
     while (const auto answer = answers_.next()) {
       const auto kept = ring_.find(answer->sequence);
       const auto frame = kept ? kept : awaits_.reserve().find(answer->sequence);
-      if (frame && frame->size() + repair_overhead_bytes <= frame_limit_) return Repair{*frame, answer->destination};
+      if (!frame || frame->size() + repair_overhead_bytes > frame_limit_) continue;
+      if (budget_.spend(frame->size(), now)) return Repair{*frame, answer->destination};
     }
     return std::nullopt;
   }
@@ -194,6 +198,7 @@ class Publishing {
   FrameRing ring_;  // tells awaits_ what it overwrites
   PendingEvents outbox_;
   RepairAnswers answers_;
+  RepairBudget budget_;
   std::size_t frame_limit_ = 0;  // of the session, in bytes
   std::uint64_t taken_ = 0;      // the sequence that next() took last, until was_read(); 0: none
   bool taken_is_confirmed_ = false;

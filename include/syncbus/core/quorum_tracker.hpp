@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <syncbus/core/acknowledgement_frame.hpp>
+#include <syncbus/core/voter_room.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/quorum.hpp>
 
@@ -19,34 +20,46 @@ enum class QuorumVerdict : std::uint8_t { pending, satisfied, impossible };
 /// The answers to one await, of one or several events. A node's answer to an event is its final word: applied, no
 /// subscriber, or failed; what comes later, or twice, changes nothing. A node is a *replica* once it has answered all
 /// events, applied at least one, and failed none. It counts once.
+///
+/// What it keeps is bounded, by itself and by a room that it shares with others: answers cost who forges them little.
 class QuorumTracker {
  public:
-  /// Nodes beyond so many are not counted: more than any cluster has, so that forged answers cannot fill the memory.
+  /// Nodes beyond so many are not counted: more than any cluster has.
   static constexpr std::size_t max_voters = std::size_t{1} << 16U;
+  /// Nodes that nobody knows and that have said nothing but that they are not done yet.
+  static constexpr std::size_t max_pending_strangers = 64;
 
-  QuorumTracker(Quorum quorum, std::uint32_t events) noexcept : quorum_{quorum}, events_{events} {}
+  /// `room`, if there is one, outlives the tracker.
+  QuorumTracker(Quorum quorum, std::uint32_t events, VoterRoom* room = nullptr) noexcept
+      : quorum_{quorum}, events_{events}, room_{room} {}
 
-  /// Takes an answer; whether it was a final word that was not known. Who says that it is not done yet is expected to
-  /// be.
-  bool answer(NodeId node, std::uint32_t event, AcknowledgementStatus status) {
+  QuorumTracker(const QuorumTracker&) = delete;
+  QuorumTracker& operator=(const QuorumTracker&) = delete;
+  ~QuorumTracker() {
+    if (room_ == nullptr) return;
+    for (const Voter& voter : voters_) room_->give_back(places(), voter.stranger);
+  }
+
+  /// Takes an answer; whether it was a final word that was not known. A stranger who says that it is not done yet is
+  /// expected to be; of who is `known` that is expected anyway.
+  bool answer(NodeId node, std::uint32_t event, AcknowledgementStatus status, bool known = false) {
     if (status == AcknowledgementStatus::requested || event >= events_) return false;
-    const auto place = std::ranges::lower_bound(voters_, node, {}, &Voter::node);
-    const bool known = place != voters_.end() && place->node == node;
-    if (!known && voters_.size() >= max_voters) return false;
-    Voter& voter = known ? *place : *voters_.insert(place, Voter{node, std::vector<bool>(events_)});
-    if (status == AcknowledgementStatus::pending || voter.answered[event]) return false;
-    voter.answered[event] = true;
-    ++voter.answers;
-    voter.applied = voter.applied || status == AcknowledgementStatus::applied;
-    voter.failed = voter.failed || status == AcknowledgementStatus::failed;
-    replicas_ += is_replica(voter) ? 1 : 0;  // with its last answer
+    Voter* const voter = find_or_add(node, status == AcknowledgementStatus::pending, !known);
+    if (voter == nullptr || status == AcknowledgementStatus::pending || has_answered(*voter, event)) return false;
+    if (events_ > 1 && voter->answered.empty()) voter->answered.resize(events_);
+    if (events_ > 1) voter->answered[event] = true;
+    pending_strangers_ -= voter->stranger && voter->answers == 0 ? 1U : 0U;
+    ++voter->answers;
+    voter->applied = voter->applied || status == AcknowledgementStatus::applied;
+    voter->failed = voter->failed || status == AcknowledgementStatus::failed;
+    replicas_ += is_replica(*voter) ? 1 : 0;  // with its last answer
     return true;
   }
 
   /// Whether a node has said its final word about an event.
   [[nodiscard]] bool answered(NodeId node, std::uint32_t event) const noexcept {
     const Voter* const voter = find(node);
-    return voter != nullptr && voter->answered[event];
+    return voter != nullptr && has_answered(*voter, event);
   }
 
   /// Whether the quorum is there. `electorate.for_each(visit)` calls visit(NodeId) for every node that can still
@@ -75,6 +88,9 @@ class QuorumTracker {
     return expected ? QuorumVerdict::pending : QuorumVerdict::impossible;
   }
 
+  /// Nodes whose answers are kept.
+  [[nodiscard]] std::size_t voters() const noexcept { return voters_.size(); }
+
   [[nodiscard]] std::vector<NodeId> replicas() const {
     std::vector<NodeId> nodes;
     for (const Voter& voter : voters_) {
@@ -86,11 +102,32 @@ class QuorumTracker {
  private:
   struct Voter {
     NodeId node;
-    std::vector<bool> answered;  ///< by event
-    std::uint32_t answers = 0;
+    bool stranger = false;       ///< when it first answered
     bool applied = false;
     bool failed = false;
+    std::uint32_t answers = 0;
+    std::vector<bool> answered{};  ///< by event, of several; none, before the first final word
   };
+
+  /// What a node's answers take of the room: one place is the memory of one who answers about one event.
+  [[nodiscard]] std::size_t places() const noexcept { return 1 + events_ / (8 * sizeof(Voter)); }
+
+  [[nodiscard]] bool has_answered(const Voter& voter, std::uint32_t event) const noexcept {
+    return events_ == 1 ? voter.answers != 0 : !voter.answered.empty() && voter.answered[event];
+  }
+
+  /// nullptr: it is not kept.
+  [[nodiscard]] Voter* find_or_add(NodeId node, bool pending, bool stranger) {
+    const auto place = std::ranges::lower_bound(voters_, node, {}, &Voter::node);
+    if (place != voters_.end() && place->node == node) return &*place;
+    const bool needless = pending && (!stranger || pending_strangers_ >= max_pending_strangers);
+    if (needless || voters_.size() >= max_voters) return nullptr;
+    if (room_ != nullptr && !room_->has(places(), stranger)) return nullptr;
+    Voter* const added = &*voters_.insert(place, Voter{.node = node, .stranger = stranger});
+    if (room_ != nullptr) room_->take(places(), stranger);
+    pending_strangers_ += stranger ? 1U : 0U;
+    return added;
+  }
 
   [[nodiscard]] bool is_replica(const Voter& voter) const noexcept {
     return voter.answers == events_ && voter.applied && !voter.failed;
@@ -134,7 +171,9 @@ class QuorumTracker {
 
   Quorum quorum_;
   std::uint32_t events_;
-  std::vector<Voter> voters_;  ///< by node
+  VoterRoom* room_;
+  std::vector<Voter> voters_;          ///< by node
+  std::size_t pending_strangers_ = 0;  ///< without a final word
   std::int64_t replicas_ = 0;
 };
 

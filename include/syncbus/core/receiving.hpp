@@ -16,6 +16,7 @@
 #include <syncbus/core/acknowledgement_outbox.hpp>
 #include <syncbus/core/actions.hpp>
 #include <syncbus/core/answer_memory.hpp>
+#include <syncbus/core/frame_work.hpp>
 #include <syncbus/core/oldest_waiting.hpp>
 #include <syncbus/core/receive_queue.hpp>
 #include <syncbus/event.hpp>
@@ -90,7 +91,7 @@ class Receiving {
   }
 
   /// `publisher` asks what became of events of its own. Within `answer_time` a frame may come that was asked for.
-  void asked(NodeId publisher, const Acknowledgement& question, TimePoint now, Duration answer_time) {
+  void asked(NodeId publisher, const Acknowledgement& question, TimePoint now, Duration answer_time, FrameWork& work) {
     const FrameName name{publisher, question.sequence};
     if (observer_) {
       const Acknowledgement word{publisher, question.sequence, question.index, question.count,
@@ -99,7 +100,7 @@ class Receiving {
       return;
     }
     const std::uint32_t end = question.index + question.count;
-    for (std::uint32_t index = question.index; index != end;) {
+    for (std::uint32_t index = question.index; index != end && work.spend();) {
       const auto word = memory_.find(name, index, end - index, inbox_.settled());
       if (!word) return want(name, now, answer_time);
       if (!answers_.add(publisher, {publisher, question.sequence, index, word->count, word->status}, now)) return;
@@ -124,14 +125,20 @@ class Receiving {
   void pushes(TimePoint since) noexcept { waiting_.added(inbox_.pushed(), inbox_.settled(), since); }
 
   void want(FrameName name, TimePoint now, Duration answer_time) {
-    if (wanted_.size() >= max_wanted) {
-      std::erase_if(wanted_, [now](const auto& entry) { return now - entry.second >= wanted_for; });
-      if (wanted_.size() >= max_wanted) return;
-    }
+    if (wanted_.size() >= max_wanted && !wanted_.contains(name) && !forget_wanted(now)) return;
     const auto [place, fresh] = wanted_.try_emplace(name, now);
     if (!fresh && now - place->second < (std::max)(asked_again_after, answer_time)) return;
     place->second = now;
     to_ask_.push_back(name);
+  }
+
+  /// Whether there is room for one more now. It is not looked for in vain more than once in a while.
+  [[nodiscard]] bool forget_wanted(TimePoint now) {
+    if (now < forget_wanted_at_) return false;
+    std::erase_if(wanted_, [now](const auto& entry) { return now - entry.second >= wanted_for; });
+    if (wanted_.size() < max_wanted) return true;
+    forget_wanted_at_ = now + asked_again_after;
+    return false;
   }
 
   NodeId self_;
@@ -143,6 +150,7 @@ class Receiving {
   AcknowledgementOutbox answers_;
   std::unordered_map<FrameName, TimePoint, FrameNameHash> wanted_;  ///< and when each was asked for last
   std::vector<FrameName> to_ask_;
+  TimePoint forget_wanted_at_{};
   bool grew_ = false;
 };
 

@@ -6,8 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <optional>
-#include <unordered_map>
 
 #include <syncbus/core/sequence_tracker.hpp>
 #include <syncbus/event.hpp>
@@ -82,7 +82,7 @@ class RepairAnswers {
     if (asked_.size() >= 4 * max_waiting) asked_.clear();
   }
 
-  std::unordered_map<std::uint64_t, Asked> asked_;
+  std::map<std::uint64_t, Asked> asked_;  // no hash: who asks chooses the sequences
   std::deque<Answer> waiting_;
 };
 

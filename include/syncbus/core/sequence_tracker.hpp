@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -26,6 +27,7 @@ struct SequenceRange {
 class SequenceTracker {
  public:
   static constexpr std::size_t max_ranges = 64;
+  static constexpr std::uint64_t remembered = 128;  ///< sequences up to the baseline
 
   /// What a sequence told.
   struct Observation {
@@ -34,6 +36,11 @@ class SequenceTracker {
     bool late = false;                        ///< missed, and a later one had been seen: repaired or reordered
     std::optional<SequenceRange> gap{};       ///< newly missing
     std::optional<SequenceRange> given_up{};  ///< the oldest missing range, which had to make room: for a resync
+
+    /// How many are newly missing, for the metrics: a million at most. Who has missed more was lied to.
+    [[nodiscard]] std::uint64_t newly_missing() const noexcept {
+      return gap ? (std::min)(gap->last - gap->first, std::uint64_t{999'999}) + 1 : 0;
+    }
   };
 
   /// What the peer published up to `baseline` is none of ours.
@@ -90,9 +97,10 @@ class SequenceTracker {
   /// Its publisher has broadcast a frame up to the baseline, after we met: it sends again what was not confirmed, the
   /// last few frames at most. Whether that is one of those, and the first time.
   bool sent_again(std::uint64_t sequence) noexcept {
-    if (sequence > baseline_ || baseline_ - sequence >= 64) return false;
-    const std::uint64_t bit = std::uint64_t{1} << (baseline_ - sequence);
-    return (std::exchange(again_, again_ | bit) & bit) == 0;
+    if (sequence > baseline_ || baseline_ - sequence >= remembered) return false;
+    std::uint64_t& word = again_[(baseline_ - sequence) / 64];
+    const std::uint64_t bit = std::uint64_t{1} << (baseline_ - sequence) % 64;
+    return (std::exchange(word, word | bit) & bit) == 0;
   }
 
   /// How many are missing.
@@ -130,7 +138,7 @@ class SequenceTracker {
   }
 
   std::uint64_t baseline_;
-  std::uint64_t again_ = 0;  // of the 64 up to the baseline, from the last, the ones that came
+  std::array<std::uint64_t, remembered / 64> again_{};  // up to the baseline, from the last: those that came
   std::uint64_t known_;     // the highest sequence seen or announced
   std::uint64_t seen_ = 0;  // the highest sequence seen; 0: none yet
   std::vector<SequenceRange> missing_{};

@@ -1,0 +1,30 @@
+// How much one frame of acknowledgements may make a node do.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+
+namespace syncbus::inline v1::core {
+
+/// An entry of a few bytes is about thousands of events, and a frame holds thousands of entries. Honest ones name each
+/// event once, so whatever a frame asks for beyond what that takes is ignored: who misses an answer asks again.
+class FrameWork {
+ public:
+  /// Entries that are answered, and of what is known about others' events; one frame of answers holds about as many.
+  static constexpr std::size_t least = 4'096;
+
+  /// `awaited`: how many events of this node's a frame can be about.
+  explicit FrameWork(std::size_t awaited) noexcept : left_{least + 2 * awaited} {}
+
+  /// Whether one step more may be done.
+  [[nodiscard]] bool spend() noexcept {
+    if (left_ == 0) return false;
+    --left_;
+    return true;
+  }
+
+ private:
+  std::size_t left_;
+};
+
+}  // namespace syncbus::inline v1::core
