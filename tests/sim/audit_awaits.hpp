@@ -129,6 +129,20 @@ class AwaitAudit : public ResyncAudit {
     if ((unit == syncbus::Quorum::Unit::nodes ? replicas.size() : zones.size()) < wanted) {
       fail("promise 3: too few replicas for an await of node " + std::to_string(await.node));
     }
+    check_in_time(await, now);
+  }
+
+  /// Where nothing fails no answer has to be asked for: it comes as soon as the handlers have returned.
+  void check_in_time(const records::Await& await, TimePoint now) {
+    if (!rules_.nothing_fails || !rules_.lossless) return;
+    for (const EventNumber event : await.events) {
+      if (events_[event].version == 0) return;  // others of its key may have been heard for it
+    }
+    const TimePoint by = now - rules_.way_back;
+    const std::size_t count = count_if(await, [&](NodeNumber node) { return has_answered(await, node, by); });
+    if (count < static_cast<std::size_t>(await.quorum.count())) return;
+    fail("promise 7: an await of node " + std::to_string(await.node) + " is satisfied more than " +
+         microseconds(rules_.way_back) + " after enough had heard it");
   }
 
   /// Everyone whom the publisher cannot but take for alive; where nothing fails, whoever is there.
@@ -148,18 +162,22 @@ class AwaitAudit : public ResyncAudit {
 
   /// Whether nothing has befallen a node or the publisher that keeps its answer from coming.
   [[nodiscard]] bool could_answer(const records::Await& await, NodeNumber number) const noexcept {
+    return could_answer(await, number, await.opened);
+  }
+  /// The same for one that is asked in the publisher's present session, `since` it began.
+  [[nodiscard]] bool could_answer(const records::Await& await, NodeNumber number, TimePoint since) const noexcept {
     const records::Node& node = nodes_[number];
     const records::Node& publisher = nodes_[await.node];
     if (!node.alive || node.publish_only) return false;
-    if (node.stalled_until >= await.opened || publisher.stalled_until >= await.opened) return false;
+    if (node.stalled_until >= since || publisher.stalled_until >= since) return false;
     if (number == await.node) return await.heard_here;
     if (!await.heard_elsewhere) return false;
     const records::Pair& there = pair(await.node, number);
     const records::Pair& back = pair(number, await.node);
-    const bool whole = there.lost < await.opened && back.lost < await.opened;
+    const bool whole = there.lost < since && back.lost < since;
     const bool connected = node.connected && publisher.connected && !node.half_open && !publisher.half_open &&
-                           node.cut < await.opened && publisher.cut < await.opened;
-    return whole && connected && back.met < await.opened && !back.goodbye;
+                           node.cut < since && publisher.cut < since;
+    return whole && connected && back.met < since && !back.goodbye;
   }
 
   /// Whether its subscribers allow it to be a replica: one matches, and no one that does throws.
@@ -208,9 +226,26 @@ class AwaitAudit : public ResyncAudit {
   void check_early_failure(const records::Await& await, TimePoint now) {
     const std::size_t count = count_if(await, [](NodeNumber) { return true; });
     const bool everyone = await.quorum.unit() == syncbus::Quorum::Unit::everyone;
-    if (everyone ? !nobody_throws() : count < static_cast<std::size_t>(await.quorum.count())) return;
+    if (everyone ? !nobody_throws() : (std::max)(count, asked_again(await, now)) < wanted(await)) return;
     fail("promise 3: an await of node " + std::to_string(await.node) + " failed " + microseconds(await.deadline - now) +
          " before its deadline, and " + std::to_string(count) + " could have heard it");
+  }
+
+  /// How many have applied it before an interruption took their answers, and are there to be asked again.
+  [[nodiscard]] std::size_t asked_again(const records::Await& await, TimePoint now) const {
+    const TimePoint since = nodes_[await.node].connected_since;
+    if (since < await.opened) return 0;
+    std::size_t count = 0;
+    for (NodeNumber node = 0; node != nodes_.size(); ++node) {
+      const bool there = node != await.node && nodes_[node].connected_since < since;
+      if (there && could_answer(await, node, since) && could_apply(await, node)) {
+        count += has_answered(await, node, now) ? 1U : 0U;
+      }
+    }
+    return await.quorum.unit() == syncbus::Quorum::Unit::zones ? 0 : count;
+  }
+  [[nodiscard]] static std::size_t wanted(const records::Await& await) noexcept {
+    return static_cast<std::size_t>(await.quorum.count());
   }
 
   /// An await has missed its deadline, which is a fault if nothing hindered it: it had much time, or enough nodes heard

@@ -24,15 +24,20 @@ class Books {
     bool nothing_fails = false;
     bool strict_order = false;   ///< nothing is ever sent again, so nothing may come late
     bool heard_once = false;     ///< nobody asks for what was heard already
+    bool remembered = false;     ///< whoever asks is answered from memory
     bool lossless = false;       ///< within a session
     bool one_order = true;       ///< all receivers get broadcasts in one order
     bool ample_history = false;
     bool some_end = false;       ///< nodes crash or leave
     Duration peer_timeout{};
     Duration repair_timeout{};
+    Duration way_back{};         ///< of an answer, from when handlers have returned
     Duration answer_time{};      ///< within it an answer is with whoever asked, if nothing is lost
     Duration await_time{};       ///< within it an await is satisfied that nothing hinders
     Duration least_staleness{};  ///< nobody says more when nothing happens any more
+    Duration joining_time{};     ///< within it a constructor returns if nothing fails
+    Duration heartbeat{};        ///< between two of a node, if the control rate allows it
+    std::size_t control_rate = 10'000;
     std::size_t most_nodes = 20;
     std::size_t history_bytes = 0;
     std::size_t queue_bytes = 0;

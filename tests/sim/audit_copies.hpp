@@ -63,8 +63,10 @@ class CopyAudit : public Books {
     if (note_silence(got, to, now)) got.back = now;
     got.silence_noted = false;
     got.heard = now;
+    got.told = false;
     if (label.kind == Label::Kind::goodbye) got.left = (std::min)(got.left, now);
     got.goodbye = got.left != records::never;
+    if (label.asks) ++nodes_[to].reasons;
     if (label.introduces()) introduced(got, to, label, now);
     const bool names_it =
         label.directed || std::ranges::find(label.names, nodes_[to].id, &Label::Name::node) != label.names.end();
@@ -178,7 +180,7 @@ class CopyAudit : public Books {
   /// `got` tells how far its sender is; what it tells of and has not come is missing from now on.
   void introduced(records::Pair& got, NodeNumber to, const Label& label, TimePoint now) {
     const bool met_now = !label.directed || label.kind == Label::Kind::repair;
-    if (label.kind != Label::Kind::repair) got.told = now;
+    if (label.kind != Label::Kind::repair) got.told_at = now;
     if (!label.carries_events()) got.introduced = (std::min)(got.introduced, now);
     if (got.met == records::never) met(got, to, label.past(), met_now, now);
     if (label.past() > got.known) {

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include <syncbus/event.hpp>
@@ -63,6 +64,13 @@ struct Node {
   std::size_t frame_limit = 0;
   bool too_large = false;     ///< what is not saved may be, for the broker that it came to
   std::size_t clearings = 0;  ///< publish_all, not handed over yet
+  TimePoint last_frame = before_time;      ///< of events, that it handed over
+  TimePoint last_heartbeat = before_time;  ///< to all
+  bool silent_from_now = false;            ///< it has said goodbye
+  std::uint64_t heartbeats = 0;            ///< to all
+  std::int64_t other_versions = 0;         ///< resyncs for frames of one
+  TimePoint other_version = never;         ///< when the first of those came
+  std::uint64_t reasons = 0;               ///< to say how far it is: frames, and questions of others
   Incidents incidents{};
 };
 
@@ -73,7 +81,7 @@ struct Pair {
   bool past_missed = false;           ///< what it had sent before was too much to be asked for
   std::uint64_t known = 0;            ///< the last sequence that it has told of
   TimePoint heard = before_time;
-  TimePoint told = before_time;  ///< it said how far it was, last
+  TimePoint told_at = before_time;  ///< it said how far it was, last
   TimePoint back = before_time;  ///< it was heard again after a silence, last
   TimePoint lost = before_time;  ///< a copy was, last
   TimePoint lost_before = before_time;  ///< and the last but one
@@ -84,6 +92,7 @@ struct Pair {
   Incidents incidents{};
   std::vector<TimePoint> got;    ///< by sequence: when it came first
   std::vector<TimePoint> known_at;  ///< by sequence: when somebody who listened could know of it first
+  bool told = false;                ///< since it was heard last, a resync was
   std::uint64_t covered = 0;        ///< up to this one a resync stands for what has not come
 };
 
@@ -97,6 +106,25 @@ struct Event {
   bool heard_elsewhere = true;  ///< not only by subscribers of the publisher's own node
 };
 
+/// The highest version of a publisher that was heard, and which of the 64 up to it were.
+struct Newest {
+  std::uint64_t version = 0;
+  std::uint64_t heard = 0;
+
+  /// Whether it was heard before, as far as is remembered.
+  bool hear(std::uint64_t other) noexcept {
+    if (other > version) {
+      const std::uint64_t shift = other - version;
+      heard = (shift < 64 ? heard << shift : 0) | 1U;
+      version = other;
+      return false;
+    }
+    if (version - other >= 64) return false;
+    const std::uint64_t bit = std::uint64_t{1} << (version - other);
+    return (std::exchange(heard, heard | bit) & bit) != 0;
+  }
+};
+
 struct Subscriber {
   NodeNumber node = 0;
   Key key = every_key;
@@ -104,7 +132,7 @@ struct Subscriber {
   bool alive = true;
   std::uint64_t step = 0;
   std::vector<EventNumber> owed{};  ///< not heard yet, nor covered
-  std::vector<std::uint64_t> newest{};  ///< by publisher: the highest version heard
+  std::vector<Newest> newest{};  ///< by publisher
 
   [[nodiscard]] bool matches(Key of) const noexcept {
     return key == of || of == every_key || (key == every_key && of < first_lease);
@@ -120,13 +148,15 @@ struct Call {
   Key key = every_key;
   std::uint64_t version = 0;
   std::uint64_t step = 0;  ///< when it began
+  syncbus::EventType type = syncbus::EventType::resync;
 
   /// Whether it stands for an event: that event, a join of its key, or everything. What has no version is heard
-  /// without one, whatever it joins.
+  /// without one, whatever it joins, and what joins another type is an invalidation.
   [[nodiscard]] bool covers(const Event& event) const noexcept {
     if (step < event.step) return false;
     if (resync) return true;
     return event.key != every_key && event.key == key && event.publisher == publisher &&
+           (type == event.type || type == syncbus::EventType::invalidate) &&
            (version == 0 || (event.version != 0 && version >= event.version));
   }
 };

@@ -6,7 +6,7 @@
 
 #include <syncbus/event.hpp>
 
-#include "sim/audit_copies.hpp"
+#include "sim/audit_heartbeats.hpp"
 
 namespace sim {
 
@@ -14,14 +14,16 @@ namespace sim {
 /// that only bounds their number: resyncs that wait join, to one without a peer if theirs differ, which consumes an
 /// incident of any; and of frames that are given up together, one is consumed. Such a resync also has to come while
 /// some are missing for a reason.
-class ResyncAudit : public CopyAudit {
+class ResyncAudit : public HeartbeatAudit {
  public:
   void resync_heard(NodeNumber at, const syncbus::Resync& resync, TimePoint now) {
+    if (resync.cause == syncbus::ResyncCause::incompatible) other_version_heard(at, now);
     bool explained = false;
     for (NodeNumber peer = 0; peer != nodes_.size(); ++peer) {
       if (peer == at || (resync.peer != syncbus::NodeId{} && resync.peer != nodes_[peer].id)) continue;
       if (resync.cause == syncbus::ResyncCause::peer_lost) note_silence(pair(peer, at), at, now);
       pair(peer, at).covered = pair(peer, at).known;
+      pair(peer, at).told = true;
       explained = explained || explains(at, peer, resync.cause, now);
       if (resync.peer != syncbus::NodeId{}) explained = consume(pair(peer, at), resync.cause) && explained;
     }
@@ -31,6 +33,13 @@ class ResyncAudit : public CopyAudit {
   }
 
  private:
+  /// Not more often than once a heartbeat.
+  void other_version_heard(NodeNumber at, TimePoint now) {
+    records::Node& node = nodes_[at];
+    if (++node.other_versions <= 1 + (now - node.other_version) / rules_.heartbeat) return;
+    fail("promise 4: node " + std::to_string(at) + " raised a resync for each frame of another version");
+  }
+
   template <class Record>
   [[nodiscard]] static bool consume(Record& record, syncbus::ResyncCause cause) noexcept {
     if (incidents(record, cause) == 0) return false;
@@ -52,7 +61,7 @@ class ResyncAudit : public CopyAudit {
       case unrepairable:
         return (other.publish_only || (may_lose() && repair_failed(at, peer))) && missed_since(got, node.busy_since);
       case interrupted:
-        return (other.publish_only || may_lose()) && node.cuts != 0 &&
+        return (other.publish_only || (may_lose() && outage_hides(at, peer))) && node.cuts != 0 &&
                missed_since(got, (std::min)(node.cut, node.busy_since));
       case peer_lost: return !rules_.nothing_fails && got.left >= node.busy_since && fell_silent(node, got, now);
     }
@@ -73,11 +82,25 @@ class ResyncAudit : public CopyAudit {
     return !rules_.lossless && (stalled || pair(peer, at).lost_before >= since || pair(at, peer).lost >= since);
   }
 
+  /// Whether what was lost in an outage need not have been repaired after it: its owner is short of history, or was not
+  /// there all the time since, or a copy was lost again.
+  [[nodiscard]] bool outage_hides(NodeNumber at, NodeNumber peer) const noexcept {
+    const records::Node& node = nodes_[at];
+    const records::Node& other = nodes_[peer];
+    const TimePoint begins = (std::max)((std::min)(node.connected_since, node.busy_since), TimePoint{});
+    const TimePoint since = begins - 2 * rules_.repair_timeout;
+    if (!rules_.ample_history || !other.alive || !other.connected || other.cut >= since) return true;
+    const bool stalled = node.stalled_until >= since || other.stalled_until >= since;
+    return stalled || (!rules_.lossless && (pair(peer, at).lost >= since || pair(at, peer).lost >= since));
+  }
+
   /// Whether it was silent for long enough, and silence could hide a loss.
   [[nodiscard]] bool fell_silent(const records::Node& node, const records::Pair& got, TimePoint now) const noexcept {
     if (got.back >= node.busy_since) return true;
     if (got.heard == records::before_time || now - got.heard < rules_.peer_timeout) return false;
-    return !rules_.lossless || node.cut >= got.told || missed_since(got, node.busy_since);
+    const bool in_this_session = node.connected_since < node.busy_since;  // before it nobody can be heard
+    if (in_this_session && now - node.connected_since < rules_.peer_timeout) return false;
+    return !rules_.lossless || node.cut >= got.told_at || missed_since(got, node.busy_since);
   }
 };
 

@@ -32,12 +32,18 @@ class Auditor final : public AwaitAudit {
     subscribers_.clear();
     awaits_.clear();
     problem_.clear();
+    begin_heartbeats();
   }
 
   // --- nodes
 
   /// Its constructor has returned.
-  void entered(NodeNumber node, TimePoint now) { nodes_[node].entered = now; }
+  void entered(NodeNumber number, TimePoint now) {
+    records::Node& node = nodes_[number];
+    node.entered = now;
+    if (!rules_.nothing_fails || now - node.connected_since <= rules_.joining_time) return;
+    fail("budget: node " + std::to_string(number) + " has joined after " + microseconds(now - node.connected_since));
+  }
 
   NodeNumber node_began(syncbus::NodeId id, int zone, bool publish_only) {
     const NodeNumber number = nodes_.size();
@@ -128,6 +134,7 @@ class Auditor final : public AwaitAudit {
   void other_version_came(NodeNumber at, TimePoint now) {
     const EventNumber number = accepted_here(stranger, every_key, syncbus::EventType::resync, 0, now);
     happened(at, syncbus::ResyncCause::incompatible);
+    nodes_[at].other_version = (std::min)(nodes_[at].other_version, now);
     for (records::Subscriber& subscriber : subscribers_) {
       if (subscriber.alive && subscriber.node == at) subscriber.owed.push_back(number);
     }
@@ -145,8 +152,8 @@ class Auditor final : public AwaitAudit {
     }
     if (version != 0) {
       const bool ordered = type == syncbus::EventType::set || type == syncbus::EventType::remove || rules_.strict_order;
-      std::uint64_t& newest = at.newest[publisher];
-      if (rules_.heard_once && version == newest) {
+      const std::uint64_t newest = at.newest[publisher].version;
+      if (at.newest[publisher].hear(version) && (rules_.heard_once || rules_.remembered)) {
         fail("subscriber " + name(subscriber) + " heard version " + std::to_string(version) + " of node " +
              std::to_string(publisher) + " twice");
       }
@@ -154,9 +161,13 @@ class Auditor final : public AwaitAudit {
         fail("promise 6: subscriber " + name(subscriber) + " heard version " + std::to_string(version) + " of node " +
              std::to_string(publisher) + " behind version " + std::to_string(newest));
       }
-      newest = (std::max)(newest, version);
     }
-    return {.subscriber = subscriber, .publisher = publisher, .key = key, .version = version, .step = ++step_};
+    return {.subscriber = subscriber,
+            .publisher = publisher,
+            .key = key,
+            .version = version,
+            .step = ++step_,
+            .type = type};
   }
   [[nodiscard]] records::Call resync_begins(SubscriberNumber subscriber) {
     return {.subscriber = subscriber, .resync = true, .step = ++step_};
@@ -182,6 +193,7 @@ class Auditor final : public AwaitAudit {
     if (metrics.queue_bytes > rules_.queue_bytes + rules_.pending_bytes) {
       fail("promise 5: queue of " + std::to_string(metrics.queue_bytes));
     }
+    check_punctual(node, now);
     if (!rules_.one_order || !joined) return;
     for (SubscriberNumber number = 0; number != subscribers_.size(); ++number) {
       if (subscribers_[number].node == node && subscribers_[number].alive) check_staleness(number, staleness, now);
@@ -255,7 +267,8 @@ class Auditor final : public AwaitAudit {
     const records::Pair& got = pair(event.publisher, at);
     if (publisher.alive) return true;
     if (number >= publisher.saved) return false;
-    const bool given_up = got.met >= event.accepted || got.heard < event.accepted - rules_.peer_timeout;
+    const bool silent = got.heard < event.accepted - rules_.peer_timeout;
+    const bool given_up = got.met >= event.accepted || (silent && (got.told || !rules_.lossless || got.heard == records::before_time));
     return !given_up || (rules_.lossless && heard_all_since(nodes_[at], event.accepted));
   }
 

@@ -28,14 +28,18 @@ struct Label {
   std::uint64_t sequence = 0;  ///< of events and repairs: theirs; of heartbeats: the last that they tell of
   std::size_t bytes = 0;
   std::size_t entries = 0;     ///< how many events and resyncs it carries
+  bool asks = false;           ///< for heartbeats
+  std::uint64_t hello = 0;     ///< of heartbeats: which hello of its sender's; 0: none
+  std::uint64_t part = 0;      ///< of welcomes, from 0
   std::array<std::uint16_t, syncbus::resync_cause_count> tops{};  ///< resyncs among the events, by cause
   std::vector<Name> names{};
 
+  [[nodiscard]] bool is_heartbeat() const noexcept { return kind == Kind::heartbeat || kind == Kind::goodbye; }
   [[nodiscard]] bool carries_events() const noexcept { return kind == Kind::events || kind == Kind::repair; }
 
   /// Whether it tells how far its sender is.
   [[nodiscard]] bool introduces() const noexcept {
-    return carries_events() || kind == Kind::heartbeat || kind == Kind::goodbye;
+    return carries_events() || is_heartbeat();
   }
   /// How far its sender was before it.
   [[nodiscard]] std::uint64_t past() const noexcept { return carries_events() ? sequence - 1 : sequence; }
@@ -64,13 +68,7 @@ class LabelReader {
     skip(body_at);
     switch (type) {
       case 1: return read_events(label);
-      case 2: {
-        const bool goodbye = (fixed(1) & 2U) != 0;
-        label.kind = goodbye ? Label::Kind::goodbye : Label::Kind::heartbeat;
-        varint();  // its number
-        label.sequence = varint();
-        return;
-      }
+      case 2: return read_heartbeat(label);
       case 3: label.kind = Label::Kind::acknowledgement; return;
       case 4: label.kind = Label::Kind::question; return;
       case 5:
@@ -84,9 +82,34 @@ class LabelReader {
     }
   }
 
+  void read_heartbeat(Label& label) {
+    const std::uint64_t flags = fixed(1);
+    label.kind = (flags & 2U) != 0 ? Label::Kind::goodbye : Label::Kind::heartbeat;
+    label.asks = (flags & 1U) != 0;
+    varint();  // its number
+    label.sequence = varint();
+    varint();  // the oldest
+    varint();  // the interval
+    skip(fixed(1));
+    skip(fixed(1));
+    skip(8);   // the newest heartbeat that it has received: whose
+    varint();  // and which
+    varint();  // bytes of optional fields
+    while (!rest_.empty() && !failed_) {
+      const std::uint64_t tag = fixed(1);
+      const std::uint64_t size = varint();
+      if (tag == 2) {
+        label.hello = varint();
+      } else {
+        skip(size);
+      }
+    }
+  }
+
   void read_welcome(Label& label) {
     label.kind = Label::Kind::welcome;
-    skip(8 + 2 + 2);  // which welcome, how many frames, which of them
+    skip(8 + 2);  // which welcome, how many frames
+    label.part = fixed(2);
     skip(varint());   // optional fields
     while (!rest_.empty() && !failed_) {
       Label::Name name{.node = syncbus::NodeId{fixed(8)}};

@@ -93,6 +93,7 @@ class Link : public Stage {
     if (!label.whole) auditor_.fail("node " + std::to_string(node.number) + " sends what is no frame");
     if (label.kind == Label::Kind::repair) ++tally_.repairs;
     auditor_.handed_over(node.number, label);
+    auditor_.said(node.number, label, now_);
     tell_frame("sends", node.number, label, action.destination);
     const bool late = sabotaged(Sabotage::dawdle) && label.kind == Label::Kind::events;
     node.sent_until = (std::max)(node.sent_until, now_ + node.delay + std::chrono::seconds{late ? 1 : 0});
@@ -109,7 +110,9 @@ class Link : public Stage {
             (std::max)(from.confirmed_until, now_ + from.delay + random_.between({}, plan_.confirmation));
         plan_for(from, from.confirmed_until, Moment::Kind::confirmation, flight_[number].sequence);
       }
+      const std::size_t before = flight_[number].copies;
       for (const auto& to : nodes_) forward(number, *to);
+      auditor_.delivered(flight_[number].label, flight_[number].copies - before, now_);
     } else {
       for (const auto& to : nodes_) auditor_.copy_lost(from.number, to->number, now_);
     }

@@ -173,6 +173,7 @@ inline void set_more(Plan& plan, Random& random) noexcept {
     plan.history_bytes = 1'024;
     plan.frame_limit = 512;
     set(plan, Happening::break_session, 10);
+    set(plan, Happening::burst, 10);
   }
   set(plan, Happening::rush, random.chance(0.3) && plan.may(Happening::await) ? 3 : 0);
   set(plan, Happening::speak_other_version, random.chance(0.1) ? 1 : 0);

@@ -43,7 +43,10 @@ class World final : public Fates {
       now_ = (std::max)(now_, next);
       happen(timeline_.take());
     }
-    for (const auto& node : nodes_) auditor_.check_counters(node->number, node->protocol.metrics());
+    for (const auto& node : nodes_) {
+      auditor_.check_counters(node->number, node->protocol.metrics());
+      auditor_.check_thrifty(node->number, start, now_);
+    }
     if (auditor_.problem().empty()) auditor_.check_end();
     if (auditor_.problem().empty()) auditor_.fail(unconverged());
     count();
@@ -56,6 +59,7 @@ class World final : public Fates {
   using Action = syncbus::core::Action;
 
   static constexpr Duration grace = std::chrono::seconds{30};  ///< after the chaos: everything has to have converged
+  static constexpr Duration joining_time = std::chrono::milliseconds{250};
   static constexpr Duration watch = std::chrono::milliseconds{50};
   static constexpr std::uint64_t most_moments = 1'000'000, most_of_a_crowd = 50'000'000;
 
@@ -74,19 +78,24 @@ class World final : public Fates {
     tally_ = {};
     const bool calm = plan_.nothing_fails();
     const bool roomy = plan_.ample_history() && plan_.queue_bytes >= Plan::ample;  // no awaited event joins a resync
-    const bool prompt = roomy && plan_.slow == 0 && !plan_.may(Happening::stall_dispatcher);
+    const bool prompt = plan_.ample_history() && plan_.slow == 0 && !plan_.may(Happening::stall_dispatcher);
     auditor_.begin({.nothing_fails = calm,
                     .strict_order = calm && plan_.lossless() && !(plan_.may_await() && plan_.may_join()),
                     .heard_once = !plan_.may_await(),
+                    .remembered = roomy && !plan_.breaks(),
                     .lossless = plan_.lossless(),
                     .one_order = plan_.reorder == 0,
                     .ample_history = plan_.ample_history(),
                     .some_end = plan_.may(Happening::crash) || plan_.may(Happening::leave),
                     .peer_timeout = calm ? plan_.silence() : plan_.peer_timeout,
                     .repair_timeout = plan_.repair_timeout,
+                    .way_back = std::chrono::milliseconds{15},
                     .answer_time = roomy ? std::chrono::milliseconds{150} : grace,
-                    .await_time = prompt ? std::chrono::milliseconds{400} : grace,
+                    .await_time = prompt ? std::chrono::milliseconds{roomy ? 400 : 750} : grace,
                     .least_staleness = 3 * plan_.interval(),
+                    .joining_time = joining_time,
+                    .heartbeat = plan_.heartbeat,
+                    .control_rate = plan_.control_rate,
                     .most_nodes = plan_.most_nodes,
                     .history_bytes = plan_.history_bytes,
                     .queue_bytes = plan_.queue_bytes,
