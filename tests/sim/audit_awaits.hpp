@@ -45,9 +45,9 @@ class AwaitAudit : public ResyncAudit {
   }
   /// What a node sent has come back to it.
   void echo_came(NodeNumber node, const Label& label, TimePoint now) {
-    const bool in_order = !label.directed && (label.kind == Label::Kind::events || label.kind == Label::Kind::heartbeat);
+    const bool tells = label.kind == Label::Kind::events || label.kind == Label::Kind::heartbeat;
     for (records::Await& await : awaits_) {
-      if (!in_order || await.node != node || await.frame == 0 || label.sequence < await.frame) continue;
+      if (!tells || label.directed || await.node != node || await.frame == 0 || label.sequence < await.frame) continue;
       await.echoed = (std::min)(await.echoed, now);
     }
   }

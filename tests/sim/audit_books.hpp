@@ -34,6 +34,7 @@ class Books {
     Duration way_back{};         ///< of an answer, from when handlers have returned
     Duration answer_time{};      ///< within it an answer is with whoever asked, if nothing is lost
     Duration await_time{};       ///< within it an await is satisfied that nothing hinders
+    Duration waits{};            ///< a resync may, so long, for what others tell of the same incident
     Duration least_staleness{};  ///< nobody says more when nothing happens any more
     Duration joining_time{};     ///< within it a constructor returns if nothing fails
     Duration heartbeat{};        ///< between two of a node, if the control rate allows it

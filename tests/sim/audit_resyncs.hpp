@@ -20,9 +20,9 @@ class ResyncAudit : public HeartbeatAudit {
     if (resync.cause == syncbus::ResyncCause::incompatible) other_version_heard(at, now);
     bool explained = false;
     for (NodeNumber peer = 0; peer != nodes_.size(); ++peer) {
+      if (peer != at) pair(peer, at).covered = pair(peer, at).known;  // whoever it names: it stands for everything
       if (peer == at || (resync.peer != syncbus::NodeId{} && resync.peer != nodes_[peer].id)) continue;
       if (resync.cause == syncbus::ResyncCause::peer_lost) note_silence(pair(peer, at), at, now);
-      pair(peer, at).covered = pair(peer, at).known;
       pair(peer, at).told = true;
       explained = explained || explains(at, peer, resync.cause, now);
       if (resync.peer != syncbus::NodeId{}) explained = consume(pair(peer, at), resync.cause) && explained;
@@ -53,19 +53,26 @@ class ResyncAudit : public HeartbeatAudit {
     const records::Node& node = nodes_[at];
     const records::Node& other = nodes_[peer];
     const records::Pair& got = pair(peer, at);
+    const TimePoint since = waited_since(node);
     switch (cause) {
       case overflow:
       case joined:
       case incompatible:
       case requested: return true;
       case unrepairable:
-        return (other.publish_only || (may_lose() && repair_failed(at, peer))) && missed_since(got, node.busy_since);
+        return (other.publish_only || (may_lose() && repair_failed(at, peer))) && missed_since(got, since);
       case interrupted:
         return (other.publish_only || (may_lose() && outage_hides(at, peer))) && node.cuts != 0 &&
-               missed_since(got, (std::min)(node.cut, node.busy_since));
-      case peer_lost: return !rules_.nothing_fails && got.left >= node.busy_since && fell_silent(node, got, now);
+               missed_since(got, (std::min)(node.cut, since));
+      case peer_lost: return !rules_.nothing_fails && got.left >= since && fell_silent(node, got, now);
     }
     return false;
+  }
+
+  /// A resync that is heard now was not raised before: what waits for a handler does so since its dispatcher had
+  /// nothing to do, and before that it may have waited for what others tell.
+  [[nodiscard]] TimePoint waited_since(const records::Node& node) const noexcept {
+    return (std::max)(node.busy_since, TimePoint{}) - rules_.waits;
   }
 
   /// Whether history can be too short, or its owner too dead, to repair what was lost.
@@ -76,7 +83,7 @@ class ResyncAudit : public HeartbeatAudit {
   /// Whether there is a reason why what was lost was not repaired: its owner is short of history, or dead, or a second
   /// copy was lost, where that is not told, or a question was held up.
   [[nodiscard]] bool repair_failed(NodeNumber at, NodeNumber peer) const noexcept {
-    const TimePoint since = (std::max)(nodes_[at].busy_since, TimePoint{}) - 2 * rules_.repair_timeout;
+    const TimePoint since = waited_since(nodes_[at]) - 2 * rules_.repair_timeout;
     if (!rules_.ample_history || !nodes_[peer].alive) return true;
     const bool stalled = nodes_[at].stalled_until >= since || nodes_[peer].stalled_until >= since;
     return !rules_.lossless && (stalled || pair(peer, at).lost_before >= since || pair(at, peer).lost >= since);
@@ -87,7 +94,7 @@ class ResyncAudit : public HeartbeatAudit {
   [[nodiscard]] bool outage_hides(NodeNumber at, NodeNumber peer) const noexcept {
     const records::Node& node = nodes_[at];
     const records::Node& other = nodes_[peer];
-    const TimePoint begins = (std::max)((std::min)(node.connected_since, node.busy_since), TimePoint{});
+    const TimePoint begins = (std::max)((std::min)(node.connected_since, waited_since(node)), TimePoint{});
     const TimePoint since = begins - 2 * rules_.repair_timeout;
     if (!rules_.ample_history || !other.alive || !other.connected || other.cut >= since) return true;
     const bool stalled = node.stalled_until >= since || other.stalled_until >= since;
@@ -96,11 +103,12 @@ class ResyncAudit : public HeartbeatAudit {
 
   /// Whether it was silent for long enough, and silence could hide a loss.
   [[nodiscard]] bool fell_silent(const records::Node& node, const records::Pair& got, TimePoint now) const noexcept {
-    if (got.back >= node.busy_since) return true;
+    const TimePoint since = waited_since(node);
+    if (got.back >= since) return true;
     if (got.heard == records::before_time || now - got.heard < rules_.peer_timeout) return false;
-    const bool in_this_session = node.connected_since < node.busy_since;  // before it nobody can be heard
+    const bool in_this_session = node.connected_since < since;  // before it nobody can be heard
     if (in_this_session && now - node.connected_since < rules_.peer_timeout) return false;
-    return !rules_.lossless || node.cut >= got.told_at || missed_since(got, node.busy_since);
+    return !rules_.lossless || node.cut >= got.told_at || missed_since(got, since);
   }
 };
 

@@ -92,6 +92,7 @@ class World final : public Fates {
                     .way_back = std::chrono::milliseconds{15},
                     .answer_time = roomy ? std::chrono::milliseconds{150} : grace,
                     .await_time = prompt ? std::chrono::milliseconds{roomy ? 400 : 750} : grace,
+                    .waits = 2 * plan_.interval(),
                     .least_staleness = 3 * plan_.interval(),
                     .joining_time = joining_time,
                     .heartbeat = plan_.heartbeat,

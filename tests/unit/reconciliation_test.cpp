@@ -213,6 +213,7 @@ TEST_CASE("in a later session it may be: a stranger may have published while we 
   Receiver node{lossless()};
   node.reconnect();
   node.join();
+  node.beat(1);
   node.frame(100, other);
   node.pass(100ms);
   CHECK(node.heard() == Lines{"invalidate 100", "resync: joined"});
@@ -347,6 +348,7 @@ TEST_CASE("who has begun to listen while it was cut off hears of what a forgotte
   SECTION("somebody listens now") {
     node.listening = true;
     node.on_ready(2);
+    node.beat(1, 1, other);
     node.join();
     CHECK(node.heard() == Lines{"resync: interrupted"});
   }
@@ -403,7 +405,30 @@ TEST_CASE("what an interruption cost of many peers is one resync") {
   node.reconnect();
   for (std::uint64_t id = 10; id != 20; ++id) node.beat(100, 90, NodeId{id});
   node.pass(30ms);
-  CHECK(node.heard() == Lines{"resync: interrupted"});
+  SECTION("it waits for who has not spoken yet") {
+    CHECK(node.heard().empty());
+    CHECK(node.staleness() >= 30ms);
+    node.beat(100, 90);
+    CHECK(node.heard() == Lines{"resync: interrupted"});
+  }
+  SECTION("but for two heartbeats at most") {
+    node.pass(1'950ms);
+    CHECK(node.heard().empty());
+    CHECK(node.staleness() >= 1'950ms);
+    node.pass(50ms);
+    CHECK(node.heard() == Lines{"resync: interrupted"});
+  }
+  SECTION("and stands for what is asked for") {
+    node.frame(103, NodeId{10});
+    node.pass(20ms);
+    CHECK_FALSE(node.requests().empty());
+    CHECK(node.heard() == Lines{"invalidate 103"});
+    node.beat(100, 90);
+    CHECK(node.heard() == Lines{"resync: interrupted"});
+    node.pass_heard(4s, 100);
+    CHECK(node.heard().empty());
+    for (const Peer& known : node.machine.peers(node.now)) CHECK(known.lag == 0);
+  }
 }
 
 TEST_CASE("what is missed after an interruption is over is unrepairable again") {

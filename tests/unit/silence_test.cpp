@@ -172,6 +172,7 @@ TEST_CASE(
   node.beat(0, 1, other);
   CHECK(node.heard().empty());
   node.reconnect();
+  node.beat(0, 1, other);
   node.pass(1s);
   CHECK(node.heard() == Lines{"resync: interrupted"});
 }

@@ -3,6 +3,8 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -470,6 +472,82 @@ TEST_CASE("half of a hundred nodes cut off and back stay within the control rate
   CHECK(busiest_second(cluster, 6) <= roomy().control_rate);
   CHECK(all_joined(nodes));
   CHECK(resyncs(nodes) == 0);
+}
+
+// --- after an outage
+
+namespace {
+
+/// A cluster with histories of a few frames, in which everybody has been heard.
+std::vector<Node*> start_forgetful(Cluster& cluster, std::size_t count, bool lossless) {
+  std::vector<Node*> nodes;
+  for (std::size_t i = 0; i != count; ++i) {
+    auto options = of_many(1 + (i * 7919) % count);
+    options.lossless_sessions = lossless;
+    options.history_bytes = 2 * support::kib;
+    nodes.push_back(&cluster.add(options));
+    cluster.pass(1ms);
+  }
+  cluster.pass(5s);
+  return nodes;
+}
+
+/// Each publishes more than its history holds.
+void publish_much(Cluster& cluster, std::span<Node* const> nodes) {
+  const std::string long_key(500, 'k');
+  for (int i = 0; i != 8; ++i) {
+    for (Node* const node : nodes) CHECK(node->publish(long_key + std::to_string(i)) == core::Submitted::accepted);
+    cluster.pass(20ms);
+  }
+}
+
+/// What most of the nodes hear that are hit most.
+std::size_t most_resyncs(std::span<Node* const> nodes) {
+  std::size_t most = 0;
+  for (Node* const node : nodes) {
+    const Lines heard = node->heard();
+    const auto count = std::ranges::count_if(heard, [](const std::string& line) { return line.starts_with("resync"); });
+    most = (std::max)(most, static_cast<std::size_t>(count));
+  }
+  return most;
+}
+
+}  // namespace
+
+TEST_CASE("one outage of half of all nodes is one resync for each, however many histories are too short for it") {
+  const auto count = GENERATE(std::size_t{6}, std::size_t{16}, std::size_t{100});
+  const bool lossless = GENERATE(false, true);
+  CAPTURE(count, lossless);
+  Cluster cluster;
+  const auto nodes = start_forgetful(cluster, count, lossless);
+  const auto cut = std::span{nodes}.first(count / 2), others = std::span{nodes}.subspan(count / 2);
+  for (Node* const node : cut) cluster.interrupt(*node);
+  cluster.pass(3s);
+  publish_much(cluster, others);
+  cluster.pass(7s);
+  CHECK(most_resyncs(others) == (lossless ? 0 : 1));  // fifty have fallen silent, at one moment
+  for (Node* const node : cut) cluster.reconnect(*node);
+  cluster.pass(10s);
+  CHECK(most_resyncs(cut) == 1);
+  CHECK(most_resyncs(others) == 0);
+}
+
+TEST_CASE("a partition that no session ends by is one resync for each when it heals, and one if they fell silent") {
+  const auto count = GENERATE(std::size_t{6}, std::size_t{16}, std::size_t{100});
+  const Duration outage = GENERATE(3s, 10s);
+  CAPTURE(count, outage.count());
+  Cluster cluster;
+  const auto nodes = start_forgetful(cluster, count, false);
+  const std::set<const Node*> half{nodes.begin(), nodes.begin() + static_cast<std::ptrdiff_t>(count / 2)};
+  cluster.loses = [&](const Node& from, const Node& to, const Sent&) { return half.contains(&from) != half.contains(&to); };
+  cluster.pass(outage / 2);
+  publish_much(cluster, nodes);
+  cluster.pass(outage / 2);
+  CHECK(most_resyncs(nodes) == (outage > 5s ? 1 : 0));
+  publish_much(cluster, nodes);
+  cluster.loses = [](auto&, auto&, auto&) { return false; };
+  cluster.pass(10s);
+  CHECK(most_resyncs(nodes) == 1);
 }
 
 TEST_CASE("however slow the way, and whoever says hello, a node has joined within half of its connect timeout") {

@@ -32,8 +32,8 @@ namespace syncbus::inline v1::core {
 ///  * it has none: L is the baseline. Was there a subscriber already that could have heard those L, they are asked for
 ///    if they are few and history still has all; otherwise they become a resync.
 ///
-/// A resync is raised once for a loss: *joined* for a stranger's past, or for one from another broker, *interrupted*
-/// for what was lost while we were cut off, *unrepairable* while we were not, *peer_lost* for a peer that fell silent.
+/// A resync is raised once for a loss, by a gate: *joined* for the past of a stranger, or of one from another broker,
+/// *interrupted* for what was lost while we were cut off, *unrepairable* while we were not, *peer_lost* for silence.
 class Hearing {
  public:
   static constexpr std::uint64_t few_missing = 64;  ///< of a stranger's past: so much is repaired, more is a resync
@@ -58,6 +58,7 @@ class Hearing {
     if (session == 1) listening_since_ = now;
     this->listening(listening, now);
     membership_.begin_session(now);
+    gate_.begin_session(session);
     const bool unknown_loss = session > 1 && membership_.peers().forgot();  // of one that may not even return
     if (unknown_loss && listening_) raise({ResyncCause::interrupted, {}});
     gapped_.for_each([now](NodeId, PeerState& peer) { peer.repair.restart(now); });
@@ -73,7 +74,7 @@ class Hearing {
 
   /// From now on, or from some time before, nothing of others may have come.
   void cut_off(TimePoint now) noexcept {
-    gate_.cut_off(membership_.own().heard_until().value_or(now), session_);
+    gate_.cut_off(membership_.own().heard_until().value_or(now));
   }
 
   // --- what comes in
@@ -132,6 +133,7 @@ class Hearing {
     if (heartbeat.goodbye) end(*peer);
     if (heartbeat.moved && !told_who) met_from_elsewhere(origin, now);
     electorate_changed_ = electorate_changed_ || !told_who;
+    gate_.release_if_all_have_told(now);
   }
 
   /// A peer's answer to our hello, or to others': who is there.
@@ -157,6 +159,7 @@ class Hearing {
     membership_.peers().for_each([&](NodeId id, PeerState& peer) {
       if (!peer.gone && membership_.silent(peer)) note_silence(id, peer);
     });
+    gate_.release_if_all_have_told(now);
   }
 
   void on_other_version(TimePoint now) noexcept {
@@ -178,10 +181,11 @@ class Hearing {
   void tick(TimePoint now, bool connected) {
     now_ = now;
     if (membership_.close_window(now)) {
-      gate_.window_closed(session_);
+      gate_.window_closed(now);
       electorate_changed_ = true;  // it is whole
     }
     if (other_versions_.raise(now)) raise({ResyncCause::incompatible, {}});
+    gate_.release_if_all_have_told(now);
     gapped_.prune();
     if (!connected) return;
     gapped_.for_each([&](NodeId id, PeerState& peer) {
@@ -191,7 +195,7 @@ class Hearing {
 
   /// When tick() or next_request() has something to do.
   [[nodiscard]] TimePoint due(bool connected) const noexcept {
-    TimePoint due = (std::min)(membership_.window_ends(), other_versions_.due());
+    TimePoint due = (std::min)({membership_.window_ends(), other_versions_.due(), gate_.due()});
     if (!connected) return due;
     due = (std::min)(due, membership_.welcome_due());
     gapped_.for_each([&](NodeId, const PeerState& peer) {
@@ -304,7 +308,10 @@ class Hearing {
   }
 
   void hear(PeerState& peer, TimePoint now) noexcept {
-    if (now > peer.overdue_at()) peer.repair.restart(now);
+    if (now > peer.overdue_at()) {
+      peer.repair.restart(now);
+      if (peer.heard) gate_.returned(peer, now);
+    }
     peer.last_heard = now;
     peer.heard = true;
     if (!peer.silent) return;
@@ -315,16 +322,17 @@ class Hearing {
   /// The tracker has learned something. `whole`: nothing was missing before. `current`: as in Extent.
   void note(PeerState& peer, NodeId origin, const SequenceTracker::Observation& seen, bool whole, bool current,
             TimePoint now) {
-    if (seen.given_up) lost(peer, origin);
     const bool lost_in_outage = peer.reconciled_in != session_ && session_ > 1;
-    if (current) peer.reconciled_in = session_;
-    if (!seen.gap) return;
-    metrics_.gaps += seen.newly_missing();
-    peer.waiting.added(seen.gap->first - 1, peer.tracker.missing().front().first - 1, now);
-    peer.cut_off = lost_in_outage || (peer.cut_off && !whole);
-    gapped_.add(origin);
-    const Duration delay = membership_.random_delay(repair_spread(membership_.peers().live()));
-    peer.repair.found(now, delay, whole);
+    if (current) peer.spoke_in(session_);
+    if (seen.gap) {
+      metrics_.gaps += seen.newly_missing();
+      peer.waiting.added(seen.gap->first - 1, peer.tracker.missing().front().first - 1, now);
+      peer.cut_off = lost_in_outage || (peer.cut_off && !whole);
+      gapped_.add(origin);
+      const Duration delay = membership_.random_delay(repair_spread(membership_.peers().live()));
+      peer.repair.found(now, delay, whole);
+    }
+    if (seen.given_up) lost(peer, origin);
   }
 
   /// What the heartbeat proves; while a resync is held back nothing is proved, and the next heartbeat says it again.
@@ -358,13 +366,16 @@ class Hearing {
     const TimePoint since = peer.missing_since(now_);
     peer.silence_in_question = !loss;
     peer.abandon();
-    if (loss) raise({ResyncCause::peer_lost, id}, since);
+    if (loss) {
+      gate_.fell_silent(now_);
+      raise({ResyncCause::peer_lost, id}, peer.publish_only ? since : (std::min)(since, peer.freshness.fresh_at()));
+    }
     if (news || loss) end(peer);
   }
 
-  /// It is known since `since`, or now.
+  /// There is reason for a resync, known since `since`, or now.
   void raise(const Resync& resync, std::optional<TimePoint> since = {}) noexcept {
-    gate_.raise(resync, since.value_or(now_), membership_.window_open());
+    gate_.raise(resync, since.value_or(now_), now_);
   }
 
   [[nodiscard]] std::optional<Request> request(std::span<std::byte> out, NodeId publisher,
@@ -382,7 +393,7 @@ class Hearing {
   TimePoint now_{};
   bool electorate_changed_ = false;
   GappedPeers gapped_{membership_.peers()};
-  ResyncGate gate_{receiving_};
+  ResyncGate gate_{membership_, gapped_, receiving_};
   OtherVersions other_versions_{options_.heartbeat};
 };
 

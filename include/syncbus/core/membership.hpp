@@ -258,6 +258,10 @@ class Membership {
   /// Who has not been heard, or is not known to be fresh, for so long is so for a reason.
   [[nodiscard]] Duration patience() const noexcept { return (std::max)(peer_timeout_, 4 * interval_); }
 
+  /// So long after the first word from after an outage, or the first silence that is noticed, all others have followed:
+  /// each heartbeat goes at a time of its own.
+  [[nodiscard]] Duration settling_time() const noexcept { return 2 * schedule_.interval(peers_.nodes()); }
+
   /// Whether a heartbeat of ours is overdue to come back: then it is we who are cut off.
   [[nodiscard]] bool deaf(TimePoint now) const noexcept { return now >= deaf_at(); }
   [[nodiscard]] TimePoint deaf_at() const noexcept {

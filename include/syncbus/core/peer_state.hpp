@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <limits>
+#include <new>
 #include <optional>
 #include <string>
 
@@ -58,6 +59,7 @@ struct PeerState {
                                     ///< 0: it has not yet, and was met by a repair
   bool cut_off = false;             ///< what is missing was found after an interruption of ours
   std::uint64_t ends_behind = 0;    ///< of one that is not live: the position in the queue behind which all of it lies
+  bool back_without_word = false;   ///< it is heard again after it was overdue, and has not said how far it is
   bool asks = false;                ///< its newest heartbeat asked to be answered
   bool silent = false;
   bool silence_in_question = false; ///< of one that is silent: no resync has covered what it may yet hide
@@ -95,6 +97,19 @@ struct PeerState {
   bool abandon(std::uint64_t last = (std::numeric_limits<std::uint64_t>::max)()) {
     given_up.add(tracker.missing(), last);
     return tracker.abandon(last);
+  }
+
+  /// In this session of ours it has said how far it is.
+  void spoke_in(std::uint64_t session) noexcept {
+    reconciled_in = session;
+    back_without_word = false;
+  }
+
+  /// A resync stands for what is missing.
+  void cover() noexcept try {
+    abandon();
+  } catch (const std::bad_alloc&) {
+    tracker.abandon();  // what of it comes after all is a duplicate then
   }
 
   /// A broadcast says how far it is, and broadcasts of one node keep their order, but for a few that are late or sent
