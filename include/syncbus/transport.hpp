@@ -16,6 +16,10 @@ namespace syncbus::inline v1 {
 
 using Bytes = std::span<const std::byte>;
 
+/// No session begins on a broker that takes only smaller messages: what nodes tell each other besides events may be as
+/// large.
+inline constexpr std::size_t least_frame_bytes = 1'024;
+
 /// Names one broadcast. `session` numbers the transport's connections from 1: it grows with every on_ready.
 struct BroadcastToken {
   std::uint64_t session = 0;
@@ -57,7 +61,7 @@ class TransportSink {
   virtual void on_moved() noexcept {}
 
   /// A session began: whatever is published by anybody from now on arrives here. Called once before open() returns,
-  /// then once after each interruption.
+  /// then once after each interruption. `max_frame_bytes`: at least least_frame_bytes.
   virtual void on_ready(std::uint64_t session, std::size_t max_frame_bytes) noexcept = 0;
 
   /// The time that the transport was asked to wake at has come. Only from a transport that keeps time.

@@ -167,6 +167,15 @@ TEST_CASE("a topic is made when that is wanted, as it is wanted", "[contract]") 
   CHECK(has(sentence, "INVALID_REPLICATION_FACTOR"));
 }
 
+TEST_CASE("a limit of frames that is too small for a node is refused with the reason", "[contract]") {
+  OnKafkaMock kafka;
+  auto tuning = quick_node();
+  tuning.max_frame_bytes = 1'000;
+  std::string sentence;
+  CHECK(refusal(kafka.brokers(), kafka.place(), &sentence, tuning) == Errc::frame_too_large);
+  CHECK(has(sentence, "a node needs 1024"));
+}
+
 TEST_CASE("a partition that the topic does not have is an invalid argument", "[contract]") {
   OnKafkaMock kafka;
   auto tuning = quick_node();

@@ -9,11 +9,13 @@
 #include <string>
 #include <system_error>
 #include <thread>
+#include <vector>
 
 #include <syncbus/nats_bus.hpp>
 
 #include "contract/nats_grants.hpp"
 #include "contract/nats_node.hpp"
+#include "contract/thrown_by.hpp"
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
 #include "support/nats_server.hpp"
@@ -144,6 +146,26 @@ TEST_CASE("a message limit that has become smaller costs a resync, and the bus g
   CHECK_FALSE(bus.publish("small"));
   CHECK_FALSE(bus.flush(support::patience));
   CHECK(bus.metrics().reconnects == 1);
+}
+
+TEST_CASE("a NATS server whose messages are too small for a node is refused with the reason", "[nats]") {
+  const NatsServer server{"max_payload: 1000"};
+  const auto connection = lasting_connection(server.url());
+  CHECK(thrown_by([&] { NatsNode{server.url(), settings_of(1)}; }) == Errc::frame_too_large);
+  CHECK(thrown_by([&] { NatsNode{connection.get(), settings_of(1)}; }) == Errc::frame_too_large);
+}
+
+TEST_CASE("a node works on a NATS server that takes the smallest messages", "[nats]") {
+  const NatsServer server{"max_payload: 1024"};
+  const syncbus::BusOptions options{.name = std::string(255, 'n'), .zone = std::string(255, 'z'), .peer_timeout = 20s};
+  syncbus::NatsBus a{server.url(), "subject", options, quick};
+  syncbus::NatsBus b{server.url(), "subject", options, quick};
+  const auto subscription = b.subscribe_all([](const syncbus::Event&) {}, [](const syncbus::Resync&) {});
+  std::vector<std::string> keys;
+  for (int i = 0; i != 1'000; ++i) keys.push_back("key " + std::to_string(i));
+  CHECK_FALSE(a.publish_and_await(keys, 1, {.timeout = 20s}).error);
+  CHECK(a.metrics().reconnects == 0);
+  CHECK(b.metrics().reconnects == 0);
 }
 
 TEST_CASE("a caller's connection that another thread has blocked is not waited for beyond connect_timeout", "[nats]") {

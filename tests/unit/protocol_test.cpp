@@ -6,18 +6,21 @@
 #include <cstdint>
 #include <iterator>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <syncbus/core/protocol.hpp>
 
 #include "support/catch.hpp"
+#include "support/control_frames.hpp"
+#include "support/frames.hpp"
 #include "support/keys.hpp"
 #include "support/machine.hpp"
 
 using namespace std::chrono_literals;
 using namespace syncbus;
 using core::SendWindow, core::Submitted;
-using support::Frame, support::key_of_size, support::kib, support::Lines, support::lines_of, support::Node,
+using support::events_frame, support::Frame, support::heartbeat_frame, support::key_of_size, support::kib, support::Lines, support::lines_of, support::Node,
     support::roomy, support::Sent;
 
 // --- sending
@@ -451,4 +454,43 @@ TEST_CASE("a first session is joined once the hello came back and answers had ti
   CHECK_FALSE(quick.machine.joined());
   quick.pass(1ms);
   CHECK(quick.machine.joined());
+}
+
+TEST_CASE("no frame is larger than the least that a broker must take") {
+  auto options = roomy();
+  options.name = options.zone = std::string(core::max_name_bytes, 'n');
+  options.max_awaits = 65'536;
+  Node node{options, false};
+  node.on_ready(1, core::least_frame_limit);
+  node.pass(1s);
+  const std::string longest(core::max_name_bytes, 'm');
+  constexpr std::uint64_t far = std::uint64_t{1} << 62U;
+  for (std::uint64_t id = 2; id != 8; ++id) {
+    node.on_frame(heartbeat_frame(NodeId{id}, {.number = far, .last_sequence = far, .oldest_sequence = far,
+                                               .interval = 1h, .name = longest, .zone = longest}));
+  }
+  node.pass(1s);
+  std::size_t before = node.others.size();
+  node.handler = [](std::string_view key) { return key == "a" ? Node::Status::applied : Node::Status::failed; };
+  for (std::uint64_t i = 1; i != 64; ++i) {
+    node.on_frame(events_frame(NodeId{2}, far + 2 * i, {{.key = "a", .awaited = true}, {.key = "b", .awaited = true}}));
+  }
+  (void)node.heard();
+  node.pass(1s);
+  REQUIRE(node.control(core::FrameType::repair_request, before).size() > 1);
+  REQUIRE(node.entries(false, before).size() == 126);
+  std::vector<std::string> keys;
+  for (int i = 0; i != 2'000; ++i) keys.push_back(std::to_string(i));
+  node.await(keys, 3, 1h);
+  for (int i = 0; i != 100; ++i) node.on_confirmed(node.sent.back().sequence);
+  before = node.others.size();
+  node.pass(2s);
+  REQUIRE(node.control(core::FrameType::acknowledgement, before).size() > 1);
+  before = node.others.size();
+  node.on_frame(heartbeat_frame(NodeId{100}, {.answer_me = true, .greets = true, .number = 1, .hello = 12,
+                                              .interval = 20ms, .name = longest, .zone = longest}));
+  node.pass(1s);
+  REQUIRE(node.control(core::FrameType::welcome, before).size() > 1);
+  for (const Sent& frame : node.others) CHECK(frame.bytes.size() <= core::least_frame_limit);
+  for (const Sent& frame : node.sent) CHECK(frame.bytes.size() <= core::least_frame_limit);
 }

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <set>
 #include <string>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "support/catch.hpp"
 #include "support/cluster.hpp"
 #include "support/machine.hpp"
+#include "support/receiver.hpp"
 
 using namespace std::chrono_literals;
 using namespace syncbus;
@@ -270,4 +272,92 @@ TEST_CASE("however long a round trip takes, a gap costs one repair") {
   }
   CHECK(receiver.machine.metrics().frames_repaired == 10);
   CHECK(publisher.repairs().size() == 10);
+}
+
+// --- a node that returns to many publishers with long histories
+
+namespace {
+
+constexpr std::uint64_t publishers = 16, missed = 64;  // full frames of each: 2 MiB
+
+/// A node that hears of what it missed while it was cut off; a broker that sends it repairs, so many bytes a
+/// millisecond, and holds back the rest.
+struct Returning : support::Receiver {
+  explicit Returning(std::size_t bytes_a_millisecond) : Receiver{large()}, rate{bytes_a_millisecond} {
+    for (std::uint64_t i = 0; i != publishers; ++i) frame(1, publisher(i));
+    (void)heard();
+    reconnect();
+    beat_all();
+    on_own();
+  }
+
+  [[nodiscard]] static core::ProtocolOptions large() {
+    auto options = roomy();
+    options.queue_bytes = 64 * 1024 * support::kib;
+    options.max_peers = 32;
+    return options;
+  }
+  [[nodiscard]] static NodeId publisher(std::uint64_t i) { return NodeId{100 + i}; }
+
+  void beat_all() {
+    for (std::uint64_t i = 0; i != publishers; ++i) beat(1 + missed, 1, publisher(i));
+  }
+
+  /// A millisecond: requests reach their publishers, whose answers reach the broker.
+  void step() {
+    on_own();
+    for (left += rate; !held.empty() && held.front().size() <= left; held.pop_front()) {
+      left -= held.front().size();
+      held_bytes -= held.front().size();
+      on_frame(held.front());
+    }
+    if (held.empty()) left = 0;
+    pass(1ms);
+    (void)heard();
+  }
+
+  std::size_t rate, left = 0;
+  std::deque<support::Frame> held{};
+  std::size_t held_bytes = 0, most_held = 0;
+  std::uint64_t frames_asked = 0;
+
+ private:
+  void on_own() {
+    const auto all = requests();
+    for (; seen != all.size(); ++seen) {
+      for (const auto& range : support::requested_by(all[seen])) {
+        for (std::uint64_t sequence = range.first; sequence <= range.last; ++sequence) {
+          const NodeId from = all[seen].destination;
+          held.push_back(support::repair_frame(from, self, events_frame(from, sequence, {{.key = key}})));
+          held_bytes += held.back().size();
+          ++frames_asked;
+        }
+      }
+    }
+    most_held = (std::max)(most_held, held_bytes);
+  }
+
+  const std::string key = std::string(32'000, 'k');
+  std::size_t seen = 0;
+};
+
+}  // namespace
+
+TEST_CASE("a node that returns to many publishers is sent no more at once than a broker holds for it") {
+  Returning node{0};
+  for (int i = 0; i != 40; ++i) node.step();  // nothing comes yet
+  CHECK(node.most_held <= std::size_t{5} << 20U);
+  CHECK(node.most_held >= std::size_t{2} << 20U);
+}
+
+TEST_CASE("what waits for its turn to be repaired is not given up for that") {
+  Returning node{10'000};  // bytes a millisecond: all takes three times the repair timeout
+  for (int i = 0; i != 6'000 && node.machine.metrics().frames_repaired != publishers * missed; ++i) {
+    if (i % 500 == 0) node.beat_all();
+    node.step();
+  }
+  CHECK(node.machine.metrics().frames_repaired == publishers * missed);
+  CHECK(support::all_resyncs(node.machine.metrics()) == 0);
+  CHECK(node.frames_asked <= publishers * missed * 12 / 10);
+  CHECK(node.most_held <= std::size_t{8} << 20U);
 }

@@ -60,7 +60,7 @@ class AcknowledgementOutbox {
     return true;
   }
 
-  /// Encodes a frame that is due into `out`, which has frame_bytes.
+  /// Encodes a frame that is due into `out`.
   [[nodiscard]] std::optional<Outgoing> next(NodeId self, std::span<std::byte> out, TimePoint now) {
     if (now < due()) return std::nullopt;
     const auto batch = batches_.find(agenda_.begin()->second);

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <algorithm>
-#include <utility>
+#include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include <syncbus/core/peer_table.hpp>
+#include <syncbus/core/repair_answers.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/options.hpp>
 
@@ -33,16 +35,57 @@ class GappedPeers {
     }
   }
 
-  /// The first who can be asked now for what is missing; nullptr: none.
-  [[nodiscard]] std::pair<NodeId, PeerState*> to_ask(TimePoint now) const {
-    for (const NodeId id : ids_) {
-      PeerState* const peer = find(id);
-      if (peer != nullptr && peer->repairs() && peer->repair.due() <= now) return {id, peer};
+  struct Turn {
+    NodeId id{};
+    PeerState* peer = nullptr;
+    std::uint64_t frames = 0;   ///< at most so many are to be asked for
+    std::size_t under_way = 0;  ///< bytes, from others
+  };
+
+  /// Who is to be asked now for what is missing, if anybody is: who has waited longest, for what `window` bytes leave
+  /// beside what is under way. If that is nothing, all wait, until something of it has come or is overdue.
+  [[nodiscard]] Turn next_turn(TimePoint now, std::size_t window) const {
+    Turn turn;
+    for_each_to_ask([&](NodeId id, PeerState& peer) {
+      const RepairClock& clock = peer.repair;
+      turn.under_way += static_cast<std::size_t>(clock.frames_under_way(now)) * clock.frame_bytes();
+      const bool first = turn.peer == nullptr || clock.asks_at() < turn.peer->repair.asks_at();
+      if (clock.asks_at() <= now && first) {
+        turn.id = id;
+        turn.peer = &peer;
+      }
+    });
+    if (turn.peer == nullptr) return {};
+    const std::uint64_t missing = turn.peer->tracker.missing_count();
+    const std::uint64_t fit = (window - (std::min)(window, turn.under_way)) / turn.peer->repair.frame_bytes();
+    if (turn.under_way != 0 && fit < (std::min)(missing, few)) {
+      for_each_to_ask([now](NodeId, PeerState& peer) {
+        if (peer.repair.asks_at() <= now) peer.repair.wait(now);
+      });
+      return {};
     }
-    return {};
+    const std::uint64_t most = turn.peer->repair.unanswered() ? few : (std::max)(few, fit);
+    turn.frames = (std::min)({missing, most, std::uint64_t{RepairAnswers::max_waiting}});
+    return turn;
+  }
+
+  /// A repair of so many bytes came from a peer.
+  void came(NodeId from, std::size_t bytes, TimePoint now) const {
+    for_each_to_ask([&](NodeId id, PeerState& peer) {
+      if (id != from) peer.repair.others_came(now, bytes);
+    });
   }
 
  private:
+  static constexpr std::uint64_t few = 8;  ///< frames that a request is worth, if so many are missing
+
+  template <class Each>
+  void for_each_to_ask(const Each& each) const {
+    for_each([&each](NodeId id, PeerState& peer) {
+      if (peer.repairs()) each(id, peer);
+    });
+  }
+
   [[nodiscard]] PeerState* find(NodeId id) const noexcept {
     PeerState* const peer = peers_.find(id);
     return peer == nullptr || peer->tracker.missing().empty() ? nullptr : peer;

@@ -38,8 +38,16 @@ class Hearing {
  public:
   static constexpr std::uint64_t few_missing = 64;  ///< of a stranger's past: so much is repaired, more is a resync
 
+  /// Of repairs, in bytes, so much may be under way to this node at once, from all publishers together: a fraction of
+  /// what a broker lets wait for a client before it cuts it off, and no more than the queue has room for.
+  static constexpr std::size_t most_under_way = std::size_t{4} << 20U, least_under_way = std::size_t{2} << 20U;
+
   Hearing(const ProtocolOptions& options, Metrics& metrics)
-      : options_{options}, metrics_{metrics}, membership_{options}, receiving_{options, metrics} {}
+      : options_{options},
+        metrics_{metrics},
+        membership_{options},
+        receiving_{options, metrics},
+        window_{(std::clamp)(options.queue_bytes, least_under_way, most_under_way)} {}
 
   [[nodiscard]] Membership& membership() noexcept { return membership_; }
   [[nodiscard]] const Membership& membership() const noexcept { return membership_; }
@@ -104,7 +112,8 @@ class Hearing {
       ++metrics_.duplicates;
       return;
     }
-    if (seen.missed) peer->repair.filled(now);
+    if (seen.missed) peer->repair.filled(now, frame.size());
+    if (repaired) gapped_.came(origin, frame.size(), now);
     if (repaired) ++metrics_.frames_repaired;
     receiving_.push(events, frame, seen.late || !seen.fresh, seen.missed ? missing_since : now);
     if (peer->gone) peer->ends_behind = receiving_.inbox().pushed();
@@ -197,7 +206,7 @@ class Hearing {
   [[nodiscard]] TimePoint due(bool connected) const noexcept {
     TimePoint due = (std::min)({membership_.window_ends(), other_versions_.due(), gate_.due()});
     if (!connected) return due;
-    due = (std::min)(due, membership_.welcome_due());
+    due = (std::min)({due, membership_.welcome_due(), receiving_.wanted_due()});
     gapped_.for_each([&](NodeId, const PeerState& peer) {
       due = (std::min)({due, peer.repairs() ? peer.repair.due() : due, gives_up_at(peer)});
     });
@@ -209,16 +218,16 @@ class Hearing {
     std::size_t bytes = 0;
   };
 
-  /// Writes a repair request that is due now, into `out`, which has max_repair_request_bytes.
+  /// Writes a repair request that is due now, into `out`: of as many ranges as it holds.
   [[nodiscard]] std::optional<Request> next_request(std::span<std::byte> out, TimePoint now) {
-    if (const auto wanted = receiving_.next_wanted()) {
+    if (const auto wanted = receiving_.next_wanted(now)) {
       return request(out, wanted->publisher, std::array{SequenceRange{wanted->sequence, wanted->sequence}});
     }
-    const auto [id, peer] = gapped_.to_ask(now);
+    const auto [id, peer, frames, under_way] = gapped_.next_turn(now, window_);
     if (peer == nullptr) return std::nullopt;
-    peer->repair.asked(now, (std::min)(peer->tracker.missing_count(), std::uint64_t{RepairAnswers::max_waiting}),
-                       membership_.own().answer_time());
-    return request(out, id, peer->tracker.missing());
+    const RequestedRanges ranges{peer->tracker.missing(), frames, ranges_that_fit(out.size())};
+    peer->repair.asked(now, ranges.frames(), membership_.own().answer_time(), under_way);
+    return request(out, id, ranges.all());
   }
 
   // --- what can be seen
@@ -392,6 +401,7 @@ class Hearing {
   TimePoint listening_since_{};  ///< when nobody did, last
   TimePoint now_{};
   bool electorate_changed_ = false;
+  std::size_t window_;
   GappedPeers gapped_{membership_.peers()};
   ResyncGate gate_{membership_, gapped_, receiving_};
   OtherVersions other_versions_{options_.heartbeat};

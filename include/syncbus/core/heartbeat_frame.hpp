@@ -66,6 +66,7 @@ inline constexpr std::uint8_t heartbeat_field_hello = 2;
 /// A buffer of so many bytes holds every heartbeat.
 inline constexpr std::size_t max_heartbeat_bytes =
     header_bytes + 1 + 6 * max_varint_bytes + 2 * (1 + max_name_bytes) + 23;
+static_assert(max_heartbeat_bytes <= least_frame_limit);
 
 inline void write_interval(WireWriter& body, std::chrono::microseconds interval) noexcept {
   interval = (std::clamp)(interval, std::chrono::microseconds{0}, max_heartbeat_interval);

@@ -335,9 +335,9 @@ class Protocol {
     return {};
   }
 
-  /// For any control frame but a repair: as much as the broker takes, but enough for those of a fixed size.
+  /// For any control frame but a repair: as much as the broker takes.
   void make_room_for_control() {
-    buffer_.resize((std::max)((std::min)(AcknowledgementOutbox::frame_bytes, frame_limit_), max_repair_request_bytes));
+    buffer_.resize((std::max)((std::min)(AcknowledgementOutbox::frame_bytes, frame_limit_), least_frame_limit));
   }
 
   [[nodiscard]] Action heartbeat(NodeId destination, TimePoint now) {

@@ -6,12 +6,12 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <new>
 #include <optional>
 #include <span>
 #include <unordered_map>
 #include <utility>
-#include <vector>
 
 #include <syncbus/core/acknowledgement_outbox.hpp>
 #include <syncbus/core/actions.hpp>
@@ -31,6 +31,7 @@ namespace syncbus::inline v1::core {
 class Receiving {
  public:
   static constexpr std::size_t max_wanted = 1'024;
+  static constexpr std::size_t wanted_at_once = 64;
   static constexpr std::size_t least_answers = 1'024;  ///< kept for the awaits of others, of whom there are many
   static constexpr Duration asked_again_after = std::chrono::milliseconds{60};
   static constexpr Duration wanted_for = std::chrono::seconds{10};
@@ -113,29 +114,50 @@ class Receiving {
   /// Whether one that is no news is to be heard all the same. It is not wanted any longer then.
   [[nodiscard]] bool take_wanted(FrameName name) { return wanted_.erase(name) != 0; }
 
-  /// A wanted frame that is to be asked for now.
-  [[nodiscard]] std::optional<FrameName> next_wanted() {
-    if (to_ask_.empty()) return std::nullopt;
-    const FrameName name = to_ask_.back();
-    to_ask_.pop_back();
-    return name;
+  /// A wanted frame that is to be asked for now: so many at once, for what they bring is as large as other repairs.
+  [[nodiscard]] std::optional<FrameName> next_wanted(TimePoint now) {
+    while (now >= wanted_due()) {
+      if (now - turn_began_ >= asked_again_after) {
+        turn_began_ = now;
+        asked_in_turn_ = 0;
+      }
+      const FrameName name = to_ask_.front();
+      to_ask_.pop_front();
+      const auto wanted = wanted_.find(name);
+      if (wanted == wanted_.end()) continue;  // it has come
+      wanted->second = {now, false};
+      ++asked_in_turn_;
+      return name;
+    }
+    return std::nullopt;
+  }
+  [[nodiscard]] TimePoint wanted_due() const noexcept {
+    if (to_ask_.empty()) return (TimePoint::max)();
+    return asked_in_turn_ < wanted_at_once ? turn_began_ : turn_began_ + asked_again_after;
   }
 
  private:
+  struct Wanted {
+    TimePoint since;     ///< it was asked for last, or waits
+    bool waits = false;  ///< to be asked for
+  };
+
   void pushes(TimePoint since) noexcept { waiting_.added(inbox_.pushed(), inbox_.settled(), since); }
 
   void want(FrameName name, TimePoint now, Duration answer_time) {
     if (wanted_.size() >= max_wanted && !wanted_.contains(name) && !forget_wanted(now)) return;
-    const auto [place, fresh] = wanted_.try_emplace(name, now);
-    if (!fresh && now - place->second < (std::max)(asked_again_after, answer_time)) return;
-    place->second = now;
+    const auto [place, fresh] = wanted_.try_emplace(name, Wanted{now});
+    Wanted& wanted = place->second;
+    if (wanted.waits || (!fresh && now - wanted.since < (std::max)(asked_again_after, answer_time))) return;
+    if (to_ask_.size() >= max_wanted) return;
     to_ask_.push_back(name);
+    wanted = {now, true};
   }
 
   /// Whether there is room for one more now. It is not looked for in vain more than once in a while.
   [[nodiscard]] bool forget_wanted(TimePoint now) {
     if (now < forget_wanted_at_) return false;
-    std::erase_if(wanted_, [now](const auto& entry) { return now - entry.second >= wanted_for; });
+    std::erase_if(wanted_, [now](const auto& entry) { return now - entry.second.since >= wanted_for; });
     if (wanted_.size() < max_wanted) return true;
     forget_wanted_at_ = now + asked_again_after;
     return false;
@@ -148,8 +170,10 @@ class Receiving {
   OldestWaiting waiting_;
   AnswerMemory memory_;
   AcknowledgementOutbox answers_;
-  std::unordered_map<FrameName, TimePoint, FrameNameHash> wanted_;  ///< and when each was asked for last
-  std::vector<FrameName> to_ask_;
+  std::unordered_map<FrameName, Wanted, FrameNameHash> wanted_;
+  std::deque<FrameName> to_ask_;
+  TimePoint turn_began_{};
+  std::size_t asked_in_turn_ = 0;
   TimePoint forget_wanted_at_{};
   bool grew_ = false;
 };

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include <syncbus/options.hpp>
 
@@ -20,9 +21,12 @@ namespace syncbus::inline v1::core {
 
 /// One peer's. A gap is asked for after a short grace, since the missing frame may only be late, and the random delay;
 /// again when nothing has come of it, ever more slowly. Once nothing has come for the repair timeout while the peer was
-/// heard, it will not come.
+/// heard, it will not come. While it waits for its turn, because enough is under way of others, its time stands still.
+///
+/// It also estimates what is under way, in bytes: frames that were asked for, each as large as the largest of late.
 class RepairClock {
  public:
+  static constexpr std::size_t full_frame = std::size_t{32} << 10U;  ///< as is assumed before one has come
   static constexpr Duration grace = std::chrono::milliseconds{1};
   static constexpr Duration first_pause = std::chrono::milliseconds{60};  ///< longer than RepairAnswers::quiet
   static constexpr Duration longest_pause = std::chrono::milliseconds{240};
@@ -37,34 +41,68 @@ class RepairClock {
     progress_ = now;
     pause_ = first_pause;
     due_ = due;
+    expected_ = ahead_ = 0;
+    batch_ = false;
+    waits_since_.reset();
   }
 
   /// The peer can be asked again, after a time in which it could not: all begins anew.
   void restart(TimePoint now) noexcept { found(now, Duration::zero(), true); }
 
   /// A missing frame came, others still are. With the last that a request could bring, the next request goes at once.
-  void filled(TimePoint now) noexcept {
+  void filled(TimePoint now, std::size_t bytes = full_frame) noexcept {
     progress_ = now;
     pause_ = first_pause;
+    frame_bytes_ = (std::max)(bytes, frame_bytes_ - frame_bytes_ / 32);
+    if (waits_since_) {
+      waits_since_ = now;
+      return;
+    }
     expected_ -= expected_ == 0 ? 0U : 1U;
     due_ = expected_ == 0 && batch_ ? now : (std::max)(due_, now + pause_);
     batch_ = batch_ && expected_ != 0;
   }
 
+  /// It is due, and not its turn.
+  void wait(TimePoint now) noexcept {
+    if (!waits_since_) waits_since_ = now;
+  }
+
   /// A request is sent, which brings `expected` frames if all goes well; 0: nobody knows. Within `answer_time` they may
-  /// come.
-  void asked(TimePoint now, std::uint64_t expected, Duration answer_time) noexcept {
+  /// come, or after the `ahead` bytes that are under way from others.
+  void asked(TimePoint now, std::uint64_t expected, Duration answer_time, std::size_t ahead = 0) noexcept {
+    if (waits_since_) progress_ += now - *waits_since_;
+    waits_since_.reset();
     expected_ = expected;
     batch_ = expected != 0;
+    ahead_ = ahead;
     due_ = now + (std::max)(pause_, answer_time);
     pause_ = (std::min)(2 * pause_, longest_pause);
   }
 
-  [[nodiscard]] TimePoint due() const noexcept { return due_; }
+  /// Frames came from others, all by one connection: what was asked for may still be behind them.
+  void others_came(TimePoint now, std::size_t bytes) noexcept {
+    ahead_ -= (std::min)(ahead_, bytes);
+    if (ahead_ == 0 || now >= due_) return;
+    progress_ = now;
+    due_ = (std::max)(due_, now + first_pause);
+  }
+
+  /// When it wanted to ask: who waits asks in the order of this.
+  [[nodiscard]] TimePoint asks_at() const noexcept { return due_; }
+  /// What it asked for last has not brought anything.
+  [[nodiscard]] bool unanswered() const noexcept { return pause_ != first_pause; }
+
+  [[nodiscard]] std::uint64_t frames_under_way(TimePoint now) const noexcept { return now < due_ ? expected_ : 0; }
+  [[nodiscard]] std::size_t frame_bytes() const noexcept { return frame_bytes_; }
+
+  /// When it is to ask; never, while it waits for its turn.
+  [[nodiscard]] TimePoint due() const noexcept { return waits_since_ ? (TimePoint::max)() : due_; }
 
   /// When nothing had come for `timeout`, though the peer could answer: it is still heard then, or has said that it
   /// ends. Never, as long as it is not.
   [[nodiscard]] TimePoint gives_up_at(Duration timeout, TimePoint peer_heard, bool peer_gone) const noexcept {
+    if (waits_since_ && !peer_gone) return (TimePoint::max)();
     const TimePoint end = progress_ + timeout;
     return peer_gone || peer_heard >= end ? end : (TimePoint::max)();
   }
@@ -75,6 +113,9 @@ class RepairClock {
   Duration pause_ = first_pause;
   std::uint64_t expected_ = 0;  ///< frames of the last request that have not come
   bool batch_ = false;          ///< some of it has not
+  std::size_t frame_bytes_ = full_frame;
+  std::size_t ahead_ = 0;
+  std::optional<TimePoint> waits_since_{};
 };
 
 }  // namespace syncbus::inline v1::core

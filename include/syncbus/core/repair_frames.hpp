@@ -1,6 +1,8 @@
 // The repair frames: which frames of a publisher were not seen, and one of them again, byte for byte.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -18,6 +20,33 @@ inline constexpr std::size_t max_request_ranges = SequenceTracker::max_ranges;
 /// A buffer of so many bytes holds every repair request.
 inline constexpr std::size_t max_repair_request_bytes =
     header_bytes + 8 + 1 + max_request_ranges * 2 * max_varint_bytes;
+
+/// How many ranges a request of so many bytes holds.
+[[nodiscard]] constexpr std::size_t ranges_that_fit(std::size_t bytes) noexcept {
+  const std::size_t before = header_bytes + 8 + 1;
+  return (std::min)((bytes - (std::min)(bytes, before)) / (2 * max_varint_bytes), max_request_ranges);
+}
+
+/// The first of some ranges: as many as hold `frames` sequences, the last one cut, and at most `most` of them.
+class RequestedRanges {
+ public:
+  RequestedRanges(std::span<const SequenceRange> ranges, std::uint64_t frames, std::size_t most) noexcept {
+    for (const SequenceRange& range : ranges) {
+      if (frames_ == frames || count_ == (std::min)(most, max_request_ranges)) return;
+      SequenceRange& first = ranges_[count_++];
+      first = {range.first, range.first + (std::min)(range.last - range.first, frames - frames_ - 1)};
+      frames_ += first.last - first.first + 1;
+    }
+  }
+
+  [[nodiscard]] std::span<const SequenceRange> all() const noexcept { return std::span{ranges_}.first(count_); }
+  [[nodiscard]] std::uint64_t frames() const noexcept { return frames_; }
+
+ private:
+  std::array<SequenceRange, max_request_ranges> ranges_{};
+  std::size_t count_ = 0;
+  std::uint64_t frames_ = 0;
+};
 
 /// What a repair adds to the frame inside. An events frame that may need repair is at most the broker's limit less
 /// this.

@@ -161,6 +161,7 @@ class Engine final : public TransportSink, public ActionRunner {
     input([&, listening = subscribers_->hears_remote()] { protocol_.on_lost(listening, true); });
   }
   void on_ready(std::uint64_t session, std::size_t max_frame_bytes) noexcept override {
+    static_assert(core::least_frame_limit <= least_frame_bytes);
     input([&] { protocol_.on_ready(session, max_frame_bytes, subscribers_->hears_remote(), port_->now()); });
   }
   void on_wake() noexcept override {

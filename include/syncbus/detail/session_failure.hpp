@@ -52,4 +52,11 @@ class SessionFailure : public std::runtime_error {
   Errc code_;
 };
 
+/// Throws it when a broker takes too small messages for a session. `what` takes them, `limit` in bytes.
+inline void require_frame_bytes(std::size_t limit, std::size_t least, const std::string& what) {
+  if (limit >= least) return;
+  throw SessionFailure{Errc::frame_too_large, what + " takes messages of " + std::to_string(limit) +
+                                                  " bytes at most, and a node needs " + std::to_string(least)};
+}
+
 }  // namespace syncbus::inline v1::detail

@@ -201,6 +201,10 @@ class NatsConnection {
   [[nodiscard]] std::size_t max_payload() const noexcept {
     return static_cast<std::size_t>((std::max)(natsConnection_GetMaxPayload(connection_), std::int64_t{0}));
   }
+  /// Throws SessionFailure when the server, if there is one now, takes too small messages.
+  void require_payload() const {
+    if (is_connected()) require_frame_bytes(max_payload(), least_frame_bytes, server_ + ", by its max_payload,");
+  }
 
   /// To the socket, if it is our own; else into the client's buffer, and to the socket what does not fit. `reply`
   /// travels with it.

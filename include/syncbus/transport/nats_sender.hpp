@@ -125,6 +125,7 @@ class NatsSender {
   }
 
   [[nodiscard]] std::shared_ptr<NatsSession> make_session(NatsConnection connection, TimePoint deadline) {
+    connection.require_payload();
     return std::make_shared<NatsSession>(around_, std::move(connection), number_ + 1, deadline);
   }
 
