@@ -48,6 +48,7 @@ struct MailboxOptions {
 struct Health {
   bool connected = false;  ///< the broker is connected and brings back what this node broadcasts
   Duration staleness{};    ///< for how long a peer that is heard may have been publishing without being heard, by proof
+  bool peers_left_out = false;  ///< there are more live peers than max_peers has room for
 };
 
 /// How a bus works. What a bus has no use for (an alone InMemoryBus has no broker) is ignored.
@@ -69,7 +70,11 @@ struct BusOptions {
   std::size_t history_bytes = std::size_t{8} << 20U;
   std::size_t queue_bytes = std::size_t{64} << 20U;   ///< received frames that wait for the dispatcher
   std::size_t pending_bytes = std::size_t{8} << 20U;  ///< each set of events that found no room in a ring
-  std::size_t max_peers = 4'096;    ///< peers remembered; the one heard longest ago is forgotten first
+  /// Peers remembered; the gone and the silent are forgotten first. Fewer than there are live peers is too few: whoever
+  /// finds no room is heard, with its sets and removes as invalidations, but what is lost of it is not noticed. So as
+  /// long as it lives `staleness` grows (and on_health and on_log say why), no await for everyone is satisfied, and
+  /// where the broker may lose messages (NATS) a resync a minute, of twelve peer_timeouts, stands for what may be.
+  std::size_t max_peers = 4'096;
   /// Awaited events at once (an await of several keys counts as many), and awaits whose completion is not called yet.
   std::size_t max_awaits = 65'536;
   /// A bus without a way back: it receives nothing, and only local subscriptions (Scope::local) are possible.
@@ -85,8 +90,8 @@ struct BusOptions {
   /// a heartbeat at the latest). To drop a task is the same as not to take it. Tasks that it is still holding keep what
   /// they need alive.
   std::function<void(std::function<void()> task)> executor{};
-  /// Called on the dispatch thread whenever `connected` changes, and when the staleness passes `peer_timeout`, up or
-  /// down; the first time perhaps before the constructor has returned. May be slow; must not call close.
+  /// Called on the dispatch thread whenever `connected` or `peers_left_out` changes, and when the staleness passes
+  /// `peer_timeout`, up or down; the first time perhaps before the constructor has returned. May be slow; must not call close.
   std::function<void(const Health& health)> on_health{};
   /// Called on the dispatch thread, or the publisher's for what its own handlers threw, so perhaps by several threads
   /// at once, and perhaps before the constructor has returned: one sentence, on one line whatever the bytes of keys and

@@ -171,6 +171,43 @@ TEST_CASE("on_health tells when staleness passes peer_timeout, and when the peer
   CHECK(told.size() == 2);
 }
 
+TEST_CASE("where there are more nodes than max_peers has room for, log and health say so, and nobody is forgotten in turn",
+          "[contract]") {
+  InMemoryHub hub;
+  std::vector<syncbus::Health> told;
+  std::vector<std::string> lines;
+  Node a{hub, {.max_peers = 1,
+               .on_health = [&](const syncbus::Health& health) { told.push_back(health); },
+               .on_log = [&](std::string_view line) { lines.emplace_back(line); }}};
+  Node b{hub};
+  hub.advance(10s);
+  CHECK(lines.empty());
+  told.clear();
+  {
+    Node c{hub};
+    hub.advance(1s);
+    REQUIRE_FALSE(told.empty());
+    CHECK(told[0].peers_left_out);
+    REQUIRE(lines.size() == 1);
+    CHECK(lines[0].find("BusOptions::max_peers above the number of nodes") != std::string::npos);
+    CHECK_FALSE(c->publish("k", {.type = EventType::set}));
+    CHECK(a.heard.lines().back() == "invalidate k");
+    CHECK(c->publish_and_await("k", 2).error == std::error_code{});
+    CHECK(a->publish_and_await("k", Quorum::everyone(), {.timeout = 500ms}).error == Errc::quorum_not_satisfied);
+    hub.advance(10s);
+    CHECK(a->staleness() > 10s);
+    CHECK(a->is_healthy());
+    CHECK(a->peers().front().id == b->id());
+    CHECK(a->metrics().frames_left_out == 2);
+  }
+  hub.advance(2min);
+  CHECK_FALSE(told.back().peers_left_out);
+  CHECK(a->staleness() < 3s);
+  CHECK(a->publish_and_await("k", Quorum::everyone()).error == std::error_code{});
+  CHECK(a.resyncs() == 2);  // as it began, and for what nobody would have noticed
+  CHECK(lines.size() == 1);
+}
+
 TEST_CASE("a peer lags by what is missing of it", "[contract]") {
   InMemoryHub hub;
   Node a{hub}, b{hub};

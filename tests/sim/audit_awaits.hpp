@@ -87,7 +87,7 @@ class AwaitAudit : public ResyncAudit {
     bool any = false;
     for (SubscriberNumber number = 0; number != subscribers_.size(); ++number) {
       const records::Subscriber& subscriber = subscribers_[number];
-      if (subscriber.node != node) continue;
+      if (subscriber.node != node || nodes_[node].observer) continue;
       for (std::size_t i = 0; i != await.events.size(); ++i) {
         const records::Event& event = events_[await.events[i]];
         if (!subscriber.matches(event.key)) continue;
@@ -168,7 +168,7 @@ class AwaitAudit : public ResyncAudit {
   [[nodiscard]] bool could_answer(const records::Await& await, NodeNumber number, TimePoint since) const noexcept {
     const records::Node& node = nodes_[number];
     const records::Node& publisher = nodes_[await.node];
-    if (!node.alive || node.publish_only) return false;
+    if (!node.alive || node.publish_only || node.observer) return false;
     if (node.stalled_until >= since || publisher.stalled_until >= since) return false;
     if (number == await.node) return await.heard_here;
     if (!await.heard_elsewhere) return false;
@@ -255,6 +255,7 @@ class AwaitAudit : public ResyncAudit {
     const TimePoint by = await.deadline - rules_.answer_time;
     const auto answers = [&](NodeNumber node) { return long_enough || has_answered(await, node, by); };
     const bool everyone = await.quorum.unit() == syncbus::Quorum::Unit::everyone;
+    if (crowded(nodes_[await.node])) return;  // it cannot know all, and keeps but few answers of who it does not know
     if (everyone ? !knew_who_is_there(await, long_enough) || !everyone_if(await, answers)
                  : count_if(await, answers) < static_cast<std::size_t>(await.quorum.count())) {
       return;
@@ -288,8 +289,9 @@ class AwaitAudit : public ResyncAudit {
   [[nodiscard]] bool everyone_if(const records::Await& await, const Can& can) const {
     for (NodeNumber node = 0; node != nodes_.size(); ++node) {
       const records::Pair& back = pair(node, await.node);
-      const bool known_to_publish_only = nodes_[node].publish_only && back.introduced < await.deadline;
-      if (node == await.node || known_to_publish_only || back.goodbye || !await.heard_elsewhere) continue;
+      const bool cannot_count = nodes_[node].publish_only || nodes_[node].observer;
+      const bool known_not_to = cannot_count && back.introduced < await.deadline;
+      if (node == await.node || known_not_to || back.goodbye || !await.heard_elsewhere) continue;
       if (!could_answer(await, node) || !can(node)) return false;
     }
     return nobody_throws();

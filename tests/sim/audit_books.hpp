@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -40,9 +41,14 @@ class Books {
     Duration heartbeat{};        ///< between two of a node, if the control rate allows it
     std::size_t control_rate = 10'000;
     std::size_t most_nodes = 20;
+    std::size_t max_peers = (std::numeric_limits<std::size_t>::max)();
+    Duration crowd_pause{};      ///< between two resyncs for peers that are left out
     std::size_t history_bytes = 0;
     std::size_t queue_bytes = 0;
     std::size_t pending_bytes = 0;
+
+    /// Whether every node has room for all others, so that it knows how many there are, and who has said what.
+    [[nodiscard]] bool room_for_all() const noexcept { return max_peers >= most_nodes; }
   };
 
   /// What is wrong, in a sentence; empty: nothing so far.

@@ -60,6 +60,7 @@ class CopyAudit : public Books {
   /// A whole one, before the receiver learns of it.
   void copy_came(NodeNumber from, NodeNumber to, const Label& label, TimePoint now) {
     records::Pair& got = pair(from, to);
+    heard_of(got, to, now);
     if (note_silence(got, to, now)) got.back = now;
     got.silence_noted = false;
     got.heard = now;
@@ -78,7 +79,7 @@ class CopyAudit : public Books {
     const bool of_the_past = first == records::past && label.kind == Label::Kind::events;
     const bool fresh = first == records::never || of_the_past;
     first = of_the_past ? records::past_came : (std::min)(first, now);
-    const bool may_be_heard = fresh || !rules_.heard_once;
+    const bool may_be_heard = fresh || !rules_.heard_once || !rules_.room_for_all();
     if (may_be_heard || label.kind == Label::Kind::repair) queued(to, label.bytes);
     if (!may_be_heard) return;
     for (std::size_t cause = 0; cause != label.tops.size(); ++cause) {
@@ -124,9 +125,15 @@ class CopyAudit : public Books {
   /// Whether one was silent for long enough to be taken for lost; each silence is one incident.
   bool note_silence(records::Pair& got, NodeNumber to, TimePoint now) noexcept {
     if (got.heard == records::before_time || now - got.heard < rules_.peer_timeout) return false;
-    if (!std::exchange(got.silence_noted, true)) happened(got, to, syncbus::ResyncCause::peer_lost);
+    if (!std::exchange(got.silence_noted, true)) {
+      happened(got, to, syncbus::ResyncCause::peer_lost);
+      ++nodes_[to].met_again;
+    }
     return true;
   }
+
+  /// Whether a node has heard of more peers than it has room for.
+  [[nodiscard]] bool crowded(const records::Node& node) const noexcept { return node.peers > rules_.max_peers; }
 
   /// Whether a node can have come to know a sequence that had not come at a time.
   [[nodiscard]] static bool missed_since(const records::Pair& got, TimePoint since) noexcept {
@@ -137,6 +144,13 @@ class CopyAudit : public Books {
   }
 
  private:
+  void heard_of(records::Pair& got, NodeNumber at, TimePoint now) noexcept {
+    records::Node& node = nodes_[at];
+    if (std::exchange(got.known_of, true)) return;
+    ++node.met_again;
+    if (++node.peers > rules_.max_peers) node.crowded_since = (std::min)(node.crowded_since, now);
+  }
+
   [[nodiscard]] static std::size_t tops(const Label& label, syncbus::ResyncCause cause) noexcept {
     return label.tops[static_cast<std::size_t>(cause)];
   }
@@ -154,6 +168,7 @@ class CopyAudit : public Books {
     const auto number = static_cast<NodeNumber>(node - nodes_.begin());
     if (node == nodes_.end() || number == to) return;
     records::Pair& got = pair(number, to);
+    heard_of(got, to, now);
     if (name.heartbeat != 0) got.introduced = (std::min)(got.introduced, now);
     if (got.met != records::never || !name.current || !for_it) return;
     met(got, to, name.sequence, true, now);

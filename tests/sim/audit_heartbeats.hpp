@@ -63,7 +63,7 @@ class HeartbeatAudit : public CopyAudit {
   /// What is said besides events is delivered to so many. A welcome counts once: that it is of several frames comes of
   /// the small ones of these worlds.
   void delivered(const Label& label, std::size_t copies, TimePoint now) {
-    if (!rules_.nothing_fails || nodes_.size() > many_) return;
+    if (!rules_.nothing_fails || nodes_.size() > many_ || !rules_.room_for_all()) return;
     if (!label.is_heartbeat() && label.kind != Label::Kind::welcome) return;
     if (label.part != 0 || label.kind == Label::Kind::goodbye) return;
     if (label.hello != 0) return count_hello(label);

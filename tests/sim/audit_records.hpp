@@ -41,6 +41,7 @@ struct Node {
   syncbus::NodeId id{};
   int zone = 0;  ///< 0: none
   bool publish_only = false;
+  bool observer = false;
   bool alive = true;
   bool connected = false;
   bool half_open = false;           ///< and nothing goes through
@@ -72,12 +73,18 @@ struct Node {
   TimePoint other_version = never;         ///< when the first of those came
   std::uint64_t reasons = 0;               ///< to say how far it is: frames, and questions of others
   Incidents incidents{};
+  // of one whose table of peers is small
+  std::size_t peers = 0;            ///< others whom it has heard, or heard of
+  TimePoint crowded_since = never;  ///< those have been more than it has room for
+  std::size_t crowd_resyncs = 0;    ///< which it raised for that
+  std::size_t met_again = 0;        ///< who was forgotten may be a stranger again
 };
 
 /// What one node got of another.
 struct Pair {
   TimePoint met = never;              ///< by a broadcast, a repair or a welcome
   bool past_is_ours = false;          ///< and of what it had sent before it was, somebody listened already
+  bool known_of = false;              ///< one of `peers`
   bool past_missed = false;           ///< what it had sent before was too much to be asked for
   std::uint64_t known = 0;            ///< the last sequence that it has told of
   TimePoint heard = before_time;

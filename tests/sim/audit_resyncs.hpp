@@ -28,6 +28,7 @@ class ResyncAudit : public HeartbeatAudit {
       if (resync.peer != syncbus::NodeId{}) explained = consume(pair(peer, at), resync.cause) && explained;
     }
     if (consume(nodes_[at], resync.cause) && explained) return;
+    if (crowded(nodes_[at]) && consume_of_crowd(nodes_[at], resync.cause, now)) return;
     fail("promise 4: node " + std::to_string(at) + " raised a resync that nothing explains: " +
          std::string{to_string(resync.cause)} + ", peer " + number_of(resync.peer));
   }
@@ -45,6 +46,20 @@ class ResyncAudit : public HeartbeatAudit {
     if (incidents(record, cause) == 0) return false;
     --incidents(record, cause);
     return true;
+  }
+
+  /// One who has heard of more peers than it has room for raises a resync at the beginning, and then not more often than
+  /// after a pause. Who was left out, or forgotten, may be a stranger again with a past that is owed, or in an outage
+  /// never be heard again.
+  [[nodiscard]] bool consume_of_crowd(records::Node& node, syncbus::ResyncCause cause, TimePoint now) const noexcept {
+    using enum syncbus::ResyncCause;
+    if (cause == overflow) {
+      const auto pauses = (now - node.crowded_since) / rules_.crowd_pause;
+      return ++node.crowd_resyncs <= static_cast<std::size_t>(pauses) + 1;
+    }
+    const bool again = cause != incompatible && cause != requested && node.met_again != 0;
+    node.met_again -= again ? 1U : 0U;
+    return again;
   }
 
   /// Whether what happened between two nodes can be the reason of a resync, beside the incidents that are counted.

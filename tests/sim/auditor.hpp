@@ -45,9 +45,9 @@ class Auditor final : public AwaitAudit {
     fail("budget: node " + std::to_string(number) + " has joined after " + microseconds(now - node.connected_since));
   }
 
-  NodeNumber node_began(syncbus::NodeId id, int zone, bool publish_only) {
+  NodeNumber node_began(syncbus::NodeId id, int zone, bool publish_only, bool observer = false) {
     const NodeNumber number = nodes_.size();
-    nodes_.push_back({.id = id, .zone = zone, .publish_only = publish_only});
+    nodes_.push_back({.id = id, .zone = zone, .publish_only = publish_only, .observer = observer});
     for (NodeNumber other = 0; other <= number; ++other) {
       reset(pair(number, other));
       reset(pair(other, number));
@@ -73,6 +73,7 @@ class Auditor final : public AwaitAudit {
     nodes_[node].connected = nodes_[node].half_open = false;
     nodes_[node].cut = now;
     ++nodes_[node].cuts;
+    ++nodes_[node].met_again;
   }
 
   void node_ended(NodeNumber number, bool goodbye, TimePoint now) {
@@ -153,7 +154,7 @@ class Auditor final : public AwaitAudit {
     if (version != 0) {
       const bool ordered = type == syncbus::EventType::set || type == syncbus::EventType::remove || rules_.strict_order;
       const std::uint64_t newest = at.newest[publisher].version;
-      if (at.newest[publisher].hear(version) && (rules_.heard_once || rules_.remembered)) {
+      if (at.newest[publisher].hear(version) && (rules_.heard_once || rules_.remembered) && rules_.room_for_all()) {
         fail("subscriber " + name(subscriber) + " heard version " + std::to_string(version) + " of node " +
              std::to_string(publisher) + " twice");
       }
@@ -237,6 +238,7 @@ class Auditor final : public AwaitAudit {
   [[nodiscard]] std::string unconverged(NodeNumber at, const std::vector<syncbus::Peer>& peers,
                                         Duration staleness) const {
     const std::string who = "node " + std::to_string(at);
+    if (crowded(nodes_[at])) return unconverged_in_crowd(who, peers);
     for (NodeNumber other = 0; other != nodes_.size(); ++other) {
       if (other == at || !nodes_[other].alive) continue;
       const auto peer = std::ranges::find(peers, nodes_[other].id, &syncbus::Peer::id);
@@ -248,6 +250,21 @@ class Auditor final : public AwaitAudit {
   }
 
  private:
+  /// Of one that may have too little room: it knows as many as it can, and misses nothing of them.
+  [[nodiscard]] std::string unconverged_in_crowd(const std::string& who,
+                                                 const std::vector<syncbus::Peer>& peers) const {
+    const auto alive = std::ranges::count_if(nodes_, &records::Node::alive);
+    if (peers.size() < (std::min)(rules_.max_peers, static_cast<std::size_t>(alive - 1))) {
+      return who + " knows fewer peers than it has room for";
+    }
+    if (peers.size() > rules_.max_peers) return "promise 5: " + who + " knows too many peers";
+    for (const syncbus::Peer& peer : peers) {
+      const auto node = std::ranges::find(nodes_, peer.id, &records::Node::id);
+      if (node != nodes_.end() && node->alive && peer.lag != 0) return who + " misses frames of " + number_of(peer.id);
+    }
+    return {};
+  }
+
   static void reset(records::Pair& pair) {
     auto got = std::move(pair.got);
     auto known_at = std::move(pair.known_at);

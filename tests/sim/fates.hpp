@@ -20,13 +20,15 @@ class Fates : public Publishers {
   Node& add_node(Duration after) {
     const NodeNumber number = nodes_.size();
     const bool publish_only = number != 0 && random_.chance(plan_.publish_only);
+    const bool observer = plan_.observers != 0 && !publish_only && random_.chance(plan_.observers);
     const int zone = static_cast<int>(random_.below(4));
     const syncbus::NodeId id{random_.next() | 1U};
-    auditor_.node_began(id, zone, publish_only);
+    auditor_.node_began(id, zone, publish_only, observer);
     constexpr std::array<const char*, 4> zones{"", "a", "b", "c"};
     syncbus::core::ProtocolOptions options{.self = id,
                                            .zone = zones[static_cast<std::size_t>(zone)],
                                            .publish_only = publish_only,
+                                           .observer = observer,
                                            .lossless_sessions = plan_.lossless(),
                                            .heartbeat = plan_.heartbeat,
                                            .peer_timeout = plan_.peer_timeout,
@@ -43,7 +45,7 @@ class Fates : public Publishers {
     Node& node = *nodes_.back();
     node.delay = random_.between(std::chrono::microseconds{10}, plan_.delay);
     tell([&](std::ostream& out) {
-      out << "node " << number << (publish_only ? ", publish only" : "") << ", zone " << zone;
+      out << "node " << number << (publish_only ? ", publish only" : observer ? ", observer" : "") << ", zone " << zone;
     });
     plan_for(node, now_ + after, Moment::Kind::begin);
     return node;

@@ -63,6 +63,7 @@ struct Plan {
   // the nodes
   std::size_t join_together = 1;  ///< later ones, at most
   double publish_only = 0;
+  double observers = 0;
   double slow = 0;      ///< handlers
   double throwing = 0;  ///< subscribers
   std::size_t keys = 4;
@@ -180,6 +181,12 @@ inline void set_more(Plan& plan, Random& random) noexcept {
   set(plan, Happening::cancel_await, random.chance(0.3) && plan.may(Happening::await) ? 4 : 0);
 }
 
+/// Tables with room for fewer than there are, and nodes that watch; drawn by itself, likewise.
+inline void set_others(Plan& plan, Random& random) noexcept {
+  if (random.chance(0.1)) plan.max_peers = 1 + random.below(plan.nodes);
+  if (random.chance(0.1)) plan.observers = 0.3;
+}
+
 /// Many nodes; now and then as many as heartbeats of 10,000 deliveries a second are made for, and more.
 inline void set_crowd(Plan& plan, Random& random) noexcept {
   using namespace std::chrono_literals;
@@ -232,6 +239,8 @@ inline void set_crowd(Plan& plan, Random& random) noexcept {
   Random more{~seed};
   plan_parts::set_more(plan, more);
   if (plan.family == Family::crowd) plan_parts::set_crowd(plan, more);
+  Random others{seed ^ 0x0B5E55EDU};
+  plan_parts::set_others(plan, others);
   return plan;
 }
 

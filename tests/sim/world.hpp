@@ -98,6 +98,8 @@ class World final : public Fates {
                     .heartbeat = plan_.heartbeat,
                     .control_rate = plan_.control_rate,
                     .most_nodes = plan_.most_nodes,
+                    .max_peers = plan_.max_peers,
+                    .crowd_pause = 12 * plan_.peer_timeout,
                     .history_bytes = plan_.history_bytes,
                     .queue_bytes = plan_.queue_bytes,
                     .pending_bytes = plan_.pending_bytes});
@@ -255,6 +257,7 @@ class World final : public Fates {
         node.wake = (std::max)(action.at, now_);
         return plan_for(node, node.wake, Moment::Kind::wake);
       case Action::Kind::health:
+      case Action::Kind::left_out:
       case Action::Kind::none: return;
     }
   }

@@ -187,7 +187,12 @@ void Node::hear(const syncbus::core::ReceiveQueue::Item& item) {
 }
 
 void Node::hear_frame(const syncbus::core::ReceiveQueue::Item& item) {
-  std::ranges::copy(lines_of(item.frame), std::back_inserter(lines_));
+  for (std::string line : lines_of(item.frame)) {
+    for (const std::string_view type : {"set ", "remove "}) {  // handlers hear what is late as invalidations
+      if (item.late && line.starts_with(type)) line.replace(0, type.size(), "invalidate ");
+    }
+    lines_.push_back(std::move(line));
+  }
   auto events = syncbus::core::reread_events(item.frame);
   syncbus::core::WireEvent event;
   for (std::uint32_t index = 0; events.next(event); ++index) {

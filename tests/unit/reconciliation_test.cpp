@@ -337,18 +337,18 @@ TEST_CASE("a copy that comes twice from before the first meeting is heard once, 
   CHECK(node.heard() == Lines{"invalidate 6"});
 }
 
-TEST_CASE("who has begun to listen while it was cut off hears of what a forgotten peer may have published") {
+TEST_CASE("who has begun to listen while it was cut off hears of what a peer for whom there is no room may have published") {
   auto options = lossless();
   options.max_peers = 1;
   Receiver node{options};
   node.listening = false;
-  node.frame(1, other);  // the usual peer is forgotten
+  node.frame(1, other);  // there is no room for it
   CHECK(node.heard() == Lines{"invalidate 1"});
   node.on_interrupted();
   SECTION("somebody listens now") {
     node.listening = true;
     node.on_ready(2);
-    node.beat(1, 1, other);
+    node.beat(1);
     node.join();
     CHECK(node.heard() == Lines{"resync: interrupted"});
   }

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include <syncbus/core/protocol.hpp>
+#include <syncbus/error.hpp>
+#include <syncbus/quorum.hpp>
 
 #include "support/catch.hpp"
 #include "support/machine.hpp"
@@ -15,7 +17,7 @@
 using namespace std::chrono_literals;
 using namespace syncbus;
 using core::SequenceRange;
-using support::heartbeat_frame, support::Lines, support::lossless, support::Receiver,
+using support::events_frame, support::heartbeat_frame, support::heartbeat_of, support::Lines, support::lossless, support::Receiver,
     support::requested_by, support::roomy;
 
 namespace {
@@ -120,34 +122,198 @@ TEST_CASE("a silent peer that returns is reconciled by what is known of it") {
   CHECK(node.heard() == Lines{"invalidate 2", "invalidate 3"});
 }
 
-TEST_CASE("the table of peers is bounded: the one heard longest ago is forgotten, and is a stranger when it returns") {
-  auto options = roomy();
-  options.max_peers = 2;
-  Receiver node{options, 0};
-  node.frame(1);
-  node.pass(1s);
-  node.frame(1, other);
-  node.pass(1s);
-  node.frame(2);
-  node.pass(100ms);
-  node.frame(1, NodeId{4});
-  CHECK(node.machine.peers(node.now).size() == 2);
-  (void)node.heard();
-  node.beat(100, 90, other);
-  (void)node.heard();
-  node.pass(30ms);
-  CHECK(node.heard() == Lines{"resync: joined"});
+// --- more peers than the table has room for
+
+namespace {
+
+core::ProtocolOptions with_room_for(std::size_t peers, core::ProtocolOptions options) {
+  options.max_peers = peers;
+  return options;
 }
 
-TEST_CASE("a peer that is forgotten before it fell silent may have been missed: that is a resync") {
-  auto options = roomy();
-  options.max_peers = 2;
+/// Each of the peers of these numbers has a heartbeat a second, which proves that it had heard us.
+void pass_with(Receiver& node, Duration time, const std::vector<std::uint64_t>& peers) {
+  static std::uint64_t number = 1'000;
+  for (; time > 0s; time -= 1s) {
+    node.pass(1s);
+    for (const std::uint64_t id : peers) {
+      node.on_frame(heartbeat_frame(NodeId{id}, {.number = ++number,
+                                                 .last_sequence = 1,
+                                                 .oldest_sequence = 1,
+                                                 .interval = 1s,
+                                                 .newest_origin = node.self,
+                                                 .newest_number = heartbeat_of(node.newest_heartbeat()).number}));
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("the table of peers is bounded, and who is there is not forgotten for one more") {
+  Receiver node{with_room_for(2, GENERATE(roomy(), lossless())), 0};
+  for (std::uint64_t round = 1; round != 5; ++round) {
+    for (std::uint64_t number = 2; number != 6; ++number) node.frame(round, NodeId{number});
+    node.pass(1s);
+  }
+  const auto peers = node.machine.peers(node.now);
+  REQUIRE(peers.size() == 2);
+  CHECK(peers[0].id == NodeId{2});
+  CHECK(peers[1].id == NodeId{3});
+}
+
+TEST_CASE("one more live peer than there is room for costs a resync a minute where frames may be lost, else none") {
+  const auto options = with_room_for(2, GENERATE(roomy(), lossless()));
   Receiver node{options};
-  node.pass(1s);
-  node.frame(1, other);
+  node.beat(1, 1, other);
   (void)node.heard();
+  node.handlers_run = true;
+  pass_with(node, 10min, {2, 3, 4});
+  const Lines heard = node.heard();
+  CHECK(heard.size() == (options.lossless_sessions ? 0U : 10U));
+  CHECK(std::ranges::count(heard, "resync: overflow") == static_cast<std::ptrdiff_t>(heard.size()));
+}
+
+TEST_CASE("what a peer publishes for whom there is no room is heard as an invalidation, also when it comes again") {
+  Receiver node{with_room_for(1, GENERATE(roomy(), lossless()))};
+  constexpr NodeId extra{9};
+  const auto set = [&](std::uint64_t sequence) {
+    node.on_frame(events_frame(extra, sequence, {{.type = EventType::set, .key = "k", .version = sequence}}));
+  };
+  for (const std::uint64_t sequence : {7U, 8U, 7U}) set(sequence);
+  Lines heard = node.heard();
+  std::erase(heard, "resync: overflow");
+  CHECK(heard == Lines{"invalidate k v7", "invalidate k v8", "invalidate k v7"});
+  CHECK(node.requests().empty());
+  CHECK(node.machine.metrics().frames_left_out == 3);
+}
+
+TEST_CASE("while a live peer is left out, everyone cannot be known to have applied an event, and others can") {
+  Receiver node{with_room_for(1, GENERATE(roomy(), lossless()))};
+  constexpr NodeId extra{9};
+  node.beat(0, 1, extra);
+  const auto everyone = node.await({"k"}, Quorum::everyone(), 5s);
+  node.on_confirmed(1);
+  const auto two = node.await({"l"}, 2, 5s);
+  REQUIRE(node.sent.size() == 2);
+  for (const auto& frame : node.sent) {
+    for (const NodeId from : {peer, extra}) {
+      node.on_frame(support::acknowledgement_frame(
+          from, node.self, {{node.self, frame.sequence, 0, 1, core::AcknowledgementStatus::applied}}));
+    }
+  }
+  REQUIRE(node.ended.size() == 1);
+  CHECK(node.ended[0].ticket == two);
+  CHECK(node.ended[0].replicas.size() == 2);  // who is left out counts where it answers
+  pass_with(node, 6s, {2, 9});
+  REQUIRE(node.ended.size() == 2);
+  CHECK(node.ended[1].ticket == everyone);
+  CHECK(node.ended[1].error == Errc::quorum_not_satisfied);
+  SECTION("until it has not been heard for as long as makes a peer silent") {
+    pass_with(node, 7s, {2});
+    node.on_confirmed(2);
+    static_cast<void>(node.await({"m"}, Quorum::everyone(), 5s));
+    node.on_frame(support::acknowledgement_frame(
+        peer, node.self, {{node.self, node.sent.back().sequence, 0, 1, core::AcknowledgementStatus::applied}}));
+    REQUIRE(node.ended.size() == 3);
+    CHECK_FALSE(node.ended[2].error);
+  }
+}
+
+TEST_CASE("a quorum of nodes does not fail early while a live peer is left out that may answer") {
+  Receiver node{with_room_for(1, GENERATE(roomy(), lossless()))};
+  constexpr NodeId extra{9};
+  node.beat(0, 1, extra);
+  static_cast<void>(node.await({"k"}, 2, 5s));
+  const auto answer = [&](NodeId from) {
+    node.on_frame(support::acknowledgement_frame(
+        from, node.self, {{node.self, 1, 0, 1, core::AcknowledgementStatus::applied}}));
+  };
+  answer(peer);
+  node.pass(2s);
+  CHECK(node.ended.empty());
+  CHECK_FALSE(node.entries(true).empty());
+  answer(extra);
+  REQUIRE(node.ended.size() == 1);
+  CHECK_FALSE(node.ended[0].error);
+}
+
+TEST_CASE("while a live peer is left out the node is stale, and says so; when it is gone a resync stands for what may be lost") {
+  const auto options = with_room_for(1, GENERATE(roomy(), lossless()));
+  Receiver node{options};
+  pass_with(node, 5s, {2});
+  node.handlers_run = true;
+  const int healths = node.healths;
+  constexpr std::uint64_t extra = 9;
+  pass_with(node, 10s, {2, extra});
+  CHECK(node.machine.health(node.now).peers_left_out);
+  CHECK(node.staleness() >= 9s);
+  const int told = node.healths;
+  CHECK(told > healths);
+  pass_with(node, 2min, {2});
+  CHECK_FALSE(node.machine.health(node.now).peers_left_out);
+  CHECK(node.heard() == (options.lossless_sessions ? Lines{} : Lines{"resync: overflow", "resync: overflow"}));
+  CHECK(node.staleness() < 3s);
+  CHECK(node.healths > told);
+}
+
+TEST_CASE("the gone and the silent make room for one more, the gone first, and nobody is left out") {
+  Receiver node{with_room_for(3, GENERATE(roomy(), lossless())), 0};
+  node.frame(1, NodeId{3});
   node.frame(1, NodeId{4});
-  CHECK(std::ranges::count(node.heard(), "resync: peer_lost") == 1);
+  pass_with(node, 10s, {2, 4});
+  node.on_frame(heartbeat_frame(NodeId{4}, {.goodbye = true, .number = 1'000'000, .last_sequence = 1, .oldest_sequence = 1}));
+  (void)node.heard();  // of node 3, which is silent
+  const auto known = [&](std::uint64_t number) {
+    return std::ranges::count(node.machine.peers(node.now), NodeId{number}, &Peer::id) == 1;
+  };
+  node.frame(1, NodeId{5});
+  CHECK(known(3));
+  node.frame(1, NodeId{6});
+  CHECK_FALSE(known(3));
+  CHECK(known(5));
+  CHECK(known(6));
+  CHECK_FALSE(node.machine.health(node.now).peers_left_out);
+  CHECK(node.heard() == Lines{"invalidate 1", "invalidate 1"});
+}
+
+TEST_CASE("what a forgotten peer sends again when it returns comes as an invalidation, and what is new as it is") {
+  Receiver node{with_room_for(1, GENERATE(roomy(), lossless())), 0};
+  const auto set = [&](std::uint64_t sequence) {
+    node.on_frame(events_frame(peer, sequence, {{.type = EventType::set, .key = "k", .version = sequence}}));
+  };
+  set(1);
+  set(2);
+  node.pass(20s);
+  node.beat(0, 1, other);  // pushes the silent one out
+  node.on_frame(heartbeat_frame(other, {.goodbye = true, .number = 1'000'000, .oldest_sequence = 1}));
+  (void)node.heard();
+  set(1);
+  node.beat(2);
+  set(2);
+  set(3);
+  Lines heard = node.heard();
+  std::erase(heard, "resync: joined");
+  CHECK(heard == Lines{"invalidate k v1", "invalidate k v2", "set k v3"});
+}
+
+TEST_CASE("what may have been published in an outage by one that was left out, and may never be heard again, is a resync") {
+  Receiver node{with_room_for(1, lossless())};
+  node.beat(0, 1, other);
+  CHECK(node.heard().empty());
+  node.reconnect();
+  node.beat(1);
+  node.pass(1s);
+  CHECK(node.heard() == Lines{"resync: interrupted"});
+}
+
+TEST_CASE("a stranger that is left out may have published in an outage before: where nothing else is lost that is one resync") {
+  Receiver node{with_room_for(1, lossless())};
+  node.reconnect();
+  node.pass(1s);
+  node.beat(1);
+  CHECK(node.heard().empty());
+  pass_with(node, 2min, {2, 9});
+  CHECK(node.heard() == Lines{"resync: overflow"});
 }
 
 TEST_CASE("a heartbeat of our own that comes back after a stall says nothing about who was not read meanwhile") {
@@ -164,11 +330,9 @@ TEST_CASE("a heartbeat of our own that comes back after a stall says nothing abo
   CHECK(node.heard().empty());
 }
 
-TEST_CASE(
-    "a peer forgotten for want of room may publish in our next outage and never be heard again: that is a resync") {
-  auto options = lossless();
-  options.max_peers = 1;
-  Receiver node{options};
+TEST_CASE("a silent peer that was forgotten for want of room may publish in our next outage and never be heard again: that is a resync") {
+  Receiver node{with_room_for(1, lossless())};
+  node.pass(20s);
   node.beat(0, 1, other);
   CHECK(node.heard().empty());
   node.reconnect();
@@ -178,9 +342,7 @@ TEST_CASE(
 }
 
 TEST_CASE("who said goodbye is forgotten without a trace: it will not return") {
-  auto options = lossless();
-  options.max_peers = 1;
-  Receiver node{options};
+  Receiver node{with_room_for(1, lossless())};
   node.on_frame(heartbeat_frame(peer, {.goodbye = true, .number = 100, .last_sequence = 1, .oldest_sequence = 1}));
   node.beat(0, 1, other);
   node.reconnect();

@@ -46,6 +46,7 @@ struct Action {
     room,      ///< publishers that were told no_room may try again, and flushes may look again
     complete,  ///< an await ended: call take_completion() until nothing comes
     health,    ///< what health() says has changed for the better or the worse
+    left_out,  ///< there are more live peers than max_peers has room for: somebody should hear of it
     reopen,    ///< nothing of our own comes back: have the transport end session `session` and make a new one
     wake,      ///< call tick() at `at`, instead of when it was asked for last
   };

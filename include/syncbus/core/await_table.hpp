@@ -312,23 +312,23 @@ class AwaitTable final : public FrameKeeper {
         may_fail_early(await, now, answer_time)) {
       return finish(at, Errc::quorum_not_satisfied);
     }
-    if (electorate.whole()) ask(await, word, now, electorate, questions);
+    if (electorate.can_be_asked()) ask(await, word, now, electorate, questions);
     Duration pause = await.pause;
     if (word == QuorumVerdict::impossible) {  // everybody answers a question: it is not repeated before it can be back
-      pause = await.everyone_asked_at ? answer_time : (std::max)(pause, answer_time);
+      pause = await.everyone_asked_at && electorate.whole() ? answer_time : (std::max)(pause, answer_time);
     }
     await.pause = (std::min)(2 * await.pause, longest_pause);
     schedule(at->first, await, now + pause);
   }
 
   /// Those whose answers are missing; before giving up everybody, until that question has come back: there may be one
-  /// that was never heard.
+  /// that was never heard, or that is left out.
   template <class Electorate>
   void ask(Await& await, QuorumVerdict word, TimePoint now, const Electorate& electorate,
            AcknowledgementOutbox& questions) {
     if (word != QuorumVerdict::impossible) {
       electorate.for_each([&](NodeId node) { static_cast<void>(ask_one(await, node, now, questions)); });
-    } else if (!await.everyone_asked_at) {
+    } else if (!await.everyone_asked_at || !electorate.whole()) {
       static_cast<void>(ask_one(await, NodeId{}, now, questions));
     }
   }

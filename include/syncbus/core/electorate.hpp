@@ -22,7 +22,9 @@ struct Electorate {
       if (peer.answers()) visit(id);
     });
   }
-  [[nodiscard]] bool whole() const noexcept { return joined; }
+  /// Whether they can be asked.
+  [[nodiscard]] bool can_be_asked() const noexcept { return joined; }
+  [[nodiscard]] bool whole() const noexcept { return joined && !membership.left_out().any(); }
   [[nodiscard]] bool knows(NodeId node) const { return node == self || membership.peers().find(node) != nullptr; }
   /// None: it has not said who it is, and may yet.
   [[nodiscard]] std::optional<std::string_view> zone_of(NodeId node) const {

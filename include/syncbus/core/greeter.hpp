@@ -53,10 +53,10 @@ class Greeter {
   };
 
   /// The next frame of a welcome that is due, into `out`, which is as large as a frame may be. `own`: what it says
-  /// about this node, whose session it is.
+  /// about this node, whose session it is. `left_out`: it does not know everybody, and leaves it to others.
   [[nodiscard]] std::optional<Welcome> next(std::span<std::byte> out, const WelcomeEntry& own, PeerTable& peers,
-                                            std::uint64_t session, TimePoint now) {
-    if (next_ == 0 && !begin(out, own, peers, session, now)) return std::nullopt;
+                                            bool left_out, std::uint64_t session, TimePoint now) {
+    if (next_ == 0 && !begin(out, own, peers, left_out, session, now)) return std::nullopt;
     const std::size_t part = (next_ - 1) % frames_.size();
     const NodeId destination = askers_[(next_ - 1) / frames_.size()];
     const Welcome welcome{destination, frames_[part].size()};
@@ -78,11 +78,11 @@ class Greeter {
 
  private:
   /// Whether there is somebody to answer, and it is this node that does.
-  [[nodiscard]] bool begin(std::span<std::byte> out, const WelcomeEntry& own, PeerTable& peers, std::uint64_t session,
-                           TimePoint now) {
+  [[nodiscard]] bool begin(std::span<std::byte> out, const WelcomeEntry& own, PeerTable& peers, bool left_out,
+                           std::uint64_t session, TimePoint now) {
     if (now < due_) return false;
     due_ = (TimePoint::max)();
-    std::uint64_t rank = 0;
+    std::uint64_t rank = left_out ? 9 : 0;
     peers.for_each([&](NodeId id, const PeerState& peer) {
       if (id < self_ && peer.greets && peer.live() && now >= peer.joins_until) ++rank;
     });

@@ -67,7 +67,7 @@ class Hearing {
     this->listening(listening, now);
     membership_.begin_session(now);
     gate_.begin_session(session);
-    const bool unknown_loss = session > 1 && membership_.peers().forgot();  // of one that may not even return
+    const bool unknown_loss = session > 1 && membership_.may_be_others();  // of one that may not even return
     if (unknown_loss && listening_) raise({ResyncCause::interrupted, {}});
     gapped_.for_each([now](NodeId, PeerState& peer) { peer.repair.restart(now); });
     if (options_.publish_only) gate_.hears_nobody();
@@ -101,6 +101,7 @@ class Hearing {
     }
     const Extent extent{.last = sequence - 1, .current = !repaired, .in_order = !repaired};
     PeerState* const peer = find_or_meet(origin, extent, now);
+    if (peer == nullptr) return receiving_.push_of_left_out(events, frame, now);
     const bool whole = peer->tracker.missing().empty();
     const TimePoint missing_since = peer->missing_since(now);
     const auto seen = peer->tracker.observe(sequence);
@@ -115,7 +116,8 @@ class Hearing {
     if (seen.missed) peer->repair.filled(now, frame.size());
     if (repaired) gapped_.came(origin, frame.size(), now);
     if (repaired) ++metrics_.frames_repaired;
-    receiving_.push(events, frame, seen.late || !seen.fresh, seen.missed ? missing_since : now);
+    const bool late = seen.late || !seen.fresh || sequence <= peer->heard_before;
+    receiving_.push(events, frame, late, seen.missed ? missing_since : now);
     if (peer->gone) peer->ends_behind = receiving_.inbox().pushed();
   }
 
@@ -125,6 +127,8 @@ class Hearing {
       return;  // it may have overtaken frames that are under way: the next broadcast cannot
     }
     PeerState* const peer = find_or_meet(origin, Extent::of(heartbeat, directed), now);
+    if (peer == nullptr) return membership_.left_out_said(origin, heartbeat, listening_, now);
+    if (peer->heard_before == PeerState::not_told) peer->heard_before = heartbeat.last_sequence;
     const bool told_who = peer->newest_heartbeat != 0;  // its zone, and whether it answers; a frame does not tell
     const auto in_order = directed ? std::nullopt : std::optional{now};
     membership_.peers().change(*peer, [&](PeerState& changed) { changed.introduce(heartbeat, in_order); });
@@ -152,9 +156,10 @@ class Hearing {
     for (WelcomeEntry entry; welcome.next(entry);) {
       PeerState* peer = membership_.peers().find(entry.node);
       names_us |= entry.node == options_.self;
-      if (entry.node == options_.self || (peer == nullptr && membership_.peers().full())) continue;
+      if (entry.node == options_.self) continue;
       if (peer == nullptr) {
         peer = find_or_meet(entry.node, {.current = false, .in_order = false, .will_know_us = true}, now);
+        if (peer == nullptr) continue;
         peer->heard = entry.node == origin;
       }
       membership_.peers().change(*peer, [&](PeerState& it) { membership_.told_of(it, entry, origin, !directed); });
@@ -169,6 +174,7 @@ class Hearing {
       if (!peer.gone && membership_.silent(peer)) note_silence(id, peer);
     });
     gate_.release_if_all_have_told(now);
+    electorate_changed_ = membership_.left_out_end(listening_, now) || electorate_changed_;
   }
 
   void on_other_version(TimePoint now) noexcept {
@@ -194,7 +200,7 @@ class Hearing {
       electorate_changed_ = true;  // it is whole
     }
     if (other_versions_.raise(now)) raise({ResyncCause::incompatible, {}});
-    gate_.release_if_all_have_told(now);
+    gate_.tick(now);
     gapped_.prune();
     if (!connected) return;
     gapped_.for_each([&](NodeId id, PeerState& peer) {
@@ -253,7 +259,7 @@ class Hearing {
   /// Whether whatever anybody published since this node began has come: then nothing of before a peer's first word is
   /// ours.
   [[nodiscard]] bool first_session_is_whole() const noexcept {
-    return options_.lossless_sessions && session_ == 1 && !membership_.peers().forgot();
+    return options_.lossless_sessions && session_ == 1;
   }
 
   /// See silence_may_hide_loss. In a whole first session a peer need not have said how far it is: what it published
@@ -270,7 +276,7 @@ class Hearing {
     return peer == nullptr || peer->reconciled_in == 0;
   }
 
-  [[nodiscard]] PeerState* find_or_meet(NodeId origin, const Extent& extent, TimePoint now) {
+  [[nodiscard]] PeerState* find_or_meet(NodeId origin, const Extent& extent, TimePoint now) {  // nullptr: left out
     const bool past_is_ours = listening_ && !first_session_is_whole();
     PeerState* const known = membership_.peers().find(origin);
     const bool only_told_of = known != nullptr && known->is_only_told_of() && extent.current;
@@ -282,16 +288,18 @@ class Hearing {
       }
       return known;
     }
+    if (known == nullptr && !membership_.peers().takes_one_more()) {
+      membership_.leave_out(now, listening_ ? std::optional{listening_since_} : std::nullopt, session_);
+      return nullptr;
+    }
     const bool owed = past_is_ours && extent.last != 0;
     const bool repairable = extent.last <= few_missing && extent.oldest <= 1;
     if (const auto id = known == nullptr ? membership_.peers().next_forgotten() : std::nullopt) forget(*id);
     const std::uint64_t baseline = owed && repairable ? 0 : extent.last;
     PeerState& peer = known != nullptr ? *known : membership_.peers().add(origin, baseline, now);
-    peer.tracker = SequenceTracker{baseline};
-    peer.only_told_of = extent.will_know_us && !extent.current;  // in a welcome
-    if (extent.current) peer.reconciled_in = session_;
-    if (extent.in_order) peer.told = extent.last;
-    if (owed || (listening_ && extent.ahead != 0)) peer.freshness = Freshness{listening_since_};
+    peer.meet(extent, baseline, session_, membership_.may_have_heard_strangers());
+    const bool behind = extent.ahead != 0 || (extent.last != 0 && membership_.may_have_heard_strangers());
+    if (owed || (listening_ && behind)) peer.freshness = Freshness{listening_since_};
     if (!extent.will_know_us) membership_.stranger_met(now);
     electorate_changed_ = true;
     if (owed && !repairable) met_from_elsewhere(origin, now);
@@ -305,11 +313,10 @@ class Hearing {
     raise({ResyncCause::joined, origin});
   }
 
-  /// Nobody will notice any more that something of this peer does not come.
+  /// Nobody will notice any more that something of this peer, which is not live, does not come.
   void forget(NodeId id) {
     PeerState& peer = *membership_.peers().find(id);
-    const bool loss = peer.live() && may_hide_loss(peer);
-    if (loss || !peer.tracker.missing().empty()) raise({ResyncCause::peer_lost, id}, peer.missing_since(now_));
+    if (!peer.tracker.missing().empty()) lost(peer, id);
   }
 
   [[nodiscard]] TimePoint gives_up_at(const PeerState& peer) const noexcept {

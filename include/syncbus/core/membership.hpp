@@ -16,6 +16,7 @@
 #include <syncbus/core/heartbeat_frame.hpp>
 #include <syncbus/core/heartbeat_schedule.hpp>
 #include <syncbus/core/joining.hpp>
+#include <syncbus/core/left_out.hpp>
 #include <syncbus/core/own_heartbeats.hpp>
 #include <syncbus/core/peer_state.hpp>
 #include <syncbus/core/peer_table.hpp>
@@ -47,10 +48,13 @@ class Membership {
         joining_{!options.publish_only},
         greeter_{options.self, !options.publish_only && !options.observer, schedule_.answer_rate()},
         random_{options.self.value},
-        peers_{options.max_peers, options.hash_secret} {}
+        peers_{options.max_peers, options.hash_secret},
+        left_out_{options.peer_timeout, options.lossless_sessions} {}
 
   [[nodiscard]] PeerTable& peers() noexcept { return peers_; }
   [[nodiscard]] const PeerTable& peers() const noexcept { return peers_; }
+  [[nodiscard]] LeftOut& left_out() noexcept { return left_out_; }
+  [[nodiscard]] const LeftOut& left_out() const noexcept { return left_out_; }
   [[nodiscard]] const OwnHeartbeats& own() const noexcept { return own_; }
   [[nodiscard]] std::string_view zone() const noexcept { return zone_; }
 
@@ -154,7 +158,7 @@ class Membership {
                            .interval = std::chrono::ceil<std::chrono::microseconds>(interval_),
                            .name = name_,
                            .zone = zone_};
-    return greeter_.next(out, own, peers_, session, now);
+    return greeter_.next(out, own, peers_, left_out_.any(), session, now);
   }
 
   // --- heartbeats out
@@ -279,6 +283,26 @@ class Membership {
     return is_silent(peer, (std::max)(peer_timeout_, 4 * interval), own_.hears_since(), own_.heard_until());
   }
 
+  /// Whether somebody was heard who may be there and is not remembered.
+  [[nodiscard]] bool may_be_others() const noexcept { return peers_.forgot() || left_out_.ever(); }
+  /// Whether a stranger may be one that was heard before, and is not remembered.
+  [[nodiscard]] bool may_have_heard_strangers() const noexcept { return peers_.forgot_any() || left_out_.ever(); }
+
+  /// There is no room for one that was heard: see LeftOut.
+  void leave_out(TimePoint now, std::optional<TimePoint> listening_since, std::uint64_t session) noexcept {
+    left_out_.heard(now, listening_since, session, peers_.forgot_any());
+  }
+  /// A heartbeat of one for whom there is no room.
+  void left_out_said(NodeId origin, const HeartbeatView& heartbeat, bool listening, TimePoint now) {
+    left_out_.said(heartbeat, listening, now);
+    if (heartbeat.answer_me && heartbeat.hello == 0) asked(origin, now);
+  }
+  /// Whether all of them have been silent for so long now that nobody is left out.
+  [[nodiscard]] bool left_out_end(bool listening, TimePoint now) noexcept {
+    const Duration interval = schedule_.interval(peers_.nodes());
+    return left_out_.end(interval, own_.hears_since(), own_.heard_until(), listening, now);
+  }
+
   /// Random, from 0 to `most`.
   [[nodiscard]] Duration random_delay(Duration most) noexcept {
     return Duration{static_cast<Duration::rep>(random_.next() % static_cast<std::uint64_t>(most.count() + 1))};
@@ -344,6 +368,7 @@ class Membership {
   Greeter greeter_;
   detail::SplitMix64 random_;
   PeerTable peers_;
+  LeftOut left_out_;
   std::vector<NodeId> answers_;  // whose hello is to be answered; short, since only the control rate lets one in
   std::uint64_t number_ = 0;     // of the newest heartbeat sent
   Duration interval_{};          // that it announced

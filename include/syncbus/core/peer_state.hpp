@@ -47,6 +47,7 @@ struct PeerState {
 
   SequenceTracker tracker;
   GivenUp given_up;
+  std::uint64_t heard_before = 0;  ///< up to this sequence its frames may have been heard before we met
   std::uint64_t told = 0;  ///< the highest last sequence that its broadcasts have told of
   std::optional<TimePoint> behind_since;  ///< its heartbeats have told of less
   std::optional<TimePoint> older_since;   ///< their numbers were below that of the newest
@@ -79,6 +80,9 @@ struct PeerState {
   Duration interval{};              ///< in which it announced its next heartbeat
   std::string name;
   std::string zone;
+
+  /// Of `heard_before`: it has not said yet how far it is.
+  static constexpr std::uint64_t not_told = (std::numeric_limits<std::uint64_t>::max)();
 
   [[nodiscard]] bool live() const noexcept { return !silent && !gone; }
 
@@ -143,6 +147,15 @@ struct PeerState {
 
   /// Whether it can send again what is missing of it.
   [[nodiscard]] bool repairs() const noexcept { return !gone && !publish_only; }
+
+  /// We meet, in `session`. `maybe_again`: we may have met before.
+  void meet(const Extent& extent, std::uint64_t baseline, std::uint64_t session, bool maybe_again) {
+    tracker = SequenceTracker{baseline};
+    heard_before = maybe_again ? not_told : 0;
+    only_told_of = extent.will_know_us && !extent.current;  // in a welcome
+    if (extent.current) reconciled_in = session;
+    if (extent.in_order) told = extent.last;
+  }
 
   /// Takes over what a newer heartbeat says about the peer itself; false if it is not newer. `in_order_at`: it came
   /// now, as a broadcast.

@@ -5,8 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <tuple>
 #include <unordered_map>
-#include <utility>
 #include <vector>
 
 #include <syncbus/core/hash_bytes.hpp>
@@ -25,8 +25,9 @@ struct NodeIdHash {
   }
 };
 
-/// At most `max_peers`; for one more the one heard longest ago is forgotten, and is a stranger when it returns. Who is
-/// gone or silent is remembered as long as there is room: a late frame of theirs is then no first contact.
+/// At most `max_peers`. For one more somebody is forgotten who is not live, and is a stranger if it returns: who is gone
+/// first, of whom nothing is missing, then who was heard longest ago. They are remembered as long as there is room: a
+/// late frame of theirs is then no first contact. Who is live is not forgotten: see LeftOut.
 class PeerTable {
  public:
   explicit PeerTable(std::size_t max_peers, const HashSecret& secret = {})
@@ -41,17 +42,18 @@ class PeerTable {
     return found == peers_.end() ? nullptr : &found->second;
   }
 
-  /// Whom one more will push out: none while there is room.
+  /// Whether there is room for one more, or somebody to be forgotten for it.
+  [[nodiscard]] bool takes_one_more() const noexcept { return live_ < max_peers_; }
+
+  /// Whom one more will push out: none while there is room. Precondition: takes_one_more().
   [[nodiscard]] std::optional<NodeId> next_forgotten() const noexcept {
     if (peers_.size() < max_peers_) return std::nullopt;
-    return oldest()->first;
+    return least_needed()->first;
   }
 
-  [[nodiscard]] bool full() const noexcept { return peers_.size() >= max_peers_; }
-
-  /// A peer that is not there yet.
+  /// A peer that is not there yet. Precondition: takes_one_more().
   PeerState& add(NodeId id, std::uint64_t baseline, TimePoint now) {
-    if (peers_.size() >= max_peers_) forget_oldest();
+    if (peers_.size() >= max_peers_) forget_one();
     PeerState& peer = peers_.try_emplace(id, baseline, now).first->second;
     ++live_;
     return peer;
@@ -73,6 +75,8 @@ class PeerTable {
 
   /// Whether a peer was forgotten that may return: then a stranger may be one that was known.
   [[nodiscard]] bool forgot() const noexcept { return forgot_; }
+  /// Whether frames of one that was forgotten may still come.
+  [[nodiscard]] bool forgot_any() const noexcept { return forgot_any_; }
 
   /// Calls `each(NodeId, PeerState&)`.
   template <class Each>
@@ -102,14 +106,17 @@ class PeerTable {
  private:
   using Peers = std::unordered_map<NodeId, PeerState, NodeIdHash>;
 
-  [[nodiscard]] Peers::const_iterator oldest() const noexcept {
-    return std::ranges::min_element(
-        peers_, {}, [](const auto& entry) { return std::pair{entry.second.live(), entry.second.last_heard}; });
+  [[nodiscard]] Peers::const_iterator least_needed() const noexcept {
+    return std::ranges::min_element(peers_, {}, [](const auto& entry) {
+      const PeerState& peer = entry.second;
+      return std::tuple{peer.live(), !peer.gone || !peer.tracker.missing().empty(), peer.last_heard};
+    });
   }
 
-  void forget_oldest() noexcept {
-    const auto forgotten = oldest();
+  void forget_one() noexcept {
+    const auto forgotten = least_needed();
     live_ -= forgotten->second.live() ? 1U : 0U;
+    forgot_any_ = true;
     forgot_ = forgot_ || !forgotten->second.gone;
     peers_.erase(forgotten);
   }
@@ -117,6 +124,7 @@ class PeerTable {
   std::size_t max_peers_;
   std::size_t live_ = 0;
   bool forgot_ = false;
+  bool forgot_any_ = false;
   Peers peers_;
 };
 

@@ -15,6 +15,7 @@
 #include <syncbus/core/actions.hpp>
 #include <syncbus/core/codec.hpp>
 #include <syncbus/core/electorate.hpp>
+#include <syncbus/core/health_watch.hpp>
 #include <syncbus/core/hearing.hpp>
 #include <syncbus/core/publishing.hpp>
 #include <syncbus/event.hpp>
@@ -91,13 +92,13 @@ class Protocol {
     publishing_.begin_session(frame_limit);
     awaits().begin_session();
     hearing_.begin_session(session, listening, now);
-    health_changed_ = true;
+    health_watch_.changed();
   }
 
   void on_interrupted(TimePoint now) noexcept {
     connected_ = false;
     hearing_.cut_off(now);
-    health_changed_ = true;
+    health_watch_.changed();
     room_changed_ = true;  // a publish no longer waits for room: disconnected it may join
   }
 
@@ -150,12 +151,13 @@ class Protocol {
     if (!deaf_ && connected_ && hearing_.membership().deaf(now)) {
       deaf_ = true;
       hearing_.cut_off(now);
-      reopen_due_ = health_changed_ = true;
+      reopen_due_ = true;
+      health_watch_.changed();
     }
     hearing_.tick(now, connected_);
     if (hearing_.electorate_changed()) awaits().electorate_changed(electorate());
     awaits().tick(now, hearing_.membership().own().answer_time(), electorate(), questions_);
-    watch_staleness(now);
+    watch_health(now);
   } catch (const std::bad_alloc&) {
     rest_until_ = now + without_memory;
   }
@@ -172,7 +174,7 @@ class Protocol {
   void release(std::span<const Acknowledgement> answers, TimePoint now) noexcept {
     hearing_.receiving().inbox().release();
     hearing_.receiving().answered(answers, now);
-    if (stale_ && !has_received()) watch_staleness(now);
+    if (health_watch_.stale() && !has_received()) watch_health(now);
   }
 
   /// Whether take() has something.
@@ -193,8 +195,9 @@ class Protocol {
       if (const auto control = next_control(now); control.kind != Action::Kind::none) return control;
     }
     if (std::exchange(reopen_due_, false)) return {.kind = Action::Kind::reopen, .session = session_};
+    if (hearing_.membership().left_out().news()) return {.kind = Action::Kind::left_out};
     const bool settled = joined() || !connected();  // a session that is not joined yet is no news
-    if (settled && std::exchange(health_changed_, false)) return {.kind = Action::Kind::health};
+    if (settled && health_watch_.take()) return {.kind = Action::Kind::health};
     return next_wake();
   } catch (const std::bad_alloc&) {
     rest_until_ = now + without_memory;
@@ -208,7 +211,9 @@ class Protocol {
   [[nodiscard]] bool joined() const noexcept { return connected_ && !hearing_.membership().window_open(); }
 
   /// How far behind this node may be. Not const: what waited for proof may have it by now.
-  [[nodiscard]] Health health(TimePoint now) noexcept { return {connected(), hearing_.staleness(now)}; }
+  [[nodiscard]] Health health(TimePoint now) noexcept {
+    return {connected(), hearing_.staleness(now), hearing_.membership().left_out().any()};
+  }
 
   [[nodiscard]] std::vector<Peer> peers(TimePoint now) const { return hearing_.membership().peers().list(now); }
 
@@ -245,7 +250,7 @@ class Protocol {
     awaits().returned(heartbeat.last_sequence, electorate());
     if (deaf_ && !hearing_.membership().deaf(now)) {  // an old one may come late, and those behind it not at all
       deaf_ = false;
-      health_changed_ = true;
+      health_watch_.changed();
     }
     return true;
   }
@@ -372,17 +377,13 @@ class Protocol {
     return {.kind = Action::Kind::wake, .at = at};
   }
 
-  /// Health is told when staleness passes the peer timeout, up or down; in a cluster so large that heartbeats are
-  /// rarer, what makes a peer silent.
-  void watch_staleness(TimePoint now) noexcept {
-    const bool stale = hearing_.staleness(now) > hearing_.membership().patience();
-    if (std::exchange(stale_, stale) != stale) health_changed_ = true;
-  }
+  void watch_health(TimePoint now) noexcept { health_watch_.look(health(now), hearing_.membership().patience()); }
 
   const ProtocolOptions options_;
   Metrics metrics_;
   Publishing publishing_;
   Hearing hearing_;
+  HealthWatch health_watch_;
   AcknowledgementOutbox questions_;  ///< about our own awaits
   std::vector<std::byte> buffer_;    ///< of the control frame that the last action shows
   std::uint64_t session_ = 0;
@@ -391,8 +392,7 @@ class Protocol {
   bool deaf_ = false;  ///< connected, but nothing of our own comes back
   bool gone_ = false;
   int goodbyes_left_ = 0;
-  bool stale_ = false;
-  bool reopen_due_ = false, room_changed_ = false, health_changed_ = false;
+  bool reopen_due_ = false, room_changed_ = false;
   TimePoint told_wake_ = (TimePoint::max)();
   TimePoint rest_until_{};  ///< for want of memory
 };

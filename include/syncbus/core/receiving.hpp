@@ -59,6 +59,12 @@ class Receiving {
     if (events.has_awaited()) memory_.queued({events.origin(), events.sequence()}, inbox_.pushed());
   }
 
+  /// The same of one for whom there is no room among the peers: nobody knows how old it is.
+  void push_of_left_out(const EventsView& events, Bytes frame, TimePoint now) {
+    ++metrics_.frames_left_out;
+    push(events, frame, true, now);
+  }
+
   void push(const Resync& resync, TimePoint since) noexcept {
     pushes(since);
     metrics_.joined += inbox_.push_resync(resync);

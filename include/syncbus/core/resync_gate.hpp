@@ -23,7 +23,8 @@ namespace syncbus::inline v1::core {
 /// and stands for whatever is known to be missing of anybody by then: what was hit by an outage is not asked for once
 /// everybody clears all the same.
 ///
-/// What is held back, and an interruption that is not over, count as waiting, from when they were known.
+/// What may be lost of peers that are left out is a resync as well. It, what is held back, and an interruption that is
+/// not over, count as waiting, from when they were known.
 class ResyncGate {
  public:
   ResyncGate(Membership& membership, GappedPeers& gapped, Receiving& receiving) noexcept
@@ -85,8 +86,15 @@ class ResyncGate {
     cut_off_.joined(session_, receiving_.inbox().pushed());
   }
 
-  /// When that is to be asked at the latest.
-  [[nodiscard]] TimePoint due() const noexcept { return holds() ? due_ : (TimePoint::max)(); }
+  /// When tick() has something to do, at the latest.
+  [[nodiscard]] TimePoint due() const noexcept {
+    return (std::min)(holds() ? due_ : (TimePoint::max)(), membership_.left_out().due());
+  }
+  /// Also, what may have been lost of those for whom there is no room may be due.
+  void tick(TimePoint now) noexcept {
+    release_if_all_have_told(now);
+    if (const auto since = membership_.left_out().raise(now)) raise({ResyncCause::overflow, {}}, *since, now);
+  }
 
   /// Whether something is held back: nothing is proved meanwhile.
   [[nodiscard]] bool holds() const noexcept { return held_back_.has_value(); }
@@ -94,7 +102,8 @@ class ResyncGate {
   /// Since when it is known that handlers have something to hear yet, or may have; `now`: nothing is known.
   [[nodiscard]] TimePoint waiting_since(TimePoint now) noexcept {
     const TimePoint cut_off_at = cut_off_.since(receiving_.inbox().settled()).value_or(now);
-    const TimePoint waiting = (std::min)(cut_off_at, receiving_.waiting_since(now));
+    const TimePoint left_out = membership_.left_out().fresh_at(now);
+    const TimePoint waiting = (std::min)({cut_off_at, left_out, receiving_.waiting_since(now)});
     return held_back_ ? (std::min)(waiting, held_back_since_) : waiting;
   }
 

@@ -113,6 +113,9 @@ class ActionRunner : public std::enable_shared_from_this<ActionRunner> {
       case Kind::wake: return unlocked(lock, [&] { port_->wake_at(action.at); });
       case Kind::room: ++rooms_; return changed_.notify_all();
       case Kind::complete: return end_calls();
+      case Kind::left_out:
+        news_.log(LineKind::max_peers, [this] { return max_peers_is_too_small(options_.max_peers); });
+        return tell_news();
       case Kind::health: news_.health_changed(); return tell_news();
       case Kind::dispatch: return dispatch_.wake();
       case Kind::none: return;

@@ -21,6 +21,7 @@ namespace syncbus::inline v1::detail {
 enum class LineKind : std::uint8_t {
   handler,           ///< a handler threw
   executor,          ///< the executor threw
+  max_peers,         ///< there are more peers than it has room for
   asked_for,         ///< what the user asked to be told, as often as it comes: not limited
   problem,           ///< a transport's, with a code of some other category
   first_errc,        ///< the same with the Errc of value 0, and so on

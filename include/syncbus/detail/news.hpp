@@ -32,9 +32,14 @@ class News {
   void health_changed() noexcept { health_due_ = static_cast<bool>(on_health_); }
 
   /// Without a code, what the user asked for.
-  void log(const std::error_code& code, std::string_view sentence) noexcept try {
+  void log(const std::error_code& code, std::string_view sentence) noexcept {
+    log(kind_of_problem(code), [sentence] { return std::string{sentence}; });
+  }
+  /// `line()` makes its words.
+  template <class Line>
+  void log(LineKind kind, const Line& line) noexcept try {
     if (!subscribers_->log()) return;
-    if (const auto line = subscribers_->log().admit(kind_of_problem(code), std::string{sentence})) log_.add(*line);
+    if (const auto told = subscribers_->log().admit(kind, line())) log_.add(*told);
   } catch (const std::bad_alloc&) {
     log_.leave_one_out();
   }

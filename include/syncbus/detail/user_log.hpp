@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <functional>
 #include <optional>
 #include <string>
@@ -40,6 +41,13 @@ class UserLog {
   const std::function<void(std::string_view)> on_log_;
   LineLimiter limiter_;
 };
+
+/// That there are more live peers than a bus has room for.
+[[nodiscard]] inline std::string max_peers_is_too_small(std::size_t max_peers) {
+  return "more nodes are there than this one can keep track of: what is lost of those beyond max_peers (" +
+         std::to_string(max_peers) + ") is not noticed, staleness grows, and no await for everyone is satisfied; set " +
+         "BusOptions::max_peers above the number of nodes";
+}
 
 /// That the handler of a subscription threw.
 [[nodiscard]] inline std::string handler_threw(KeySpace space, std::string_view name, std::string_view what) {

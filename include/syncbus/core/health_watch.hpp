@@ -1,0 +1,34 @@
+// When a node's health is news.
+#pragma once
+
+#include <utility>
+
+#include <syncbus/options.hpp>
+
+namespace syncbus::inline v1::core {
+
+/// Beside `connected`, of which others tell: health is told when staleness passes the peer timeout, up or down (in a
+/// cluster so large that heartbeats are rarer, what makes a peer silent), and when peers are left out, or no more.
+class HealthWatch {
+ public:
+  /// It is news for another reason.
+  void changed() noexcept { changed_ = true; }
+  /// That is how it is now. `patience`: see Membership.
+  void look(const Health& health, Duration patience) noexcept {
+    const bool stale = health.staleness > patience;
+    changed_ = changed_ || stale != stale_ || health.peers_left_out != left_out_;
+    stale_ = stale;
+    left_out_ = health.peers_left_out;
+  }
+
+  [[nodiscard]] bool stale() const noexcept { return stale_; }
+  /// Whether it is to be told. It is told then.
+  [[nodiscard]] bool take() noexcept { return std::exchange(changed_, false); }
+
+ private:
+  bool changed_ = false;
+  bool stale_ = false;
+  bool left_out_ = false;
+};
+
+}  // namespace syncbus::inline v1::core
