@@ -66,7 +66,7 @@ struct Peer {
   NodeId id{};
   std::string name{};
   std::string zone{};
-  Duration silent_for{};   ///< since it was last heard
+  Duration silent_for{};   ///< since it was last heard; listed until ten peer timeouts after it fell silent
   std::uint64_t lag = 0;   ///< its frames that have not been seen yet
 };
 

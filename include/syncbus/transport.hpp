@@ -60,6 +60,11 @@ class TransportSink {
   /// been on this one meanwhile: neither they nor we have heard what was published on the other. Between sessions.
   virtual void on_moved() noexcept {}
 
+  /// Where the next session is, or this one from now on. Only from a transport whose sessions are not lossless although
+  /// those at one *place*, which is one running server, lose nothing of each other: see rule 11. Holds until the transport
+  /// says otherwise; 0, or no word at all: not known.
+  virtual void on_place(std::uint64_t place) noexcept { static_cast<void>(place); }
+
   /// A session began: whatever is published by anybody from now on arrives here. Called once before open() returns,
   /// then once after each interruption. `max_frame_bytes`: at least least_frame_bytes.
   virtual void on_ready(std::uint64_t session, std::size_t max_frame_bytes) noexcept = 0;
@@ -99,6 +104,10 @@ class TransportSink {
 ///  9. close() ends the session without a word to the sink, stops every thread, and returns when no sink call is
 ///     running and none will come. It is called outside of sink calls, at most once, also when open() threw.
 /// 10. `lossless_sessions`: within a session no receiver loses a broadcast unless its own transport is interrupted.
+/// 11. on_place(): nodes that named the same place, while their sessions go on there, lose no broadcast of each other
+///     unless their own transport is interrupted. A node names one only while it knows of no other server where its next
+///     session could be, and takes it back (0), until its next session, when it learns of one. A server that is started
+///     again is another place.
 template <class T>
 concept Transport = requires(T& transport, TransportSink& sink, const TransportSettings& settings,
                              Bytes bytes, BroadcastToken token, NodeId node, std::uint64_t session) {

@@ -2,6 +2,7 @@
 #include <nats/nats.h>
 
 #include <chrono>
+#include <cstdint>
 #include <string>
 
 #include <syncbus/transport/nats_transport.hpp>
@@ -30,6 +31,24 @@ TEST_CASE("two nodes may share a caller's connection, which stays the caller's",
   }
   CHECK(natsConnection_Status(connection.get()) == NATS_CONN_STATUS_CONNECTED);
   CHECK(natsConnection_FlushTimeout(connection.get(), 10'000) == NATS_OK);
+}
+
+TEST_CASE("a node tells at which NATS server it is, while it knows of no other", "[nats]") {
+  NatsServer server, other;
+  const auto connection = lasting_connection(server.url());
+  NatsNode a{server.url(), 1}, lent{connection.get(), 2}, elsewhere{other.url(), 3};
+  NatsNode of_two{server.url() + "," + other.url(), 4};
+  const std::uint64_t place = a.recorder.place();
+  CHECK(place != 0);
+  CHECK(lent.recorder.place() == place);
+  CHECK(elsewhere.recorder.place() != place);
+  CHECK(of_two.recorder.place() == 0);
+  server.restart();
+  REQUIRE(a.comes_back());
+  REQUIRE(lent.comes_back());
+  CHECK(a.recorder.place() != place);  // nobody is where the server was
+  CHECK(a.recorder.place() != 0);
+  CHECK(lent.recorder.place() == a.recorder.place());
 }
 
 TEST_CASE("a frame of max_frame_bytes passes", "[nats]") {

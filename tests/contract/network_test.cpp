@@ -77,6 +77,22 @@ CONTRACT_TEST_CASE(
   CHECK(pair.resyncs() == 0);
 }
 
+CONTRACT_TEST_CASE("a node that dies without a goodbye costs nobody at its server a resync, and what it published is heard",
+                   "[contract]", Servers) {
+  Pair pair{fixture, {.close_timeout = 100ms, .heartbeat = 500ms, .peer_timeout = 2s}};
+  pair.publish();
+  CHECK(pair.both_hear_all());
+  pair.publish();
+  REQUIRE_FALSE(pair.far->flush(support::patience));
+  pair.proxy.set({.refuses = true});
+  pair.proxy.cut();  // what a server sees of a process that is killed
+  const auto outcome = pair.near->publish_and_await("all", syncbus::Quorum::everyone(), {.timeout = support::patience});
+  CHECK_FALSE(outcome.error);  // the other one is silent
+  CHECK(pair.at_near.contains("invalidate far 1"));
+  CHECK(all_resyncs(pair.near->metrics()) == 0);
+  CHECK(pair.near->metrics().reconnects == 0);
+}
+
 CONTRACT_TEST_CASE("a network that stands still longer than the peer timeout delays events, and loses none",
                    "[contract]", Servers) {
   Pair pair{fixture, {.peer_timeout = 2s}};

@@ -1,6 +1,7 @@
 // Faults that only nats-server has, while caches are written and read: it cuts who reads too slowly, it reloads
 // permissions, and of a cluster one dies. What history can repair is repaired, and afterwards nothing is stale.
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -15,6 +16,7 @@
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
 #include "support/nats_server.hpp"
+#include "support/tcp_proxy.hpp"
 
 using namespace fault;
 using namespace std::chrono_literals;
@@ -149,6 +151,34 @@ TEST_CASE("of two NATS servers one stops: its nodes notice, go to the other, and
                                       metrics.resyncs_by(syncbus::ResyncCause::unrepairable));
   }
   check_nothing_leaked(trial);
+}
+
+TEST_CASE("where there are several NATS servers who falls silent may have been cut off at another: that is a resync",
+          "[fault]") {
+  const auto configuration = [](int port, int other) {
+    return "cluster { name: pair, no_advertise: true, listen: \"127.0.0.1:" + std::to_string(port) +
+           "\", routes: [\"nats://127.0.0.1:" + std::to_string(other) + "\"] }";
+  };
+  const int ports[] = {ServerProcess::free_port(), ServerProcess::free_port()};
+  const NatsServer first{configuration(ports[0], ports[1])}, second{configuration(ports[1], ports[0])};
+  support::TcpProxy proxy{first.port()};
+  const auto bus = [](const std::string& url) {
+    return syncbus::NatsBus{url, OnNats::subject, {.close_timeout = 100ms, .heartbeat = 500ms, .peer_timeout = 2s}};
+  };
+  const syncbus::NatsBus lost = bus(NatsServer::url_at(proxy.port()));
+  syncbus::NatsBus beside = bus(first.url()), beyond = bus(second.url());
+  std::array<std::atomic<int>, 2> cleared{};
+  const auto ignore = [](const syncbus::Event&) {};
+  const auto a = beside.subscribe_all(ignore, [&](const syncbus::Resync&) { ++cleared[0]; });
+  const auto b = beyond.subscribe_all(ignore, [&](const syncbus::Resync&) { ++cleared[1]; });
+  REQUIRE(eventually([&] { return beside.peers().size() == 2 && beyond.peers().size() == 2; }));
+  REQUIRE(eventually([&] { return lost.peers().size() == 2; }));
+  proxy.set({.refuses = true});
+  proxy.cut();
+  CHECK(eventually([&] { return cleared[0] != 0 && cleared[1] != 0; }));
+  for (const syncbus::NatsBus* const other : {&beside, &beyond}) {
+    CHECK(other->metrics().resyncs_by(syncbus::ResyncCause::peer_lost) >= 1);
+  }
 }
 
 TEST_CASE("a NATS permission that is revoked and granted again costs no resync, and is told of", "[fault]") {

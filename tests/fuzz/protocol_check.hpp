@@ -83,6 +83,7 @@ class HauntedMachine {
       case 3: return node_.on_confirmed(node_.sent.empty() ? 0 : node_.sent.back().sequence - byte() % 2);
       case 4:
         if (node_.machine.connected()) return node_.on_interrupted();
+        node_.machine.on_place(node_.session % 3);
         return node_.on_ready(node_.session + 1, 256 + 16 * byte());
       case 5: return node_.pass(std::chrono::milliseconds{byte()});
       case 6: return node_.pass(std::chrono::milliseconds{100 * byte()});
@@ -122,6 +123,7 @@ class HauntedMachine {
                                       .publish_only = (flags & 4U) != 0,
                                       .number = (std::max)(number(), std::uint64_t{1}),
                                       .last_sequence = number(),
+                                      .place = (flags >> 3U) % 4,
                                       .interval = std::chrono::milliseconds{byte()}};
     view.oldest_sequence = (std::min)(std::uint64_t{byte()}, view.last_sequence);
     view.newest_origin = origin();

@@ -59,6 +59,7 @@ inline std::string text_of(const core::HeartbeatView& view) {
   if (view.observer) text += " observer";
   if (view.greets) text += " greets";
   if (view.hello != 0) text += " hello " + number(view.hello);
+  if (view.place != 0) text += " place " + number(view.place);
   return text + '\n';
 }
 
@@ -93,6 +94,7 @@ inline std::string text_of(core::WelcomeView view) {
     if (entry.observer) text += " observer";
     if (entry.greets) text += " greets";
     if (!entry.current) text += " not_current";
+    if (entry.place != 0) text += " place " + number(entry.place);
     text += '\n';
   }
   return text;

@@ -38,6 +38,7 @@ struct Receiver : Node {
     on_frame(heartbeat_frame(of, {.number = ++number_,
                                   .last_sequence = last,
                                   .oldest_sequence = oldest,
+                                  .place = place,
                                   .interval = std::chrono::duration_cast<std::chrono::microseconds>(next)}));
   }
   /// The peer is heard every 100 ms, and has nothing new to say.
@@ -53,6 +54,8 @@ struct Receiver : Node {
     pass(std::chrono::milliseconds{100});
     on_ready(session + 1);
   }
+
+  std::uint64_t place = 0;  ///< that heartbeats tell
 
  private:
   std::uint64_t number_ = 0;

@@ -50,6 +50,10 @@ class Recorder : public syncbus::TransportSink {
     const std::lock_guard lock{mutex_};
     ++moves_;
   }
+  void on_place(std::uint64_t place) noexcept override {
+    const std::lock_guard lock{mutex_};
+    place_ = place;
+  }
   void on_ready(std::uint64_t session, std::size_t max_frame_bytes) noexcept override {
     const std::lock_guard lock{mutex_};
     in_order_ = in_order_ && !ready_ && session == session_ + 1;
@@ -68,6 +72,7 @@ class Recorder : public syncbus::TransportSink {
   [[nodiscard]] int losses() const { return read(losses_); }
   [[nodiscard]] int moves() const { return read(moves_); }
   [[nodiscard]] std::uint64_t session() const { return read(session_); }
+  [[nodiscard]] std::uint64_t place() const { return read(place_); }
   [[nodiscard]] bool ready() const { return read(ready_); }
   [[nodiscard]] std::size_t max_frame_bytes() const { return read(max_frame_bytes_); }
   [[nodiscard]] std::vector<Problem> problems() const { return read(problems_); }
@@ -105,6 +110,7 @@ class Recorder : public syncbus::TransportSink {
   std::vector<Problem> problems_;
   syncbus::BroadcastToken confirmed_{};
   std::uint64_t session_ = 0;
+  std::uint64_t place_ = 0;
   std::size_t max_frame_bytes_ = 0;
   int interruptions_ = 0;
   int losses_ = 0;

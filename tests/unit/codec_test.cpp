@@ -288,6 +288,7 @@ TEST_CASE("the largest heartbeat fits into max_heartbeat_bytes, and into nothing
   const std::string name(core::max_name_bytes, 'n');
   core::HeartbeatView heartbeat{.answer_me = true, .goodbye = true, .publish_only = true, .moved = true};
   heartbeat.number = heartbeat.last_sequence = heartbeat.oldest_sequence = heartbeat.newest_number = most;
+  heartbeat.ahead = heartbeat.hello = heartbeat.place = most;
   heartbeat.interval = core::max_heartbeat_interval;
   heartbeat.name = heartbeat.zone = name;
   heartbeat.newest_origin = NodeId{most};

@@ -11,14 +11,15 @@
 #include <syncbus/quorum.hpp>
 
 #include "support/catch.hpp"
+#include "support/control_frames.hpp"
 #include "support/machine.hpp"
 #include "support/receiver.hpp"
 
 using namespace std::chrono_literals;
 using namespace syncbus;
 using core::SequenceRange;
-using support::events_frame, support::heartbeat_frame, support::heartbeat_of, support::Lines, support::lossless, support::Receiver,
-    support::requested_by, support::roomy;
+using support::events_frame, support::heartbeat_frame, support::heartbeat_of, support::Lines, support::lossless, support::Node,
+    support::Receiver, support::requested_by, support::roomy, support::welcome_frame;
 
 namespace {
 
@@ -84,6 +85,148 @@ TEST_CASE("silence is no loss in a lossless session that was whole since the pee
     node.pass(20s);
     CHECK(node.heard() == Lines{"resync: peer_lost"});
   }
+}
+
+TEST_CASE("silence is no loss at our own server, if the peer could be at no other and our session was whole") {
+  constexpr std::uint64_t here = 7, elsewhere = 8;
+  Receiver node;
+  node.machine.on_place(here);
+  const auto say = [&](std::uint64_t place, NodeId of = peer) {
+    node.place = place;
+    node.beat(of == peer ? 1 : 0, 1, of);
+  };
+  SECTION("it was, and so for hours") {
+    say(here);
+    node.pass(4h);
+    CHECK(node.heard().empty());
+  }
+  SECTION("its newest heartbeat did not tell where it is") {
+    say(here);
+    say(0);
+    node.pass(20s);
+    CHECK(node.heard() == Lines{"resync: peer_lost"});
+  }
+  SECTION("it is at another server, of which ours may lose messages") {
+    say(elsewhere);
+    node.pass(20s);
+    CHECK(node.heard() == Lines{"resync: peer_lost"});
+  }
+  SECTION("another peer is at another server, where this one may have gone") {
+    say(here);
+    say(elsewhere, other);
+    node.pass(20s);
+    const Lines heard = node.heard();
+    REQUIRE(heard.size() >= 1);
+    CHECK(std::ranges::count(heard, "resync: peer_lost") == std::ssize(heard));
+  }
+  SECTION("another server turns up afterwards, where this one may have been") {
+    say(here);
+    node.pass(20s);
+    CHECK(node.heard().empty());
+    say(elsewhere, other);
+    node.pass(2s);
+    CHECK(std::ranges::count(node.heard(), "resync: peer_lost") == 1);
+  }
+  SECTION("we learn that there is another server") {
+    say(here);
+    node.machine.on_place(0);
+    node.pass(20s);
+    CHECK(node.heard() == Lines{"resync: peer_lost"});
+  }
+  SECTION("the session was interrupted after its last word") {
+    say(here);
+    node.reconnect();
+    node.pass(20s);
+    CHECK(node.heard() == Lines{"resync: peer_lost"});
+  }
+  SECTION("it goes on at the server after an interruption of ours") {
+    say(here);
+    node.reconnect();
+    say(here);
+    node.pass(20s);
+    CHECK(node.heard().empty());
+  }
+  SECTION("a frame is missing all the same") {
+    say(here);
+    node.frame(3);
+    (void)node.heard();
+    node.pass(20s);
+    CHECK(node.heard() == Lines{"resync: peer_lost"});
+  }
+}
+
+TEST_CASE("an interruption long after a peer has died is no loss; one not so long after it may be") {
+  Receiver node{GENERATE(roomy(), lossless())};
+  node.machine.on_place(7);
+  node.place = 7;
+  node.beat(1);
+  const bool long_after = GENERATE(false, true);
+  node.pass(long_after ? 1min : 50s);
+  node.reconnect();
+  node.pass(20s);
+  CHECK(node.heard() == (long_after ? Lines{} : Lines{"resync: peer_lost"}));
+}
+
+TEST_CASE("what others say of where nodes are makes no session at one server several") {
+  Receiver node;
+  node.machine.on_place(7);
+  node.place = 7;
+  node.beat(1);
+  // A node that was there when the server was started again, and has not heard of it yet.
+  node.on_frame(welcome_frame(peer, {{.node = other, .number = 1, .place = 6}}));
+  node.pass(20s);
+  CHECK(node.heard().empty());
+}
+
+TEST_CASE("a node whose place a welcome told need not tell it itself") {
+  Receiver node;
+  node.machine.on_place(7);
+  node.place = 7;
+  node.beat(1);
+  node.on_frame(welcome_frame(peer, {{.node = other, .number = 1, .interval = 1s, .place = 7}}));
+  node.frame(1, other);
+  (void)node.heard();
+  node.pass(20s);
+  CHECK(node.heard().empty());
+}
+
+TEST_CASE("heartbeats and welcomes tell where this node is, and of others what they told") {
+  Node node;
+  node.machine.on_place(7);
+  node.join();
+  node.on_frame(heartbeat_frame(peer, {.number = 1, .place = 9, .interval = 1s}));
+  node.pass(2s);
+  CHECK(heartbeat_of(node.newest_heartbeat()).place == 7);
+  node.on_frame(heartbeat_frame(other, {.answer_me = true, .greets = true, .number = 1, .hello = 1, .interval = 1s}));
+  node.pass(5ms);
+  const auto welcomes = node.control(core::FrameType::welcome);
+  REQUIRE(welcomes.size() == 1);
+  core::WelcomeView view;
+  REQUIRE(core::decode_welcome(support::header_of(welcomes[0].bytes), view) == core::FrameError::ok);
+  std::vector<std::uint64_t> places;
+  for (core::WelcomeEntry entry; view.next(entry);) places.push_back(entry.place);
+  CHECK(std::ranges::count(places, 7) == 1);
+  CHECK(std::ranges::count(places, 9) == 1);
+}
+
+TEST_CASE("a peer that has been silent for ten peer timeouts is listed no more, until it is heard again") {
+  Receiver node{GENERATE(roomy(), lossless())};
+  node.beat(1);
+  node.pass(20s);
+  REQUIRE(node.machine.peers(node.now).size() == 1);
+  CHECK(node.machine.peers(node.now)[0].silent_for >= 19s);
+  node.pass(40s);
+  CHECK(node.machine.peers(node.now).empty());
+  node.beat(1);
+  CHECK(node.machine.peers(node.now).size() == 1);
+}
+
+TEST_CASE("no peer leaves the list while we are cut off") {
+  Receiver node;
+  node.beat(1);
+  node.on_interrupted();
+  node.pass(1h);
+  CHECK(node.machine.peers(node.now).size() == 1);
 }
 
 TEST_CASE("no peer times out while we are cut off") {

@@ -59,7 +59,8 @@
 //          varint  number of that heartbeat
 //                  fields, then the end. Tag 1, a varint: how many frames beyond the newest hold events that the sender
 //                  has accepted already; 2^64 - 1: some have no sequence yet. Without it: none. Tag 2, a varint: a
-//                  hello: the sender joins and wants a welcome, for the so-manieth time
+//                  hello: the sender joins and wants a welcome, for the so-manieth time. Tag 3, 8 bytes: the place
+//                  where the sender is, a number that all who are there know; without it, or 0: not known
 //
 // ACKNOWLEDGEMENT (acknowledgement_frame.hpp): answers, and questions (status 4), in any mixture
 //
@@ -104,7 +105,7 @@
 //                    varint  microseconds of the interval that it announced; more than a day reads as a day
 //                    string  name
 //                    string  zone
-//                            fields
+//                            fields. Tag 1, 8 bytes: its place, as its heartbeat said
 #pragma once
 
 #include <syncbus/core/acknowledgement_frame.hpp>

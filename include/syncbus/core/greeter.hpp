@@ -145,7 +145,8 @@ class Greeter {
             .oldest_sequence = peer.oldest,
             .interval = std::chrono::ceil<std::chrono::microseconds>(peer.interval),
             .name = peer.name,
-            .zone = peer.zone};
+            .zone = peer.zone,
+            .place = peer.place};
   }
 
   NodeId self_;

@@ -82,7 +82,9 @@ class Hearing {
 
   /// From now on, or from some time before, nothing of others may have come.
   void cut_off(TimePoint now) noexcept {
-    gate_.cut_off(membership_.own().heard_until().value_or(now));
+    const TimePoint since = membership_.own().heard_until().value_or(now);
+    gate_.cut_off(since);
+    membership_.cut_off(since);
   }
 
   // --- what comes in
@@ -130,8 +132,7 @@ class Hearing {
     if (peer == nullptr) return membership_.left_out_said(origin, heartbeat, listening_, now);
     if (peer->heard_before == PeerState::not_told) peer->heard_before = heartbeat.last_sequence;
     const bool told_who = peer->newest_heartbeat != 0;  // its zone, and whether it answers; a frame does not tell
-    const auto in_order = directed ? std::nullopt : std::optional{now};
-    membership_.peers().change(*peer, [&](PeerState& changed) { changed.introduce(heartbeat, in_order); });
+    membership_.introduced(*peer, heartbeat, directed ? std::nullopt : std::optional{now});
     if (!directed) membership_.received(origin, *peer, heartbeat.number);
     const bool whole = peer->tracker.missing().empty();
     note(*peer, origin, peer->tracker.announce(heartbeat.last_sequence), whole, true, now);
@@ -267,7 +268,8 @@ class Hearing {
   [[nodiscard]] bool may_hide_loss(const PeerState& peer) const noexcept {
     const bool need_not = peer.reconciled_in == 0 && first_session_is_whole();
     const bool known_to_us = peer.heard || !peer.tracker.missing().empty();  // of whom only others told, we owe nothing
-    return known_to_us && silence_may_hide_loss(peer, options_.lossless_sessions, need_not ? 0 : session_);
+    const bool lossless = options_.lossless_sessions || membership_.is_here(peer);
+    return known_to_us && silence_may_hide_loss(peer, lossless, need_not ? 0 : session_);
   }
 
   /// Whether a node is a stranger, or one that was met by a repair and has not said how far it is.
@@ -377,7 +379,7 @@ class Hearing {
   void note_silence(NodeId id, PeerState& peer) {
     if (peer.silent && !peer.silence_in_question) return;
     const bool news = !peer.silent;
-    membership_.peers().change(peer, [](PeerState& changed) { changed.silent = true; });
+    membership_.peers().change(peer, [this](PeerState& changed) { changed.fall_silent(now_); });
     const bool loss = may_hide_loss(peer);
     const TimePoint since = peer.missing_since(now_);
     peer.silence_in_question = !loss;

@@ -34,6 +34,7 @@ struct HeartbeatView {
   std::uint64_t ahead = 0;               ///< so many more hold events that were accepted; ahead_unknown: nobody knows
   std::uint64_t oldest_sequence = 0;     ///< the oldest that it can still repair; last + 1: none
   std::uint64_t hello = 0;               ///< the sender joins and wants a welcome, for the first, second … time; 0: no
+  std::uint64_t place = 0;               ///< where the sender is, and could be nowhere else: see Places; 0: not known
   std::chrono::microseconds interval{};  ///< until its next heartbeat, at the latest
   std::string_view name{};
   std::string_view zone{};
@@ -62,10 +63,26 @@ inline constexpr std::uint64_t ahead_unknown = (std::numeric_limits<std::uint64_
 
 inline constexpr std::uint8_t heartbeat_field_ahead = 1;
 inline constexpr std::uint8_t heartbeat_field_hello = 2;
+inline constexpr std::uint8_t heartbeat_field_place = 3;
+
+/// A place is a hash: eight bytes, behind a tag and a length.
+inline constexpr std::size_t place_field_bytes = 2 + 8;
+
+inline void write_place(WireWriter& fields, std::uint8_t tag, std::uint64_t place) noexcept {
+  if (place == 0) return;
+  fields.u8(tag);
+  fields.varint(place_field_bytes - 2);
+  fields.u64(place);
+}
+[[nodiscard]] constexpr std::uint64_t read_place(WireReader& field) noexcept {
+  const std::uint64_t place = field.u64();
+  if (!field.at_end()) field.fail();
+  return place;
+}
 
 /// A buffer of so many bytes holds every heartbeat.
 inline constexpr std::size_t max_heartbeat_bytes =
-    header_bytes + 1 + 6 * max_varint_bytes + 2 * (1 + max_name_bytes) + 23;
+    header_bytes + 1 + 6 * max_varint_bytes + 2 * (1 + max_name_bytes) + 23 + place_field_bytes;
 static_assert(max_heartbeat_bytes <= least_frame_limit);
 
 inline void write_interval(WireWriter& body, std::chrono::microseconds interval) noexcept {
@@ -97,7 +114,7 @@ inline void write_interval(WireWriter& body, std::chrono::microseconds interval)
   body.u64(heartbeat.newest_origin.value);
   body.varint(heartbeat.newest_number);
   const auto size_of = [](std::uint64_t value) { return value == 0 ? 0 : 2 + varint_bytes(value); };
-  body.varint(size_of(heartbeat.ahead) + size_of(heartbeat.hello));
+  body.varint(size_of(heartbeat.ahead) + size_of(heartbeat.hello) + (heartbeat.place == 0 ? 0 : place_field_bytes));
   const auto field = [&body](std::uint8_t tag, std::uint64_t value) {
     if (value == 0) return;
     body.u8(tag);
@@ -106,6 +123,7 @@ inline void write_interval(WireWriter& body, std::chrono::microseconds interval)
   };
   field(heartbeat_field_ahead, heartbeat.ahead);
   field(heartbeat_field_hello, heartbeat.hello);
+  write_place(body, heartbeat_field_place, heartbeat.place);
   return finish_control_frame(out, body, FrameType::heartbeat, origin, destination);
 }
 
@@ -130,6 +148,7 @@ inline FrameError decode_heartbeat(const FrameHeader& header, HeartbeatView& vie
   read.newest_origin = NodeId{body.u64()};
   read.newest_number = body.varint();
   body.fields([&read](std::uint8_t tag, WireReader& field) {
+    if (tag == heartbeat_field_place) read.place = read_place(field);
     if (tag != heartbeat_field_ahead && tag != heartbeat_field_hello) return;
     (tag == heartbeat_field_ahead ? read.ahead : read.hello) = field.varint();
     if (!field.at_end()) field.fail();

@@ -20,6 +20,7 @@
 #include <syncbus/core/own_heartbeats.hpp>
 #include <syncbus/core/peer_state.hpp>
 #include <syncbus/core/peer_table.hpp>
+#include <syncbus/core/places.hpp>
 #include <syncbus/core/welcome_frame.hpp>
 #include <syncbus/detail/split_mix64.hpp>
 #include <syncbus/event.hpp>
@@ -57,12 +58,26 @@ class Membership {
   [[nodiscard]] const LeftOut& left_out() const noexcept { return left_out_; }
   [[nodiscard]] const OwnHeartbeats& own() const noexcept { return own_; }
   [[nodiscard]] std::string_view zone() const noexcept { return zone_; }
+  [[nodiscard]] Places& places() noexcept { return places_; }
+
+  /// Whether a peer is where we are, so that neither loses anything of the other in its session.
+  [[nodiscard]] bool is_here(const PeerState& peer) const noexcept { return places_.is_here(peer.place); }
+
+  /// Who has been silent for so long is dead.
+  [[nodiscard]] Duration dead_after() const noexcept { return 10 * peer_timeout_; }
+
+  /// For people: who is there.
+  [[nodiscard]] std::vector<Peer> list(TimePoint now) const { return peers_.list(now, dead_after()); }
+
+  /// We hear nobody any more.
+  void cut_off(TimePoint now) noexcept { peers_.bury(now, dead_after()); }
 
   /// After an interruption, which may be everybody's, the hellos of a large cluster are spread over the time that its
   /// control rate gives them.
   void begin_session(TimePoint now) noexcept {
     own_.begin_session(now);
     told_moved_ = false;
+    places_.begin_session();
     schedule_.begin_session(now + (joining_.joined() ? slot(schedule_.hello_spread(peers_.nodes())) : Duration{}));
     answers_.clear();
     joining_.begin_session();
@@ -119,6 +134,7 @@ class Membership {
                                       .greets = entry.greets,
                                       .number = entry.number,
                                       .oldest_sequence = entry.oldest_sequence,
+                                      .place = entry.place,
                                       .interval = entry.interval,
                                       .name = entry.name,
                                       .zone = entry.zone}));
@@ -157,7 +173,8 @@ class Membership {
                            .oldest_sequence = published.oldest,
                            .interval = std::chrono::ceil<std::chrono::microseconds>(interval_),
                            .name = name_,
-                           .zone = zone_};
+                           .zone = zone_,
+                           .place = places_.here()};
     return greeter_.next(out, own, peers_, left_out_.any(), session, now);
   }
 
@@ -217,6 +234,7 @@ class Membership {
         .ahead = published.ahead,
         .oldest_sequence = published.oldest,
         .hello = destination == NodeId{} && !goodbye ? joining_.attempt() : 0,
+        .place = places_.here(),
         .interval = std::chrono::ceil<std::chrono::microseconds>(interval_),
         .name = name_,
         .zone = zone_,
@@ -241,6 +259,12 @@ class Membership {
     } else {
       window_ends_ = welcomed_in_session_ ? now : now + own_.answer_time();
     }
+  }
+
+  /// A peer's says who and where it is. `in_order_at`: see PeerState::introduce.
+  void introduced(PeerState& peer, const HeartbeatView& heartbeat, std::optional<TimePoint> in_order_at) {
+    places_.told(heartbeat.place);
+    peers_.change(peer, [&](PeerState& changed) { changed.introduce(heartbeat, in_order_at); });
   }
 
   /// A peer's came, as a broadcast: a place in the order that all receivers have in common.
@@ -369,6 +393,7 @@ class Membership {
   detail::SplitMix64 random_;
   PeerTable peers_;
   LeftOut left_out_;
+  Places places_;
   std::vector<NodeId> answers_;  // whose hello is to be answered; short, since only the control rate lets one in
   std::uint64_t number_ = 0;     // of the newest heartbeat sent
   Duration interval_{};          // that it announced

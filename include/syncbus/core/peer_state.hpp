@@ -63,6 +63,7 @@ struct PeerState {
   bool back_without_word = false;   ///< it is heard again after it was overdue, and has not said how far it is
   bool asks = false;                ///< its newest heartbeat asked to be answered
   bool silent = false;
+  TimePoint silent_since{};
   bool silence_in_question = false; ///< of one that is silent: no resync has covered what it may yet hide
   bool gone = false;                ///< it said goodbye
   bool publish_only = false;
@@ -77,6 +78,7 @@ struct PeerState {
   TimePoint joins_until = (TimePoint::min)();  ///< until then it may not have joined yet
   std::uint64_t newest_heartbeat = 0;
   std::uint64_t oldest = 0;         ///< frame in its history, as that heartbeat said
+  std::uint64_t place = 0;          ///< where it is, as that heartbeat said: see Places
   Duration interval{};              ///< in which it announced its next heartbeat
   std::string name;
   std::string zone;
@@ -148,6 +150,11 @@ struct PeerState {
   /// Whether it can send again what is missing of it.
   [[nodiscard]] bool repairs() const noexcept { return !gone && !publish_only; }
 
+  void fall_silent(TimePoint now) noexcept {
+    if (!silent) silent_since = now;
+    silent = true;
+  }
+
   /// We meet, in `session`. `maybe_again`: we may have met before.
   void meet(const Extent& extent, std::uint64_t baseline, std::uint64_t session, bool maybe_again) {
     tracker = SequenceTracker{baseline};
@@ -170,6 +177,7 @@ struct PeerState {
     observer = heartbeat.observer;
     greets = heartbeat.greets;
     oldest = heartbeat.oldest_sequence;
+    place = heartbeat.place;
     gone = heartbeat.goodbye;  // whoever goes on after its goodbye has not said it
     return true;
   }
@@ -198,11 +206,10 @@ struct PeerState {
   return heard_until && *heard_until - (std::max)(peer.last_heard, hears_since) > limit;
 }
 
-/// Whether the silence of a peer may hide a loss. A transport whose sessions lose nothing has brought whatever the peer
-/// still sent, if ours has not been interrupted since it said how far it was.
-[[nodiscard]] inline bool silence_may_hide_loss(const PeerState& peer, bool lossless_sessions,
-                                                std::uint64_t session) noexcept {
-  return !lossless_sessions || peer.reconciled_in != session || !peer.tracker.missing().empty();
+/// Whether the silence of a peer may hide a loss. If nothing of it can be lost in a session, all has come that it still
+/// sent, unless ours has been interrupted since it said how far it was.
+[[nodiscard]] inline bool silence_may_hide_loss(const PeerState& peer, bool lossless, std::uint64_t session) noexcept {
+  return !lossless || peer.reconciled_in != session || !peer.tracker.missing().empty();
 }
 
 }  // namespace syncbus::inline v1::core

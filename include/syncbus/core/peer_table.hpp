@@ -88,11 +88,19 @@ class PeerTable {
     for (const auto& [id, peer] : peers_) each(id, peer);
   }
 
-  /// Those that have not said goodbye, for people; by id.
-  [[nodiscard]] std::vector<Peer> list(TimePoint now) const {
+  /// A silence that hid nothing until its peer was dead hides nothing later.
+  void bury(TimePoint now, Duration dead_after) noexcept {
+    for (auto& [id, peer] : peers_) {
+      const bool dead = peer.silent && now - peer.silent_since >= dead_after;
+      peer.silence_in_question = peer.silence_in_question && !dead;
+    }
+  }
+
+  /// Those that have not said goodbye, nor been silent for `dead_after`, for people; by id.
+  [[nodiscard]] std::vector<Peer> list(TimePoint now, Duration dead_after) const {
     std::vector<Peer> peers;
     for (const auto& [id, peer] : peers_) {
-      if (peer.gone) continue;
+      if (peer.gone || (peer.silent && now - peer.silent_since >= dead_after)) continue;
       peers.push_back({.id = id,
                        .name = peer.name,
                        .zone = peer.zone,

@@ -55,15 +55,13 @@ class Protocol {
     return publishing_.submit(event, connected_, may_join, awaited);
   }
 
-  /// See Publishing.
   [[nodiscard]] std::optional<std::uint64_t> flush_point() const noexcept { return publishing_.flush_point(); }
-  [[nodiscard]] std::uint64_t confirmed() const noexcept { return publishing_.confirmed_sequence(); }
+  [[nodiscard]] std::uint64_t confirmed() const noexcept { return publishing_.confirmed_sequence(); }  // see Publishing
 
   /// Whether next_action() would broadcast events now: all that a submit can have brought about.
   [[nodiscard]] bool has_frame_to_send() const noexcept { return connected_ && publishing_.has_next(); }
 
-  // --- awaits: open one, submit each of its events, say that this was all; say what this node's own handlers did; take
-  // the completion
+  // --- awaits: open one, submit its events, say that this was all; say what own handlers did; take the completion
 
   /// None: too many are open.
   [[nodiscard]] std::optional<Ticket> open_await(const AwaitRequest& request, TimePoint now) {
@@ -82,6 +80,7 @@ class Protocol {
 
   /// What nobody need have was lost; `moved`: by a change of the broker. `listening`, also of on_ready: see on_frame.
   void on_lost(bool listening, bool moved = false) noexcept { hearing_.lost(listening, moved); }
+  void on_place(std::uint64_t place) noexcept { hearing_.membership().places().here(place); }  // see Places
 
   void on_ready(std::uint64_t session, std::size_t frame_limit, bool listening, TimePoint now) noexcept {
     session_ = session;
@@ -215,7 +214,7 @@ class Protocol {
     return {connected(), hearing_.staleness(now), hearing_.membership().left_out().any()};
   }
 
-  [[nodiscard]] std::vector<Peer> peers(TimePoint now) const { return hearing_.membership().peers().list(now); }
+  [[nodiscard]] std::vector<Peer> peers(TimePoint now) const { return hearing_.membership().list(now); }
 
   [[nodiscard]] Metrics metrics() const noexcept {
     Metrics metrics = metrics_;

@@ -18,6 +18,7 @@ namespace syncbus::inline v1::core {
 inline constexpr std::uint16_t max_welcome_parts = 4'096;
 
 inline constexpr std::uint8_t welcome_not_current = 64U;
+inline constexpr std::uint8_t welcome_field_place = 1;
 
 /// What a welcome says about one node. Decoded, `name` and `zone` point into the frame.
 struct WelcomeEntry {
@@ -32,6 +33,7 @@ struct WelcomeEntry {
   std::chrono::microseconds interval{};
   std::string_view name{};
   std::string_view zone{};
+  std::uint64_t place = 0;  ///< that heartbeat told it, too; 0: it did not
 
   friend bool operator==(const WelcomeEntry&, const WelcomeEntry&) = default;
 };
@@ -40,7 +42,8 @@ struct WelcomeEntry {
 inline constexpr std::size_t welcome_header_bytes = header_bytes + 8 + 2 + 2 + 1;
 
 /// An entry takes at most so many bytes.
-inline constexpr std::size_t max_welcome_entry_bytes = 8 + 1 + 4 * max_varint_bytes + 2 * (1 + max_name_bytes) + 1;
+inline constexpr std::size_t max_welcome_entry_bytes =
+    8 + 1 + 4 * max_varint_bytes + 2 * (1 + max_name_bytes) + 1 + place_field_bytes;
 static_assert(welcome_header_bytes + max_welcome_entry_bytes <= least_frame_limit);
 
 /// Writes one frame of a welcome.
@@ -64,7 +67,8 @@ class WelcomeWriter {
     write_interval(with, entry.interval);
     with.short_string(entry.name);
     with.short_string(entry.zone);
-    with.varint(0);  // no optional fields
+    with.varint(entry.place == 0 ? 0 : place_field_bytes);
+    write_place(with, welcome_field_place, entry.place);
     if (with.size() == 0) return false;
     body_ = with;
     return true;
@@ -121,7 +125,10 @@ class WelcomeView {
     entry.interval = read_interval(rest_);
     entry.name = rest_.short_string();
     entry.zone = rest_.short_string();
-    rest_.skip_fields();
+    entry.place = 0;
+    rest_.fields([&entry](std::uint8_t tag, WireReader& field) {
+      if (tag == welcome_field_place) entry.place = read_place(field);
+    });
     if (entry.node == NodeId{}) rest_.fail();
     return !rest_.failed();
   }

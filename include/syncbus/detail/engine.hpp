@@ -160,6 +160,9 @@ class Engine final : public TransportSink, public ActionRunner {
   void on_moved() noexcept override {
     input([&, listening = subscribers_->hears_remote()] { protocol_.on_lost(listening, true); });
   }
+  void on_place(std::uint64_t place) noexcept override {
+    input([&] { protocol_.on_place(place); });
+  }
   void on_ready(std::uint64_t session, std::size_t max_frame_bytes) noexcept override {
     static_assert(core::least_frame_limit <= least_frame_bytes);
     input([&] { protocol_.on_ready(session, max_frame_bytes, subscribers_->hears_remote(), port_->now()); });

@@ -4,6 +4,7 @@
 #include <nats/nats.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -185,6 +186,20 @@ class NatsConnection {
     return count;
   }
 
+  /// For is_the_same() and server_id(): what there is now.
+  void remember() {
+    reconnects_ = reconnects();
+    std::array<char, 256> id{};
+    const bool told = natsConnection_GetConnectedServerId(connection_, id.data(), id.size()) == NATS_OK;
+    server_id_ = told ? id.data() : "";
+  }
+
+  /// Whether it has not lost its server since.
+  [[nodiscard]] bool is_the_same() const noexcept { return is_connected() && reconnects() == reconnects_; }
+
+  /// What the server called itself: another name with every start; empty: it did not say.
+  [[nodiscard]] const std::string& server_id() const noexcept { return server_id_; }
+
   /// The other servers of its cluster, as its server has announced them so far, also when that has gone.
   [[nodiscard]] std::vector<std::string> announced() const {
     char** texts = nullptr;
@@ -196,6 +211,16 @@ class NatsConnection {
     for (int i = 0; i < count; ++i) owned.emplace_back(texts[i]);
     for (const auto& text : owned) addresses.emplace_back(text.get());
     return addresses;
+  }
+
+  /// Whether its client knows of no other server than this one.
+  [[nodiscard]] bool knows_no_other() const noexcept {
+    char** texts = nullptr;
+    int count = 0;
+    if (natsConnection_GetServers(connection_, &texts, &count) != NATS_OK) return false;
+    const std::unique_ptr<char*, FreeMemory> array{texts};
+    for (int i = 0; i < count; ++i) std::free(texts[i]);
+    return count == 1;
   }
 
   [[nodiscard]] std::size_t max_payload() const noexcept {
@@ -350,6 +375,8 @@ class NatsConnection {
   natsConnection* connection_;
   std::string server_;
   NatsHandle<natsStatistics> statistics_;
+  std::uint64_t reconnects_ = 0;
+  std::string server_id_;
 };
 
 [[nodiscard]] inline Bytes bytes_of(const natsMsg& message) noexcept {

@@ -16,6 +16,7 @@
 
 #include <syncbus/detail/attempts.hpp>
 #include <syncbus/detail/deadline.hpp>
+#include <syncbus/detail/nats_place.hpp>
 #include <syncbus/detail/nats_servers.hpp>
 #include <syncbus/detail/nats_url.hpp>
 #include <syncbus/detail/opening.hpp>
@@ -92,6 +93,7 @@ class NatsSender {
  private:
   /// How often an idle connection is looked at: cnats tells nobody of a reconnect.
   static constexpr Duration check_interval = std::chrono::milliseconds{100};
+  static constexpr Duration place_interval = std::chrono::seconds{1};  ///< and what it knows of other servers
 
   [[nodiscard]] static TimePoint now() noexcept { return std::chrono::steady_clock::now(); }
 
@@ -155,7 +157,8 @@ class NatsSender {
     number_ = session->number();
     around_.live_session.store(number_);
     around_.outbox.start(number_, session->writer());
-    around_.sink.tell([&](TransportSink& sink) { sink.on_ready(number_, session->max_payload()); });
+    tell_place(place_of(*session));
+    around_.sink.tell([&](TransportSink& sink) { sink.on_ready(number_, session->connection().max_payload()); });
     publish_session(session);
     const bool first = !attempts_->had_session();
     attempts_->succeeded();
@@ -197,15 +200,36 @@ class NatsSender {
       around_.outbox.take(batch_, now() + check_interval);
       session.send(batch_);
       session.check();
+      check_place(session);
     }
     if (!session.ended()) say_last_words(session);
-    if (servers_) servers_->announce(session.announced(), server_);
+    if (servers_) servers_->announce(session.connection().announced(), server_);
     publish_session(nullptr);
     session.close();
     if (!session.ended()) return;
     const SessionEnd why = session.wait_for_end();
     if (session.did_well()) attempts_->did_well();
     fail(why);
+  }
+
+  /// Where a session is, as long as the next one could only be there, too.
+  [[nodiscard]] std::uint64_t place_of(const NatsSession& session) const noexcept {
+    const bool others = (servers_ && servers_->size() != 1) || !session.connection().knows_no_other();
+    return others ? 0 : nats_place(session.connection().server_id());
+  }
+
+  void tell_place(std::uint64_t place) noexcept {
+    place_ = place;
+    place_checked_at_ = now();
+    around_.sink.tell([place](TransportSink& sink) { sink.on_place(place); });
+  }
+
+  /// Its server may hear of others, and announce them. That the sink hears of it a while later does no harm: what it
+  /// made of a silence before that it looks at again.
+  void check_place(const NatsSession& session) noexcept {
+    if (place_ == 0 || now() - place_checked_at_ < place_interval) return;
+    place_checked_at_ = now();
+    if (place_of(session) == 0) tell_place(0);
   }
 
   void say_last_words(NatsSession& session) noexcept {
@@ -231,6 +255,8 @@ class NatsSender {
   std::optional<NatsServers> servers_;  // none for the caller's connection
   NatsUrl server_;                      // of the session, or of the last attempt
   std::uint64_t number_ = 0;
+  std::uint64_t place_ = 0;  // of the session, as the sink knows it
+  TimePoint place_checked_at_{};
   bool failed_ = false;
   bool told_closed_ = false;
 

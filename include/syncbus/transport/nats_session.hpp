@@ -50,7 +50,7 @@ class NatsSession final : public NatsWriter {
         mark_{around.settings.self, number},
         returns_{!around.settings.publish_only || !connection_->is_own()} {
     if (!connection_->is_connected()) throw SessionFailure{connection_->end()};
-    reconnects_ = connection_->reconnects();
+    connection_->remember();
     known_refusal_ = connection_->last_refusal();
     subscribe(deadline);
     for (const std::string* const subject : {&around_.subjects.direct, &around_.subjects.broadcast}) {
@@ -65,8 +65,7 @@ class NatsSession final : public NatsWriter {
   NatsSession& operator=(const NatsSession&) = delete;
   ~NatsSession() = default;
 
-  [[nodiscard]] std::size_t max_payload() const noexcept { return connection_->max_payload(); }
-  [[nodiscard]] std::vector<std::string> announced() const { return connection_->announced(); }
+  [[nodiscard]] const NatsConnection& connection() const noexcept { return *connection_; }
 
   /// What publishers may write to; nullptr where others may block the client, or a flush has to follow.
   [[nodiscard]] NatsWriter* writer() noexcept { return returns_ && connection_->is_own() ? this : nullptr; }
@@ -88,7 +87,7 @@ class NatsSession final : public NatsWriter {
     for (const NatsOutbox::Frame& frame : batch.frames()) {
       if (ended()) return;
       // Else the client would send it when it has found a server again.
-      if (!connection_->is_own() && !same_connection()) return end_broken();
+      if (!connection_->is_own() && !connection_->is_the_same()) return end_broken();
       const bool broadcast = frame.subject_bytes == 0;
       const bool written = broadcast ? write_broadcast(batch.bytes(frame), frame.serial)
                                      : write_direct(batch.subject(frame), batch.bytes(frame));
@@ -109,7 +108,7 @@ class NatsSession final : public NatsWriter {
                   "the session with the NATS server is reopened because this node's own heartbeat "
                   "did not come back within the peer timeout"});
     }
-    if (!same_connection()) return end_broken();
+    if (!connection_->is_the_same()) return end_broken();
     tell_refusal();
     const Duration patience = around_.settings.peer_timeout;
     const std::uint64_t taken = around_.outbox.taken();
@@ -188,7 +187,7 @@ class NatsSession final : public NatsWriter {
       if (returns_) broadcasts_.emplace(connection_->get(), around_.subjects.broadcast);
       if (!around_.settings.publish_only) direct_.emplace(connection_->get(), around_.subjects.direct);
     } catch (const SessionFailure&) {
-      if (!same_connection()) throw SessionFailure{connection_->end()};  // the server's answer to the first
+      if (!connection_->is_the_same()) throw SessionFailure{connection_->end()};  // the server's answer to the first
       throw;
     }
     require_answer(deadline);
@@ -206,7 +205,7 @@ class NatsSession final : public NatsWriter {
   /// Waits for the server's answer to what was written.
   void require_answer(TimePoint deadline) {
     const natsStatus status = connection_->flush(deadline - now());
-    if (!same_connection()) throw SessionFailure{connection_->end()};
+    if (!connection_->is_the_same()) throw SessionFailure{connection_->end()};
     require_nats(status, "the NATS server does not answer");
     answered_at_ = now();
   }
@@ -229,9 +228,6 @@ class NatsSession final : public NatsWriter {
 
   [[nodiscard]] NatsRefusal refusal() const { return {connection_->last_refusal(), around_.subjects.broadcast}; }
   [[nodiscard]] bool to_be_reopened() const noexcept { return around_.live_session.load() != number_; }
-  [[nodiscard]] bool same_connection() const noexcept {
-    return connection_->is_connected() && connection_->reconnects() == reconnects_;
-  }
 
   // --- sending
 
@@ -256,7 +252,7 @@ class NatsSession final : public NatsWriter {
       if (ended() || around_.closing.load() || to_be_reopened()) break;
     }
     // A PONG of another connection, made meanwhile, speaks for nothing that was written to the old one.
-    if (status == NATS_OK && !same_connection()) status = NATS_CONNECTION_DISCONNECTED;
+    if (status == NATS_OK && !connection_->is_the_same()) status = NATS_CONNECTION_DISCONNECTED;
     if (status == NATS_OK) {
       answered_at_ = now();
       return true;
@@ -374,7 +370,6 @@ class NatsSession final : public NatsWriter {
   const bool returns_;  ///< own broadcasts confirm themselves
 
   // Of the sender:
-  std::uint64_t reconnects_ = 0;
   std::string known_refusal_;
   TimePoint answered_at_ = now();
   std::uint64_t awaited_ = 0;  // a serial that should be taken soon
