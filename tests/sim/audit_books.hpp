@@ -27,6 +27,7 @@ class Books {
     bool heard_once = false;     ///< nobody asks for what was heard already
     bool remembered = false;     ///< whoever asks is answered from memory
     bool lossless = false;       ///< within a session
+    std::size_t places = 0;      ///< nodes are told where they are, by turns; at one place nothing is lost in a session
     bool one_order = true;       ///< all receivers get broadcasts in one order
     bool ample_history = false;
     bool some_end = false;       ///< nodes crash or leave
@@ -64,6 +65,11 @@ class Books {
   }
   [[nodiscard]] const records::Pair& pair(NodeNumber from, NodeNumber to) const noexcept {
     return pairs_[from * rules_.most_nodes + to];
+  }
+
+  /// Whether two are where neither loses anything of the other while its session lasts.
+  [[nodiscard]] bool at_one_place(NodeNumber a, NodeNumber b) const noexcept {
+    return rules_.places != 0 && a % rules_.places == b % rules_.places;
   }
 
   [[nodiscard]] std::string name(SubscriberNumber number) const {

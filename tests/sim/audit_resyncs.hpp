@@ -79,7 +79,7 @@ class ResyncAudit : public HeartbeatAudit {
       case interrupted:
         return (other.publish_only || (may_lose() && outage_hides(at, peer))) && node.cuts != 0 &&
                missed_since(got, (std::min)(node.cut, since));
-      case peer_lost: return !rules_.nothing_fails && got.left >= since && fell_silent(node, got, now);
+      case peer_lost: return !rules_.nothing_fails && got.left >= since && fell_silent(at, peer, now);
     }
     return false;
   }
@@ -117,13 +117,26 @@ class ResyncAudit : public HeartbeatAudit {
   }
 
   /// Whether it was silent for long enough, and silence could hide a loss.
-  [[nodiscard]] bool fell_silent(const records::Node& node, const records::Pair& got, TimePoint now) const noexcept {
+  [[nodiscard]] bool fell_silent(NodeNumber at, NodeNumber peer, TimePoint now) const noexcept {
+    const records::Node& node = nodes_[at];
+    const records::Pair& got = pair(peer, at);
     const TimePoint since = waited_since(node);
     if (got.back >= since) return true;
     if (got.heard == records::before_time || now - got.heard < rules_.peer_timeout) return false;
     const bool in_this_session = node.connected_since < since;  // before it nobody can be heard
     if (in_this_session && now - node.connected_since < rules_.peer_timeout) return false;
-    return !rules_.lossless || node.cut >= got.told_at || missed_since(got, since);
+    const bool whole = rules_.lossless || knows_that_it_is_here(at, peer);
+    return !whole || node.cut >= got.told_at || missed_since(got, since);
+  }
+
+  /// It said where it is, and nobody else said that there are other places.
+  [[nodiscard]] bool knows_that_it_is_here(NodeNumber at, NodeNumber peer) const noexcept {
+    if (!at_one_place(at, peer) || pair(peer, at).introduced == records::never) return false;
+    const TimePoint since = (std::min)(nodes_[at].connected_since, waited_since(nodes_[at]));
+    for (NodeNumber other = 0; other != nodes_.size(); ++other) {
+      if (!at_one_place(at, other) && pair(other, at).heard >= since) return false;
+    }
+    return true;
   }
 };
 

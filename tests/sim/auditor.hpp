@@ -284,9 +284,12 @@ class Auditor final : public AwaitAudit {
     const records::Pair& got = pair(event.publisher, at);
     if (publisher.alive) return true;
     if (number >= publisher.saved) return false;
+    const bool heard_all = heard_all_since(nodes_[at], event.accepted);
+    const bool hides_nothing = !got.told && (rules_.lossless || (heard_all && at_one_place(at, event.publisher)));
     const bool silent = got.heard < event.accepted - rules_.peer_timeout;
-    const bool given_up = got.met >= event.accepted || (silent && (got.told || !rules_.lossless || got.heard == records::before_time));
-    return !given_up || (rules_.lossless && heard_all_since(nodes_[at], event.accepted));
+    const bool given_up =
+        got.met >= event.accepted || (silent && (!hides_nothing || got.heard == records::before_time));
+    return !given_up || (rules_.lossless && heard_all);
   }
 
   /// Whether a session of a node has gone on since, so that the broker has given it all that it had from then on.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -15,7 +16,7 @@ namespace sim {
 
 /// Whatever a node sends goes to the broker in order, and from there a copy of it to each node. What is unreachable,
 /// lost, doubled, late or damaged is decided for each copy, until the link has healed; of a node's own copies, only
-/// whether it is deaf. A broken session loses what is on the way to the node, and the rest of what is on the way from
+/// whether it is deaf. Between those at one of several places all copies come. A broken session loses what is on the way to the node, and the rest of what is on the way from
 /// it.
 class Link : public Stage {
  protected:
@@ -29,6 +30,7 @@ class Link : public Stage {
     const std::size_t limit = some_limit();
     auditor_.connected(node.number, limit, now_);
     tell([&](std::ostream& out) { out << "node " << node.number << " is ready, session " << node.sessions + 1; });
+    if (plan_.places != 0) node.protocol.on_place(1 + restarts_ * plan_.places + node.number % plan_.places);
     node.protocol.on_ready(++node.sessions, limit, node.listeners != 0, now_);
     settle(node);
     if (node.sessions == 1 || healed_ || !random_.chance(plan_.flaps)) return;
@@ -68,6 +70,7 @@ class Link : public Stage {
   }
 
   void break_all() {
+    ++restarts_;
     for (const auto& node : nodes_) {
       if (node->alive) interrupt(*node);
       node->reaches_until = now_;
@@ -123,7 +126,7 @@ class Link : public Stage {
     Flight::Frame& frame = flight_[number];
     if (!to.alive || to.publish_only) return;
     if (frame.destination != syncbus::NodeId{} && frame.destination != to.id) return;
-    const bool bad = frame.from != to.number && !healed_;
+    const bool bad = is_bad(frame.from, to.number);
     if (!to.connected || to.half_open || unreachable(frame.from, to.number) || (bad && random_.chance(plan_.drop))) {
       return lose(frame, to);
     }
@@ -156,7 +159,7 @@ class Link : public Stage {
     if (to.alive) {
       if (moment.stamp != to.epoch) {
         lose(frame, to);
-      } else if (frame.from != to.number && !healed_ && random_.chance(plan_.damage)) {
+      } else if (is_bad(frame.from, to.number) && random_.chance(plan_.damage)) {
         lose(frame, to);
         receive_damaged(to, frame.bytes);
       } else {
@@ -221,6 +224,7 @@ class Link : public Stage {
   }
 
   void cut(NodeNumber from, NodeNumber to, TimePoint until) {
+    if (from != to && at_one_place(from, to)) return;
     tell([&](std::ostream& out) { out << "node " << to << " does not hear node " << from; });
     unreachable(from, to) = true;
     plan_for(*nodes_[from], until, Moment::Kind::reachable_again, to);
@@ -230,7 +234,17 @@ class Link : public Stage {
     unreachable_.assign(plan_.most_nodes * plan_.most_nodes, false);
   }
 
+  std::uint64_t restarts_ = 0;  ///< of the broker: each makes it another place
+
  private:
+  /// Whether copies may be lost, doubled, late or damaged on this way.
+  [[nodiscard]] bool is_bad(NodeNumber from, NodeNumber to) const noexcept {
+    return from != to && !healed_ && !at_one_place(from, to);
+  }
+  [[nodiscard]] bool at_one_place(NodeNumber a, NodeNumber b) const noexcept {
+    return plan_.places != 0 && a % plan_.places == b % plan_.places;
+  }
+
   [[nodiscard]] std::vector<bool>::reference unreachable(NodeNumber from, NodeNumber to) {
     return unreachable_[from * plan_.most_nodes + to];
   }

@@ -59,6 +59,7 @@ struct Plan {
   double flaps = 0;               ///< of the sessions: they end while the node joins again
   bool direct_overtakes = false;  ///< what is sent to one node has a way of its own
   bool lossless_sessions = false;  ///< the machine is told that a session loses nothing
+  std::size_t places = 0;  ///< the machine is told at which of so many servers it is; among those at one nothing is lost
 
   // the nodes
   std::size_t join_together = 1;  ///< later ones, at most
@@ -187,6 +188,13 @@ inline void set_others(Plan& plan, Random& random) noexcept {
   if (random.chance(0.1)) plan.observers = 0.3;
 }
 
+/// Whether nodes are at servers that have a name, one or two. Where that is, nothing else tells that anything is whole.
+inline void set_places(Plan& plan, Random& random) noexcept {
+  if (plan.loses()) plan.places = random.chance(0.25) ? 2 : 0;
+  if (!plan.loses() && plan.family != Family::dropping) plan.places = random.chance(0.4) ? 1 : 0;
+  if (plan.places != 0) plan.lossless_sessions = false;
+}
+
 /// Many nodes; now and then as many as heartbeats of 10,000 deliveries a second are made for, and more.
 inline void set_crowd(Plan& plan, Random& random) noexcept {
   using namespace std::chrono_literals;
@@ -241,6 +249,8 @@ inline void set_crowd(Plan& plan, Random& random) noexcept {
   if (plan.family == Family::crowd) plan_parts::set_crowd(plan, more);
   Random others{seed ^ 0x0B5E55EDU};
   plan_parts::set_others(plan, others);
+  Random where{seed ^ 0x914CEU};
+  plan_parts::set_places(plan, where);
   return plan;
 }
 

@@ -74,6 +74,7 @@ class World final : public Fates {
     nodes_.clear();
     timeline_.clear();
     flight_.clear();
+    restarts_ = 0;
     uncut_all();
     tally_ = {};
     const bool calm = plan_.nothing_fails();
@@ -84,6 +85,7 @@ class World final : public Fates {
                     .heard_once = !plan_.may_await(),
                     .remembered = roomy && !plan_.breaks(),
                     .lossless = plan_.lossless(),
+                    .places = plan_.places,
                     .one_order = plan_.reorder == 0,
                     .ample_history = plan_.ample_history(),
                     .some_end = plan_.may(Happening::crash) || plan_.may(Happening::leave),
