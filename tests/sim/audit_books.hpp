@@ -23,6 +23,8 @@ class Books {
   /// What may be expected of a world.
   struct Rules {
     bool nothing_fails = false;
+    bool lied = false;           ///< somebody tells lies, of which the books know nothing: resyncs, awaits may come of them
+    bool lied_over = false;      ///< and frames are lost besides, also while a lie hides it
     bool strict_order = false;   ///< nothing is ever sent again, so nothing may come late
     bool heard_once = false;     ///< nobody asks for what was heard already
     bool remembered = false;     ///< whoever asks is answered from memory

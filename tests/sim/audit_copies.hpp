@@ -166,7 +166,7 @@ class CopyAudit : public Books {
   void named(const Label::Name& name, NodeNumber to, bool for_it, TimePoint now) {
     const auto node = std::ranges::find(nodes_, name.node, &records::Node::id);
     const auto number = static_cast<NodeNumber>(node - nodes_.begin());
-    if (node == nodes_.end() || number == to) return;
+    if (node == nodes_.end() || number == to || rules_.lied) return;
     records::Pair& got = pair(number, to);
     heard_of(got, to, now);
     if (name.heartbeat != 0) got.introduced = (std::min)(got.introduced, now);

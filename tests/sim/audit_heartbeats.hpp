@@ -37,7 +37,7 @@ class HeartbeatAudit : public CopyAudit {
   /// Whether a heartbeat of a node is overdue.
   void check_punctual(NodeNumber number, TimePoint now) {
     const records::Node& node = nodes_[number];
-    if (!node.connected || node.entered == records::never || node.silent_from_now || few_ < nodes_.size()) return;
+    if (rules_.lied || !node.connected || node.entered == records::never || node.silent_from_now || few_ < nodes_.size()) return;
     if (node.last_heartbeat == records::before_time || node.connected_since == records::never) return;
     const TimePoint regular = node.last_heartbeat + rules_.heartbeat;
     const TimePoint tail = node.last_frame > node.last_heartbeat ? node.last_frame + tail_ : regular;
@@ -52,7 +52,7 @@ class HeartbeatAudit : public CopyAudit {
   /// At the end of a world that began at a time: how often it has said so.
   void check_thrifty(NodeNumber number, TimePoint began, TimePoint now) {
     const records::Node& node = nodes_[number];
-    if (few_ < nodes_.size()) return;
+    if (rules_.lied || few_ < nodes_.size()) return;
     const auto regular = static_cast<std::uint64_t>((now - began) / rules_.heartbeat);
     const std::uint64_t reasons = node.reasons + 3 * (node.cuts + 1) + 12 + nodes_.size();
     if (node.heartbeats <= regular + most_steps_ * reasons) return;

@@ -27,7 +27,7 @@ class ResyncAudit : public HeartbeatAudit {
       explained = explained || explains(at, peer, resync.cause, now);
       if (resync.peer != syncbus::NodeId{}) explained = consume(pair(peer, at), resync.cause) && explained;
     }
-    if (consume(nodes_[at], resync.cause) && explained) return;
+    if (rules_.lied || (consume(nodes_[at], resync.cause) && explained)) return;
     if (crowded(nodes_[at]) && consume_of_crowd(nodes_[at], resync.cause, now)) return;
     fail("promise 4: node " + std::to_string(at) + " raised a resync that nothing explains: " +
          std::string{to_string(resync.cause)} + ", peer " + number_of(resync.peer));

@@ -280,6 +280,7 @@ class Auditor final : public AwaitAudit {
   [[nodiscard]] bool must_hear(NodeNumber at, EventNumber number) const noexcept {
     const records::Event& event = events_[number];
     if (event.publisher == stranger) return true;
+    if (rules_.lied_over) return false;
     const records::Node& publisher = nodes_[event.publisher];
     const records::Pair& got = pair(event.publisher, at);
     if (publisher.alive) return true;

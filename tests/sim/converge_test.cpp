@@ -130,6 +130,11 @@ TEST_CASE("when sessions break, brokers restart and nodes crash, everything conv
       {requested, unrepairable, peer_lost, interrupted, joined, overflow, incompatible});
 }
 
+TEST_CASE("whoever lies about others, nobody misses what they publish, or grows, and all are right about them in the end") {
+  using enum ResyncCause;
+  run("lied", sim::Family::lied, true, {requested, unrepairable, overflow});
+}
+
 TEST_CASE("when a bad link breaks as well, and nodes do not hear themselves, everything converges when it heals") {
   using enum ResyncCause;
   run("torn", sim::Family::torn, true,

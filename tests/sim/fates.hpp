@@ -11,6 +11,8 @@
 #include <syncbus/core/protocol.hpp>
 #include <syncbus/event.hpp>
 
+#include "sim/label.hpp"
+#include "sim/lies.hpp"
 #include "sim/publishers.hpp"
 
 namespace sim {
@@ -74,6 +76,7 @@ class Fates : public Publishers {
     if (what == restart_broker) return break_all();
     if (what == partition) return cut_some();
     if (what == speak_other_version) return tell_of_the_future();
+    if (what == lie) return tell_a_lie();
     Node* const node = some_node();
     if (node == nullptr) return;
     switch (what) {
@@ -134,6 +137,25 @@ class Fates : public Publishers {
       tell([&](std::ostream& out) { out << "node " << node->number << " gets a frame of another version"; });
       auditor_.other_version_came(node->number, now_);
       if (!sabotaged(Sabotage::ignore_versions)) give(*node, frame);
+      settle(*node);
+    }
+  }
+
+  /// About a node that is there, or was, or is not.
+  void tell_a_lie() {
+    const Node& about = *nodes_[random_.below(nodes_.size())];
+    const Node& to = *nodes_[random_.below(nodes_.size())];
+    const bool invented = random_.chance(0.1);
+    const bool lives = !invented && about.alive && !plan_.may(Happening::crash) && !plan_.may(Happening::leave);
+    Liar liar{random_, invented ? syncbus::NodeId{random_.next() | 1U} : about.id, lives, to.id};
+    const auto frame = liar.frame();
+    const Label label = LabelReader::read(frame);
+    for (const auto& node : nodes_) {
+      const bool hears = node->connected && !node->half_open && !node->publish_only;
+      if (!node->alive || !hears || now_ < node->paused_until) continue;
+      if (label.directed && node->id != to.id) continue;
+      tell_frame("gets a forged", node->number, label, {});
+      give(*node, frame);
       settle(*node);
     }
   }

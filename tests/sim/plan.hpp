@@ -24,15 +24,16 @@ enum class Family : std::uint8_t {
   interrupted,  ///< in order and whole within a session; sessions end and begin again
   crowd,        ///< nothing fails, and many start together
   torn,         ///< lossy and interrupted, and now and then a node does not hear itself
+  lied,         ///< somebody writes false frames to the channel, which may also drop and break
 };
 
 /// What may happen in a world, beside time.
 enum class Happening : std::uint8_t {
   publish, burst, publish_all, await, subscribe, unsubscribe, crash, leave, join,
   partition, deafen, break_session, restart_broker, stall_link, stall_dispatcher, cancel_await,
-  pause, go_half_open, speak_other_version, rush,
+  pause, go_half_open, speak_other_version, rush, lie,
 };
-inline constexpr std::size_t happenings = 20;
+inline constexpr std::size_t happenings = 21;
 
 struct Plan {
   std::uint64_t seed = 0;
@@ -58,6 +59,7 @@ struct Plan {
   Duration confirmation{};        ///< how much later than its frame's copies a confirmation may come
   double flaps = 0;               ///< of the sessions: they end while the node joins again
   bool direct_overtakes = false;  ///< what is sent to one node has a way of its own
+  bool only_lies = false;          ///< nothing else is wrong
   bool lossless_sessions = false;  ///< the machine is told that a session loses nothing
   std::size_t places = 0;  ///< the machine is told at which of so many servers it is; among those at one nothing is lost
 
@@ -93,8 +95,11 @@ struct Plan {
   /// No peer is silent that was heard for less.
   [[nodiscard]] Duration silence() const noexcept { return (std::max)(peer_timeout, 4 * interval()); }
   [[nodiscard]] bool nothing_fails() const noexcept { return family == Family::calm || family == Family::crowd; }
-  [[nodiscard]] bool loses() const noexcept { return family == Family::lossy || family == Family::torn; }
-  [[nodiscard]] bool breaks() const noexcept { return family == Family::interrupted || family == Family::torn; }
+  [[nodiscard]] bool lies() const noexcept { return family == Family::lied; }
+  [[nodiscard]] bool loses() const noexcept { return family == Family::lossy || family == Family::torn || lies(); }
+  [[nodiscard]] bool breaks() const noexcept {
+    return family == Family::interrupted || family == Family::torn || lies();
+  }
   [[nodiscard]] bool lossless() const noexcept { return lossless_sessions; }
   /// Whether all can be repaired: what no broker takes any more cannot.
   [[nodiscard]] bool ample_history() const noexcept { return history_bytes >= ample && !limit_changes; }
@@ -214,6 +219,22 @@ inline void set_crowd(Plan& plan, Random& random) noexcept {
   set(plan, Happening::burst, random.chance(0.7) ? 10 : 0);
 }
 
+/// The rest is as it may be on a bad link; now and then nothing else is wrong.
+inline void set_lies(Plan& plan, Random& random) noexcept {
+  set(plan, Happening::lie, 10 + static_cast<unsigned>(random.below(60)));
+  plan.operations += random.below(60);
+  plan.max_peers = 512;
+  plan.places = 0;
+  plan.lossless_sessions = random.chance(0.5);
+  if (!random.chance(0.5)) return;
+  plan.only_lies = true;
+  plan.drop = plan.duplicate = plan.damage = plan.reorder = 0;
+  for (const auto what : {Happening::partition, Happening::break_session, Happening::restart_broker,
+                          Happening::stall_link, Happening::crash, Happening::pause, Happening::go_half_open}) {
+    set(plan, what, 0);
+  }
+}
+
 }  // namespace plan_parts
 
 [[nodiscard]] inline Plan make_plan(std::uint64_t seed) noexcept {
@@ -223,7 +244,9 @@ inline void set_crowd(Plan& plan, Random& random) noexcept {
                                  Family::interrupted, Family::interrupted};
   constexpr std::size_t sizes[] = {2, 2, 2, 3, 3, 3, 3, 4, 4, 5, 6, 7};
   Random random{seed};
-  Plan plan{.seed = seed, .family = seed % 500 == 7 ? Family::crowd : families[seed % 10]};
+  Plan plan{.seed = seed, .family = families[seed % 10]};
+  if (seed % 500 == 7) plan.family = Family::crowd;
+  if (seed % 100 == 57) plan.family = Family::lied;
   plan.nodes = random.pick(sizes);
   plan.operations = 8 + random.below(28);
   plan.chaos = random.between(50ms, 1'500ms);
@@ -251,6 +274,7 @@ inline void set_crowd(Plan& plan, Random& random) noexcept {
   plan_parts::set_others(plan, others);
   Random where{seed ^ 0x914CEU};
   plan_parts::set_places(plan, where);
+  if (plan.lies()) plan_parts::set_lies(plan, more);
   return plan;
 }
 

@@ -81,12 +81,14 @@ class World final : public Fates {
     const bool roomy = plan_.ample_history() && plan_.queue_bytes >= Plan::ample;  // no awaited event joins a resync
     const bool prompt = plan_.ample_history() && plan_.slow == 0 && !plan_.may(Happening::stall_dispatcher);
     auditor_.begin({.nothing_fails = calm,
+                    .lied = plan_.lies(),
+                    .lied_over = plan_.lies() && !plan_.only_lies,
                     .strict_order = calm && plan_.lossless() && !(plan_.may_await() && plan_.may_join()),
-                    .heard_once = !plan_.may_await(),
+                    .heard_once = !plan_.may_await() && !plan_.lies(),
                     .remembered = roomy && !plan_.breaks(),
                     .lossless = plan_.lossless(),
                     .places = plan_.places,
-                    .one_order = plan_.reorder == 0,
+                    .one_order = plan_.reorder == 0 && !plan_.lies(),
                     .ample_history = plan_.ample_history(),
                     .some_end = plan_.may(Happening::crash) || plan_.may(Happening::leave),
                     .peer_timeout = calm ? plan_.silence() : plan_.peer_timeout,

@@ -517,3 +517,39 @@ TEST_CASE("what is missing by a lie counts a million frames at most") {
   node.on_frame(heartbeat_frame(honest, {.number = 100, .last_sequence = most, .oldest_sequence = 1, .interval = 1s}));
   CHECK(node.machine.metrics().gaps == 1'000'000);
 }
+
+TEST_CASE("what is sent again because of a lie is late: a set of before comes as an invalidation") {
+  support::Receiver node{roomy(), 0};
+  const auto frame = [](std::uint64_t sequence) {
+    return events_frame(honest, sequence, {{.type = EventType::set, .key = "k", .version = sequence}});
+  };
+  for (std::uint64_t sequence = 1; sequence <= 3; ++sequence) node.on_frame(frame(sequence));
+  for (const std::uint64_t number : {most - 1, most}) {
+    node.on_frame(heartbeat_frame(honest, {.number = number, .last_sequence = 0, .oldest_sequence = 1, .interval = 1s}));
+    node.pass(1100ms);
+  }
+  CHECK(node.heard() == Lines{"set k v1", "set k v2", "set k v3", "resync: unrepairable"});
+  node.beat(3);
+  node.pass(10ms);
+  for (std::uint64_t sequence = 1; sequence <= 3; ++sequence) {
+    node.on_frame(repair_frame(honest, node.self, frame(sequence)));
+  }
+  core::ReceiveQueue::Item item;
+  int late = 0;
+  while (node.machine.take(item)) {
+    late += item.late ? 1 : 0;
+    node.machine.release({}, node.now);
+  }
+  CHECK(late == 3);
+}
+
+TEST_CASE("what is lost while a lie stands is a resync, once what comes behind it is heard") {
+  support::Receiver node;
+  node.on_frame(heartbeat_frame(honest, {.number = 100, .last_sequence = 40, .oldest_sequence = 41, .interval = 1s}));
+  CHECK(node.heard() == Lines{"resync: unrepairable"});
+  node.frame(2);
+  CHECK(node.heard() == Lines{"invalidate 2"});
+  node.frame(4);
+  node.frame(5);
+  CHECK(node.heard() == Lines{"resync: unrepairable", "invalidate 4", "invalidate 5"});
+}

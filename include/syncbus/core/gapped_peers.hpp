@@ -16,7 +16,9 @@ namespace syncbus::inline v1::core {
 /// A few of a table's, mostly none, so that nobody has to look through all of them.
 class GappedPeers {
  public:
-  explicit GappedPeers(PeerTable& peers) noexcept : peers_{peers} {}
+  /// `queue_bytes`: there is room for so much of what is repaired.
+  GappedPeers(PeerTable& peers, std::size_t queue_bytes) noexcept
+      : peers_{peers}, window_{(std::clamp)(queue_bytes, least_under_way, most_under_way)} {}
 
   void add(NodeId id) {
     if (std::ranges::find(ids_, id) == ids_.end()) ids_.push_back(id);
@@ -42,9 +44,9 @@ class GappedPeers {
     std::size_t under_way = 0;  ///< bytes, from others
   };
 
-  /// Who is to be asked now for what is missing, if anybody is: who has waited longest, for what `window` bytes leave
+  /// Who is to be asked now for what is missing, if anybody is: who has waited longest, for what the window leaves
   /// beside what is under way. If that is nothing, all wait, until something of it has come or is overdue.
-  [[nodiscard]] Turn next_turn(TimePoint now, std::size_t window) const {
+  [[nodiscard]] Turn next_turn(TimePoint now) const {
     Turn turn;
     for_each_to_ask([&](NodeId id, PeerState& peer) {
       const RepairClock& clock = peer.repair;
@@ -57,7 +59,7 @@ class GappedPeers {
     });
     if (turn.peer == nullptr) return {};
     const std::uint64_t missing = turn.peer->tracker.missing_count();
-    const std::uint64_t fit = (window - (std::min)(window, turn.under_way)) / turn.peer->repair.frame_bytes();
+    const std::uint64_t fit = (window_ - (std::min)(window_, turn.under_way)) / turn.peer->repair.frame_bytes();
     if (turn.under_way != 0 && fit < (std::min)(missing, few)) {
       for_each_to_ask([now](NodeId, PeerState& peer) {
         if (peer.repair.asks_at() <= now) peer.repair.wait(now);
@@ -79,6 +81,10 @@ class GappedPeers {
  private:
   static constexpr std::uint64_t few = 8;  ///< frames that a request is worth, if so many are missing
 
+  /// So many bytes may be under way to this node at once, from all publishers together: a fraction of what a broker lets
+  /// wait for a client before it cuts it off.
+  static constexpr std::size_t most_under_way = std::size_t{4} << 20U, least_under_way = std::size_t{2} << 20U;
+
   template <class Each>
   void for_each_to_ask(const Each& each) const {
     for_each([&each](NodeId id, PeerState& peer) {
@@ -92,6 +98,7 @@ class GappedPeers {
   }
 
   PeerTable& peers_;
+  std::size_t window_;
   std::vector<NodeId> ids_;  // and some of whom nothing is missing any more
 };
 

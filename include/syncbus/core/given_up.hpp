@@ -24,16 +24,21 @@ class GivenUp {
     }
   }
 
-  /// Whether a sequence is one of them. It is not any longer then.
-  [[nodiscard]] bool take(std::uint64_t sequence) {
+  /// What came of a broadcast frame.
+  struct Taken {
+    bool one = false;      ///< it is one of them, and not any longer
+    bool skipped = false;  ///< and so are those right before it, which have not come: they are lost, if they were a lie
+  };
+
+  /// A broadcast frame came that had been seen or given up.
+  [[nodiscard]] Taken take(std::uint64_t sequence) {
     const auto range = std::ranges::find_if(
         ranges_, [sequence](const SequenceRange& some) { return some.first <= sequence && sequence <= some.last; });
-    if (range == ranges_.end()) return false;
+    if (range == ranges_.end()) return {};
     const SequenceRange hit = *range;
     ranges_.erase(range);
-    if (sequence != hit.first) keep({hit.first, sequence - 1});
     if (sequence != hit.last) keep({sequence + 1, hit.last});
-    return true;
+    return {true, sequence != hit.first};
   }
 
  private:

@@ -38,16 +38,8 @@ class Hearing {
  public:
   static constexpr std::uint64_t few_missing = 64;  ///< of a stranger's past: so much is repaired, more is a resync
 
-  /// Of repairs, in bytes, so much may be under way to this node at once, from all publishers together: a fraction of
-  /// what a broker lets wait for a client before it cuts it off, and no more than the queue has room for.
-  static constexpr std::size_t most_under_way = std::size_t{4} << 20U, least_under_way = std::size_t{2} << 20U;
-
   Hearing(const ProtocolOptions& options, Metrics& metrics)
-      : options_{options},
-        metrics_{metrics},
-        membership_{options},
-        receiving_{options, metrics},
-        window_{(std::clamp)(options.queue_bytes, least_under_way, most_under_way)} {}
+      : options_{options}, metrics_{metrics}, membership_{options}, receiving_{options, metrics} {}
 
   [[nodiscard]] Membership& membership() noexcept { return membership_; }
   [[nodiscard]] const Membership& membership() const noexcept { return membership_; }
@@ -109,9 +101,9 @@ class Hearing {
     const auto seen = peer->tracker.observe(sequence);
     note(*peer, origin, seen, whole, !repaired, now);
     const bool wanted = receiving_.take_wanted({origin, sequence});
-    // It may never have been stored before, or its gap was a lie.
-    const bool sent_again = !repaired && (peer->tracker.sent_again(sequence) || peer->given_up.take(sequence));
-    if (!seen.fresh && !wanted && !sent_again) {
+    const auto again = repaired ? GivenUp::Taken{} : peer->comes_again(sequence);
+    if (again.skipped) raise({ResyncCause::unrepairable, origin});
+    if (!seen.fresh && !wanted && !again.one) {
       ++metrics_.duplicates;
       return;
     }
@@ -132,7 +124,7 @@ class Hearing {
     if (peer == nullptr) return membership_.left_out_said(origin, heartbeat, listening_, now);
     if (peer->heard_before == PeerState::not_told) peer->heard_before = heartbeat.last_sequence;
     const bool told_who = peer->newest_heartbeat != 0;  // its zone, and whether it answers; a frame does not tell
-    membership_.introduced(*peer, heartbeat, directed ? std::nullopt : std::optional{now});
+    membership_.introduced(*peer, heartbeat, !directed, now);
     if (!directed) membership_.received(origin, *peer, heartbeat.number);
     const bool whole = peer->tracker.missing().empty();
     note(*peer, origin, peer->tracker.announce(heartbeat.last_sequence), whole, true, now);
@@ -220,17 +212,12 @@ class Hearing {
     return due;
   }
 
-  struct Request {
-    NodeId publisher{};
-    std::size_t bytes = 0;
-  };
-
   /// Writes a repair request that is due now, into `out`: of as many ranges as it holds.
-  [[nodiscard]] std::optional<Request> next_request(std::span<std::byte> out, TimePoint now) {
+  [[nodiscard]] std::optional<RepairRequest> next_request(std::span<std::byte> out, TimePoint now) {
     if (const auto wanted = receiving_.next_wanted(now)) {
       return request(out, wanted->publisher, std::array{SequenceRange{wanted->sequence, wanted->sequence}});
     }
-    const auto [id, peer, frames, under_way] = gapped_.next_turn(now, window_);
+    const auto [id, peer, frames, under_way] = gapped_.next_turn(now);
     if (peer == nullptr) return std::nullopt;
     const RequestedRanges ranges{peer->tracker.missing(), frames, ranges_that_fit(out.size())};
     peer->repair.asked(now, ranges.frames(), membership_.own().answer_time(), under_way);
@@ -396,9 +383,9 @@ class Hearing {
     gate_.raise(resync, since.value_or(now_), now_);
   }
 
-  [[nodiscard]] std::optional<Request> request(std::span<std::byte> out, NodeId publisher,
+  [[nodiscard]] std::optional<RepairRequest> request(std::span<std::byte> out, NodeId publisher,
                                                std::span<const SequenceRange> ranges) const {
-    return Request{publisher, encode_repair_request(out, options_.self, publisher, publisher, ranges)};
+    return RepairRequest{publisher, encode_repair_request(out, options_.self, publisher, publisher, ranges)};
   }
 
   const ProtocolOptions& options_;
@@ -410,8 +397,7 @@ class Hearing {
   TimePoint listening_since_{};  ///< when nobody did, last
   TimePoint now_{};
   bool electorate_changed_ = false;
-  std::size_t window_;
-  GappedPeers gapped_{membership_.peers()};
+  GappedPeers gapped_{membership_.peers(), options_.queue_bytes};
   ResyncGate gate_{membership_, gapped_, receiving_};
   OtherVersions other_versions_{options_.heartbeat};
 };

@@ -261,10 +261,10 @@ class Membership {
     }
   }
 
-  /// A peer's says who and where it is. `in_order_at`: see PeerState::introduce.
-  void introduced(PeerState& peer, const HeartbeatView& heartbeat, std::optional<TimePoint> in_order_at) {
+  /// A peer's says who and where it is. `in_order`: see PeerState::introduce.
+  void introduced(PeerState& peer, const HeartbeatView& heartbeat, bool in_order, TimePoint now) {
     places_.told(heartbeat.place);
-    peers_.change(peer, [&](PeerState& changed) { changed.introduce(heartbeat, in_order_at); });
+    peers_.change(peer, [&](PeerState& changed) { changed.introduce(heartbeat, in_order, now); });
   }
 
   /// A peer's came, as a broadcast: a place in the order that all receivers have in common.

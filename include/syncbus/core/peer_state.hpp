@@ -118,6 +118,14 @@ struct PeerState {
     tracker.abandon();  // what of it comes after all is a duplicate then
   }
 
+  /// A broadcast frame of it came that is no news, or is: whether it is to be heard all the same. It may never have been
+  /// stored before, or that it was given up was a lie.
+  [[nodiscard]] GivenUp::Taken comes_again(std::uint64_t sequence) {
+    const bool again = tracker.sent_again(sequence);
+    const GivenUp::Taken taken = given_up.take(sequence);
+    return {again || taken.one, taken.skipped};
+  }
+
   /// A broadcast says how far it is, and broadcasts of one node keep their order, but for a few that are late or sent
   /// again as a session begins. Whether that is far behind what was told before, or behind it with each heartbeat for a
   /// while: then somebody lied, and what is known of its frames is worth nothing. It begins anew.
@@ -136,7 +144,7 @@ struct PeerState {
     told = lie ? last : (std::max)(told, last);
     if (!lie) return false;
     behind_since.reset();
-    tracker = SequenceTracker{last};
+    tracker.restart(last);
     given_up = {};
     freshness = Freshness{freshness.fresh_at()};
     return true;
@@ -164,10 +172,10 @@ struct PeerState {
     if (extent.in_order) told = extent.last;
   }
 
-  /// Takes over what a newer heartbeat says about the peer itself; false if it is not newer. `in_order_at`: it came
-  /// now, as a broadcast.
-  bool introduce(const HeartbeatView& heartbeat, std::optional<TimePoint> in_order_at = {}) {
-    if (in_order_at) forget_lies(heartbeat.number, *in_order_at);
+  /// Takes over what a newer heartbeat says about the peer itself; false if it is not newer. `in_order`: it came
+  /// as a broadcast.
+  bool introduce(const HeartbeatView& heartbeat, bool in_order = false, TimePoint now = {}) {
+    if (in_order) forget_lies(heartbeat.number, now);
     if (heartbeat.number <= newest_heartbeat) return false;
     if (name != heartbeat.name) name = heartbeat.name;  // first: there may be no memory
     if (zone != heartbeat.zone) zone = heartbeat.zone;

@@ -21,6 +21,12 @@ inline constexpr std::size_t max_request_ranges = SequenceTracker::max_ranges;
 inline constexpr std::size_t max_repair_request_bytes =
     header_bytes + 8 + 1 + max_request_ranges * 2 * max_varint_bytes;
 
+/// A request that is written.
+struct RepairRequest {
+  NodeId publisher{};
+  std::size_t bytes = 0;
+};
+
 /// How many ranges a request of so many bytes holds.
 [[nodiscard]] constexpr std::size_t ranges_that_fit(std::size_t bytes) noexcept {
   const std::size_t before = header_bytes + 8 + 1;

@@ -46,6 +46,15 @@ class SequenceTracker {
   /// What the peer published up to `baseline` is none of ours.
   explicit SequenceTracker(std::uint64_t baseline) noexcept : baseline_{baseline}, known_{baseline} {}
 
+  /// What is known of it was a lie: it begins anew at `baseline`. What was heard stays so far that what comes up to it
+  /// counts as late: it may have been heard before.
+  void restart(std::uint64_t baseline) noexcept {
+    baseline_ = known_ = baseline;
+    seen_ += seen_ != (std::numeric_limits<std::uint64_t>::max)() ? 1U : 0U;
+    again_ = {};
+    missing_.clear();
+  }
+
   /// A frame of this sequence arrived.
   Observation observe(std::uint64_t sequence) {
     Observation result;
@@ -55,6 +64,7 @@ class SequenceTracker {
     } else if (fill(sequence, result)) {
       result.missed = true;
     } else {
+      seen_ = (std::max)(seen_, sequence);  // it may be heard all the same
       return result;
     }
     result.fresh = true;
