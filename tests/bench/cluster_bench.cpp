@@ -1,7 +1,8 @@
 // How joining, staleness and control traffic grow with the number of nodes: the machines alone, in virtual time, on a
 // channel with a delay of 1 ms, nothing published. All nodes begin within 15 ms; when they have been quiet for a while
 // the broker restarts under them, and all are back a second later, at one moment.
-// How to try it: build the target cluster_bench in release and run it, with the largest number of nodes if not 300.
+// How to try it: build the target cluster_bench in release and run it, with the largest number of nodes if not 300, and
+// the control rate if not the default.
 // It prints a table (CSV) and then the same as bars, on a logarithmic scale.
 #include <algorithm>
 #include <chrono>
@@ -31,7 +32,6 @@ namespace core = syncbus::core;
 
 constexpr Duration delay = 1ms;
 constexpr TimePoint beginning{1h};
-const std::size_t control_rate = core::ProtocolOptions{}.control_rate;
 
 double in_milliseconds(Duration duration) { return std::chrono::duration<double, std::milli>(duration).count(); }
 
@@ -75,6 +75,8 @@ struct Member {
 /// What one sends all get, itself included, a delay later, in one order.
 class Channel {
  public:
+  explicit Channel(std::size_t control_rate) : control_rate_{control_rate} {}
+
   Seconds seconds;
   std::size_t resyncs = 0;
 
@@ -82,7 +84,7 @@ class Channel {
   [[nodiscard]] std::vector<std::unique_ptr<Member>>& members() { return members_; }
 
   void add(std::size_t id, std::size_t count) {
-    core::ProtocolOptions options{.self = NodeId{id}, .zone = "zone", .control_rate = control_rate};
+    core::ProtocolOptions options{.self = NodeId{id}, .zone = "zone", .control_rate = control_rate_};
     options.name = "node-" + std::to_string(id);
     options.history_bytes = options.queue_bytes = options.pending_bytes = std::size_t{16} << 10U;
     options.max_peers = 2 * count;
@@ -190,6 +192,7 @@ class Channel {
     wakes_.insert({at, &member});
   }
 
+  std::size_t control_rate_;
   TimePoint now_ = beginning;
   std::vector<std::unique_ptr<Member>> members_;
   std::deque<Message> messages_;
@@ -220,23 +223,24 @@ double staleness_of(Channel& channel, Duration interval) {
   return in_milliseconds(worst);
 }
 
-double until_joined(Channel& channel) {
-  for (int i = 0; i != 600 && channel.joined() < Duration{}; ++i) channel.pass(100ms);
+double until_joined(Channel& channel, Duration most) {
+  const TimePoint end = channel.now() + most;
+  while (channel.joined() < Duration{} && channel.now() < end) channel.pass(100ms);
   return in_milliseconds(channel.joined());
 }
 
-Row measure(std::size_t count) {
+Row measure(std::size_t count, std::size_t control_rate) {
   Row row{.nodes = count};
   const double square = static_cast<double>(count) * static_cast<double>(count);
   row.interval = (std::max)(1'000.0, 1'000.0 * square / (0.9 * static_cast<double>(control_rate)));
   const auto interval = std::chrono::duration_cast<Duration>(std::chrono::duration<double, std::milli>{row.interval});
 
-  Channel channel;
+  Channel channel{control_rate};
   for (std::size_t i = 0; i != count; ++i) {
     channel.add(1 + (i * 7'919) % count, count);
     channel.pass(Duration{15ms} / static_cast<Duration::rep>(count));
   }
-  row.joined = until_joined(channel);
+  row.joined = until_joined(channel, 10s);
   std::size_t known = 0;
   for (const auto& member : channel.members()) known += member->machine.peers(channel.now()).size();
   row.known = count == 1 ? 100 : 100 * static_cast<double>(known) / (square - static_cast<double>(count));
@@ -250,7 +254,7 @@ Row measure(std::size_t count) {
   channel.pass(1s);
   channel.seconds = {.since = channel.now()};
   for (const auto& member : channel.members()) channel.connect(*member);
-  row.back = until_joined(channel);
+  row.back = until_joined(channel, 10s + 2 * interval);
   channel.pass(10s + interval);
   row.busiest_after = channel.seconds.busiest(0);
   row.resyncs = channel.resyncs;
@@ -278,12 +282,14 @@ void plot(const char* what, const std::vector<Row>& rows, Value Row::* value) {
 
 int main(int argc, char** argv) {
   const std::size_t most = argc > 1 ? std::strtoul(argv[1], nullptr, 10) : 300;
+  const std::size_t control_rate =
+      argc > 2 ? std::strtoul(argv[2], nullptr, 10) : core::ProtocolOptions{}.control_rate;
   std::puts("nodes,joined_ms,known_percent,hello_deliveries,deliveries_first_second,deliveries_busiest_later_second,"
             "interval_ms,staleness_ms,joined_after_restart_ms,deliveries_busiest_second_after_restart,resyncs");
   std::vector<Row> rows;
   for (const std::size_t count : {1U, 2U, 3U, 5U, 10U, 20U, 50U, 100U, 200U, 300U, 500U, 1'000U}) {
     if (count > most) break;
-    rows.push_back(measure(count));
+    rows.push_back(measure(count, control_rate));
     print(rows.back());
   }
   std::puts("\nThe same as bars: ten characters are a factor of ten.");
