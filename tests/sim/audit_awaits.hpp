@@ -140,6 +140,7 @@ class AwaitAudit : public ResyncAudit {
     for (const EventNumber event : await.events) {
       if (events_[event].version == 0) return;  // others of its key may have been heard for it
     }
+    if (!std::ranges::all_of(await.heard, &records::Await::Heard::itself)) return;
     const TimePoint by = now - rules_.way_back;
     const std::size_t count = count_if(await, [&](NodeNumber node) { return has_answered(await, node, by); });
     if (count < static_cast<std::size_t>(await.quorum.count())) return;
@@ -202,7 +203,8 @@ class AwaitAudit : public ResyncAudit {
     if (node == await.node) return true;
     for (std::size_t i = 0; i != await.events.size(); ++i) {
       if (std::ranges::none_of(await.heard, [&](const records::Await::Heard& entry) {
-            return subscribers_[entry.subscriber].node == node && entry.event == i && entry.returned <= by;
+            return subscribers_[entry.subscriber].node == node && entry.event == i && entry.returned <= by &&
+                   entry.itself;
           })) {
         return false;
       }

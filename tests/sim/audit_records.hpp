@@ -173,6 +173,7 @@ struct Await {
     SubscriberNumber subscriber = 0;
     std::size_t event = 0;  ///< which of the await's
     TimePoint returned{};
+    bool itself = true;     ///< or one behind it; not an earlier one of its key, which stands for it, too
   };
 
   NodeNumber node = 0;

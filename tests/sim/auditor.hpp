@@ -180,7 +180,9 @@ class Auditor final : public AwaitAudit {
     if (call.resync || call.threw) return;
     for (records::Await& await : awaits_) {
       for (std::size_t i = 0; i != await.events.size(); ++i) {
-        if (call.covers(events_[await.events[i]])) await.heard.push_back({call.subscriber, i, now});
+        const records::Event& event = events_[await.events[i]];
+        if (!call.covers(event)) continue;
+        await.heard.push_back({call.subscriber, i, now, call.version != 0 || has_no_like(await.events[i])});
       }
     }
   }
@@ -263,6 +265,15 @@ class Auditor final : public AwaitAudit {
       if (node != nodes_.end() && node->alive && peer.lag != 0) return who + " misses frames of " + number_of(peer.id);
     }
     return {};
+  }
+
+  /// Whether no event that was published before can be heard for this one, which then waits behind it.
+  [[nodiscard]] bool has_no_like(EventNumber number) const noexcept {
+    const records::Event& event = events_[number];
+    const auto before = events_.begin() + static_cast<std::ptrdiff_t>(number);
+    return event.version == 0 && std::none_of(events_.begin(), before, [&](const records::Event& other) {
+             return other.publisher == event.publisher && other.key == event.key && other.version == 0;
+           });
   }
 
   static void reset(records::Pair& pair) {
