@@ -91,7 +91,8 @@ struct BusOptions {
   /// they need alive.
   std::function<void(std::function<void()> task)> executor{};
   /// Called on the dispatch thread whenever `connected` or `peers_left_out` changes, and when the staleness passes
-  /// `peer_timeout`, up or down; the first time perhaps before the constructor has returned. May be slow; must not call close.
+  /// `peer_timeout`, up or down; the first time perhaps before the constructor has returned. May be slow; must not call
+  /// close.
   std::function<void(const Health& health)> on_health{};
   /// Called on the dispatch thread, or the publisher's for what its own handlers threw, so perhaps by several threads
   /// at once, and perhaps before the constructor has returned: one sentence, on one line whatever the bytes of keys and

@@ -31,7 +31,7 @@ class LeftOut {
     news_ = news_ || begins;
     ever_ = true;
     last_ = now;
-    const bool behind = listening_since && lossless_ && (forgotten || ended_);  // of others a resync stands for the past
+    const bool behind = listening_since && lossless_ && (forgotten || ended_);  // else a resync stands for the past
     since_ = (std::min)(since_.value_or(now), behind ? *listening_since : now);
     if (!listening_since) return;
     const bool past = lossless_ ? session > 1 && past_doubted_in_ != session : begins;

@@ -25,7 +25,7 @@ struct NodeIdHash {
   }
 };
 
-/// At most `max_peers`. For one more somebody is forgotten who is not live, and is a stranger if it returns: who is gone
+/// At most `max_peers`. For one more somebody is forgotten who is not live, and a stranger if it returns: who is gone
 /// first, of whom nothing is missing, then who was heard longest ago. They are remembered as long as there is room: a
 /// late frame of theirs is then no first contact. Who is live is not forgotten: see LeftOut.
 class PeerTable {
