@@ -84,7 +84,7 @@ TEST_CASE("a planted bug is found, by the promise that it breaks") {
       {"late events in their old place", Sabotage::disorder, Family::lossy, "promise 6"},
       {"a flush cut short", Sabotage::cut_flush_short, Family::interrupted, "promise 9"},
       {"other versions ignored", Sabotage::ignore_versions, Family::calm, "version 0 of key -1 of nobody here"},
-      {"heartbeats ignored", Sabotage::ignore_heartbeats, Family::calm, "does not hear"},
+      {"heartbeats ignored", Sabotage::ignore_heartbeats, Family::calm, "does not know node"},
   };
   for (const Planted& planted : bugs) {
     const Finding finding = find(planted.bug, planted.family, planted.expected, most_worlds);

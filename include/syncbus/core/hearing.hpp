@@ -74,9 +74,7 @@ class Hearing {
 
   /// From now on, or from some time before, nothing of others may have come.
   void cut_off(TimePoint now) noexcept {
-    const TimePoint since = membership_.own().heard_until().value_or(now);
-    gate_.cut_off(since);
-    membership_.cut_off(since);
+    gate_.cut_off(membership_.own().heard_until().value_or(now));
   }
 
   // --- what comes in

@@ -69,9 +69,6 @@ class Membership {
   /// For people: who is there.
   [[nodiscard]] std::vector<Peer> list(TimePoint now) const { return peers_.list(now, dead_after()); }
 
-  /// We hear nobody any more.
-  void cut_off(TimePoint now) noexcept { peers_.bury(now, dead_after()); }
-
   /// After an interruption, which may be everybody's, the hellos of a large cluster are spread over the time that its
   /// control rate gives them.
   void begin_session(TimePoint now) noexcept {

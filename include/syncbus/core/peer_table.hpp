@@ -88,14 +88,6 @@ class PeerTable {
     for (const auto& [id, peer] : peers_) each(id, peer);
   }
 
-  /// A silence that hid nothing until its peer was dead hides nothing later.
-  void bury(TimePoint now, Duration dead_after) noexcept {
-    for (auto& [id, peer] : peers_) {
-      const bool dead = peer.silent && now - peer.silent_since >= dead_after;
-      peer.silence_in_question = peer.silence_in_question && !dead;
-    }
-  }
-
   /// Those that have not said goodbye, nor been silent for `dead_after`, for people; by id.
   [[nodiscard]] std::vector<Peer> list(TimePoint now, Duration dead_after) const {
     std::vector<Peer> peers;
