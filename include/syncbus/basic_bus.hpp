@@ -115,10 +115,11 @@ class BasicBus : public BusFacade<BasicBus<T>> {
   /// zero when nothing speaks for that. It is what heartbeats prove, so between idle nodes it is about `heartbeat`, up
   /// to twice that, and more where there are so many nodes that each sends heartbeats less often. In a forked child it
   /// is the longest Duration, is_healthy() is false, and metrics() and peers() are empty. It rests on all nodes hearing
-  /// one order of broadcasts. Peers that are publish_only hear nobody and can prove nothing: they do not count.
+  /// one order of broadcasts. Of a peer that is publish_only, and proves nothing, what is known to be missing counts.
   [[nodiscard]] Duration staleness() const { return link_.engine().health().staleness; }
 
-  /// The peers that this node has heard and that have not said goodbye, silent ones included; by id.
+  /// The peers that this node has heard, or been told of, and that have not said goodbye; by id. A silent one is listed
+  /// until ten peer timeouts after it fell silent.
   [[nodiscard]] std::vector<Peer> peers() const { return link_.engine().peers(); }
 
   [[nodiscard]] NodeId id() const noexcept { return local_.id(); }
