@@ -31,13 +31,16 @@ struct Electorate {
   std::vector<NodeId> nodes;
   std::map<NodeId, std::string> zones{};
   bool is_whole = true;
+  std::vector<NodeId> gone{};
 
   template <class Visit>
   void for_each(const Visit& visit) const {
     for (const NodeId node : nodes) visit(node);
   }
   [[nodiscard]] bool whole() const { return is_whole; }
-  [[nodiscard]] bool knows(NodeId node) const { return std::ranges::find(nodes, node) != nodes.end(); }
+  [[nodiscard]] bool knows(NodeId node) const {
+    return std::ranges::find(nodes, node) != nodes.end() || std::ranges::find(gone, node) != gone.end();
+  }
   [[nodiscard]] std::optional<std::string_view> zone_of(NodeId node) const {
     const auto zone = zones.find(node);
     return zone == zones.end() ? std::nullopt : std::optional<std::string_view>{zone->second};
@@ -150,6 +153,23 @@ TEST_CASE("the publisher's own node counts when its handlers heard the event") {
   node.act();
   REQUIRE(node.ended.size() == 1);
   CHECK(node.ended[0].replicas == std::vector{node.self});
+}
+
+TEST_CASE("everyone is also who has answered and is not known: a forgotten one may be back") {
+  QuorumTracker tracker{Quorum::everyone(), 1};
+  const Electorate all{{a}};
+  CHECK(tracker.answer(a, 0, Status::applied));
+  SECTION("it failed") {
+    CHECK(tracker.answer(b, 0, Status::failed));
+    CHECK(tracker.verdict(all) == QuorumVerdict::impossible);
+    CHECK(tracker.verdict(Electorate{{a}, {}, true, {b}}) == QuorumVerdict::satisfied);  // it is known, and gone
+  }
+  SECTION("it is not done yet") {
+    CHECK_FALSE(tracker.answer(b, 0, Status::pending));
+    CHECK(tracker.verdict(all) == QuorumVerdict::pending);
+    CHECK(tracker.answer(b, 0, Status::no_subscriber));
+    CHECK(tracker.verdict(all) == QuorumVerdict::satisfied);
+  }
 }
 
 TEST_CASE("everyone without a peer is satisfied at once") {

@@ -140,6 +140,9 @@ class QuorumTracker {
   template <class Electorate>
   [[nodiscard]] bool all_well(const Electorate& electorate) const {
     bool all_well = electorate.whole();  // or one that we do not hear now may have it to apply
+    for (const Voter& voter : voters_) {  // who is not known may be a forgotten one that is back
+      all_well = all_well && ((complete(&voter) && !voter.failed) || electorate.knows(voter.node));
+    }
     electorate.for_each([&](NodeId node) {
       const Voter* const voter = all_well ? find(node) : nullptr;
       all_well = complete(voter) && !voter->failed;
