@@ -26,8 +26,7 @@ namespace syncbus::inline v1::core {
 
 /// A heartbeat goes `tail` after the last frame, so that the loss of the last one is noticed, then after twice that,
 /// and so on up to `heartbeat`. While frames go out without a pause one goes every `heartbeat` all the same. The
-/// spacing that keeps the cluster under its control rate comes first; a tenth of that is for answers: half for those of
-/// everybody to who is back, half for welcomes.
+/// spacing that keeps the cluster under its control rate comes first; a tenth of that is for answers.
 class HeartbeatSchedule {
  public:
   static constexpr Duration tail = std::chrono::milliseconds{20};
@@ -77,13 +76,20 @@ class HeartbeatSchedule {
     quiet_at_ = last_ + spacing_;
   }
 
+  /// So many are there now: more than at the last heartbeat.
+  void slow_down(std::size_t nodes) noexcept {
+    spacing_ = (std::max)(spacing_, broadcast_spacing(nodes, broadcast_rate_));
+  }
+
   /// Something is to be said at once.
   void say(TimePoint now) noexcept {
     spacing_ = Duration::zero();
     quiet_at_ = now;
   }
 
-  [[nodiscard]] std::size_t answer_rate() const noexcept { return answer_rate_; }
+  /// Deliveries a second that welcomes may take: more than other answers, for a hello that is not answered in time is
+  /// said again, to everybody.
+  [[nodiscard]] std::size_t welcome_rate() const noexcept { return 4 * answer_rate_; }
 
   /// Something happened that others should hear about soon: a frame was sent, a peer was met, several asked.
   void restart(TimePoint now) noexcept {
@@ -120,7 +126,7 @@ class HeartbeatSchedule {
 
  private:
   Duration heartbeat_;
-  std::size_t answer_rate_;     // the share of the control rate that answers may take, and that welcomes may
+  std::size_t answer_rate_;     // the share of the control rate that answers to who is back may take
   std::size_t broadcast_rate_;  // the rest
   bool began_ = false;
   Duration step_ = tail;     // how long after the next heartbeat the one behind it is due

@@ -47,7 +47,7 @@ class Membership {
         joins_within_{options.connect_timeout / 2},  // the other half is for the hello to come back
         own_{joins_within_},
         joining_{!options.publish_only},
-        greeter_{options.self, !options.publish_only && !options.observer, schedule_.answer_rate()},
+        greeter_{options.self, !options.publish_only && !options.observer, schedule_.welcome_rate()},
         random_{options.self.value},
         peers_{options.max_peers, options.hash_secret},
         left_out_{options.peer_timeout, options.lossless_sessions} {}
@@ -117,6 +117,7 @@ class Membership {
     }
     if (peer.greets && peer.hello == 0) joining_.other_hello(hello);
     greeter_.asked(peer, hello, now);
+    if (joining_.joined()) keep_pace();
   }
 
   /// A welcome of `by` says this about a peer.
@@ -213,7 +214,8 @@ class Membership {
                                             const PublishedExtent& published, TimePoint now) {
     if (destination == NodeId{}) {
       number_ = publish_only_ ? number_ + 1 : own_.send(now);
-      interval_ = schedule_.sent(now, peers_.nodes());
+      interval_ = schedule_.sent(now, paced_for_ = peers_.nodes());
+      if (joining_.joined()) slots_from_.reset();
     }
     // Who receives nothing cannot know that it was heard, but that the session has gone on since.
     moved_ = moved_ && !(publish_only_ && told_moved_);
@@ -359,8 +361,22 @@ class Membership {
   void joined(TimePoint now) noexcept {
     joining_.join();
     welcomed_in_session_ = true;
-    const Duration spread = schedule_.hello_spread(peers_.nodes());  // not at once: the hellos are enough for a while
-    schedule_.joined(now, (std::min)(spread, Duration{std::chrono::seconds{1}}) + slot(spread));
+    slots_from_ = now;
+    take_slot();
+  }
+
+  /// When its first heartbeat goes after its hello: not at once, for the hellos are enough for a while.
+  void take_slot() noexcept {
+    const Duration spread = schedule_.hello_spread(paced_for_ = peers_.nodes());
+    schedule_.joined(*slots_from_, (std::min)(spread, Duration{std::chrono::seconds{1}}) + slot(spread));
+  }
+
+  /// There are more than there were when the time of the next heartbeat was set: a cold start lasts a while, and who
+  /// joins early knows few. What all say together grows by the square of their number.
+  void keep_pace() noexcept {
+    if (32 * peers_.nodes() < 33 * paced_for_) return;
+    if (slots_from_) return take_slot();
+    schedule_.slow_down(paced_for_ = peers_.nodes());
   }
 
   /// This node's part of a time in which all say something, each at a time of its own: by the order of their ids, which
@@ -386,6 +402,8 @@ class Membership {
   Duration joins_within_;  // of when its hello came back
   OwnHeartbeats own_;
   Joining joining_;
+  std::optional<TimePoint> slots_from_;  // until its first heartbeat after it has joined: when that was
+  std::size_t paced_for_ = 1;  // nodes, is the time of the next heartbeat
   Greeter greeter_;
   detail::SplitMix64 random_;
   PeerTable peers_;
