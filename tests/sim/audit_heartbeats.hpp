@@ -60,10 +60,10 @@ class HeartbeatAudit : public CopyAudit {
          " times how far it is, with " + std::to_string(reasons) + " reasons");
   }
 
-  /// What is said besides events is delivered to so many. A welcome counts once: that it is of several frames comes of
-  /// the small ones of these worlds.
-  void delivered(const Label& label, std::size_t copies, TimePoint now) {
-    if (!rules_.nothing_fails || nodes_.size() > many_ || !rules_.room_for_all()) return;
+  /// What a node says besides events is delivered to so many. A welcome counts once: that it is of several frames comes
+  /// of the small ones of these worlds. Who hears nobody cannot know how many there are.
+  void delivered(NodeNumber from, const Label& label, std::size_t copies, TimePoint now) {
+    if (!rules_.nothing_fails || nodes_[from].publish_only || !rules_.room_for_all()) return;
     if (!label.is_heartbeat() && label.kind != Label::Kind::welcome) return;
     if (label.part != 0 || label.kind == Label::Kind::goodbye) return;
     if (label.hello != 0) return count_hello(label);
@@ -88,7 +88,6 @@ class HeartbeatAudit : public CopyAudit {
   static constexpr Duration slack_ = std::chrono::milliseconds{1};
   static constexpr std::uint64_t most_steps_ = 6;  ///< from 20 ms to the longest interval of a world
   static constexpr std::size_t few_ = 12;          ///< so many are under the rate whatever they say
-  static constexpr std::size_t many_ = 90;         ///< more pass it as they begin, by those that have met few yet
 
   /// Between two broadcasts of a node.
   [[nodiscard]] Duration spacing() const noexcept {

@@ -115,7 +115,7 @@ class Link : public Stage {
       }
       const std::size_t before = flight_[number].copies;
       for (const auto& to : nodes_) forward(number, *to);
-      auditor_.delivered(flight_[number].label, flight_[number].copies - before, now_);
+      auditor_.delivered(from.number, flight_[number].label, flight_[number].copies - before, now_);
     } else {
       for (const auto& to : nodes_) auditor_.copy_lost(from.number, to->number, now_);
     }
