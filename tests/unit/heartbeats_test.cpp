@@ -241,7 +241,7 @@ TEST_CASE("after a restart of the broker, when all reconnect at once, a cluster 
 
 // --- what comes back
 
-TEST_CASE("a heartbeat that is not back in the peer timeout after it was sent means that we are deaf: reopen") {
+TEST_CASE("a heartbeat that is not back within the peer timeout says we are deaf: reopen") {
   Node node;
   node.join();
   node.hears_itself = false;

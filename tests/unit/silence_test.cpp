@@ -155,7 +155,7 @@ TEST_CASE("silence is no loss at our own server, if the peer could be at no othe
   }
 }
 
-TEST_CASE("an interruption after a harmless silence is one loss, however long after: in it the peer may have come back") {
+TEST_CASE("an interruption is one loss, however long after a harmless silence: the peer may have been back") {
   Receiver node{GENERATE(roomy(), lossless())};
   node.machine.on_place(7);
   node.place = 7;
@@ -476,7 +476,7 @@ TEST_CASE("a heartbeat of our own that comes back after a stall says nothing abo
   CHECK(node.heard().empty());
 }
 
-TEST_CASE("a silent peer that was forgotten for want of room may publish in our next outage and never be heard again: that is a resync") {
+TEST_CASE("a silent peer that had to be forgotten may be back in our next outage: that is a resync") {
   Receiver node{with_room_for(1, lossless())};
   node.pass(20s);
   node.beat(0, 1, other);

@@ -365,7 +365,7 @@ TEST_CASE("a welcome forgets nobody to make room for those it names") {
   CHECK(peers[1].id == NodeId{8});
 }
 
-TEST_CASE("everyone is decided when the awaited frame, or what was sent after it, has come back: hellos before it are known then") {
+TEST_CASE("everyone is decided when the awaited frame or a later one is back: hellos before it are known then") {
   Cluster cluster;
   const auto nodes = start_together(cluster, 3, 1s);
   Node& publisher = *nodes[0];
