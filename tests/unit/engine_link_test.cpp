@@ -51,7 +51,7 @@ TEST_CASE("a bus that does not hear itself within connect_timeout is not_connect
   Seen seen;
   const auto begin = std::chrono::steady_clock::now();
   try {
-    const OneWayBus bus{{.connect_timeout = 200ms}, seen};
+    const OneWayBus bus{{.connect_timeout = 1s}, seen};
     FAIL("it was made");
   } catch (const std::system_error& error) {
     CHECK(error.code() == Errc::not_connected);
@@ -59,7 +59,7 @@ TEST_CASE("a bus that does not hear itself within connect_timeout is not_connect
           std::string::npos);
   }
   const auto took = std::chrono::steady_clock::now() - begin;
-  CHECK(took >= 200ms);
+  CHECK(took >= 1s);
   CHECK(took < support::patience);
   CHECK(seen.broadcasts >= 2);  // a hello may be lost: it was said again
   CHECK(seen.closes == 1);
