@@ -61,8 +61,8 @@ class TransportSink {
   virtual void on_moved() noexcept {}
 
   /// Where the next session is, or this one from now on. Only from a transport whose sessions are not lossless although
-  /// those at one *place*, which is one running server, lose nothing of each other: see rule 11. Holds until the transport
-  /// says otherwise; 0, or no word at all: not known.
+  /// those at one *place*, which is one running server, lose nothing of each other: see rule 11. Holds until the
+  /// transport says otherwise; 0, or no word at all: not known.
   virtual void on_place(std::uint64_t place) noexcept { static_cast<void>(place); }
 
   /// A session began: whatever is published by anybody from now on arrives here. Called once before open() returns,

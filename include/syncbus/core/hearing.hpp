@@ -382,7 +382,7 @@ class Hearing {
   }
 
   [[nodiscard]] std::optional<RepairRequest> request(std::span<std::byte> out, NodeId publisher,
-                                               std::span<const SequenceRange> ranges) const {
+                                                     std::span<const SequenceRange> ranges) const {
     return RepairRequest{publisher, encode_repair_request(out, options_.self, publisher, publisher, ranges)};
   }
 

@@ -63,11 +63,8 @@ class Membership {
   /// Whether a peer is where we are, so that neither loses anything of the other in its session.
   [[nodiscard]] bool is_here(const PeerState& peer) const noexcept { return places_.is_here(peer.place); }
 
-  /// Who has been silent for so long is dead.
-  [[nodiscard]] Duration dead_after() const noexcept { return 10 * peer_timeout_; }
-
-  /// For people: who is there.
-  [[nodiscard]] std::vector<Peer> list(TimePoint now) const { return peers_.list(now, dead_after()); }
+  /// For people: who is there. Who has been silent for ten peer timeouts is dead.
+  [[nodiscard]] std::vector<Peer> list(TimePoint now) const { return peers_.list(now, 10 * peer_timeout_); }
 
   /// After an interruption, which may be everybody's, the hellos of a large cluster are spread over the time that its
   /// control rate gives them.

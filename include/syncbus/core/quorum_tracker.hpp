@@ -137,16 +137,14 @@ class QuorumTracker {
     return voter != nullptr && voter->answers == events_;
   }
 
+  [[nodiscard]] bool is_well(const Voter* voter) const noexcept { return complete(voter) && !voter->failed; }
+
   template <class Electorate>
   [[nodiscard]] bool all_well(const Electorate& electorate) const {
-    bool all_well = electorate.whole();  // or one that we do not hear now may have it to apply
-    for (const Voter& voter : voters_) {  // who is not known may be a forgotten one that is back
-      all_well = all_well && ((complete(&voter) && !voter.failed) || electorate.knows(voter.node));
-    }
-    electorate.for_each([&](NodeId node) {
-      const Voter* const voter = all_well ? find(node) : nullptr;
-      all_well = complete(voter) && !voter->failed;
-    });
+    if (!electorate.whole()) return false;  // one that we do not hear now may have it to apply
+    bool all_well = std::ranges::all_of(  // who is not known may be a forgotten one that is back
+        voters_, [&](const Voter& voter) { return is_well(&voter) || electorate.knows(voter.node); });
+    electorate.for_each([&](NodeId node) { all_well = all_well && is_well(find(node)); });
     return all_well;
   }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cerrno>
+#include <cstddef>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -10,6 +11,7 @@
 
 #include <syncbus/detail/descriptors.hpp>
 #include <syncbus/error.hpp>
+#include <syncbus/transport.hpp>
 
 namespace syncbus::inline v1::detail {
 
@@ -53,10 +55,10 @@ class SessionFailure : public std::runtime_error {
 };
 
 /// Throws it when a broker takes too small messages for a session. `what` takes them, `limit` in bytes.
-inline void require_frame_bytes(std::size_t limit, std::size_t least, const std::string& what) {
-  if (limit >= least) return;
+inline void require_frame_bytes(std::size_t limit, const std::string& what) {
+  if (limit >= least_frame_bytes) return;
   throw SessionFailure{Errc::frame_too_large, what + " takes messages of " + std::to_string(limit) +
-                                                  " bytes at most, and a node needs " + std::to_string(least)};
+                                                  " bytes at most, and a node needs " + std::to_string(least_frame_bytes)};
 }
 
 }  // namespace syncbus::inline v1::detail

@@ -60,8 +60,7 @@ class KafkaSession {
     if (around.clients.consumer() != nullptr) read_on(range);
     if (first) held_ = KafkaProbe{around, dialogue}.run();
     around.clients.grow(around.publisher.take_stored_at_once());
-    require_frame_bytes(around.clients.max_frame_bytes(), least_frame_bytes,
-                        "the Kafka topic \"" + around.place.topic + '"');
+    require_frame_bytes(around.clients.max_frame_bytes(), "the Kafka topic \"" + around.place.topic + '"');
     around.clients.used();
     around.position.of_old_log = false;
     around.position.has_begun = true;

@@ -228,7 +228,7 @@ class NatsConnection {
   }
   /// Throws SessionFailure when the server, if there is one now, takes too small messages.
   void require_payload() const {
-    if (is_connected()) require_frame_bytes(max_payload(), least_frame_bytes, server_ + ", by its max_payload,");
+    if (is_connected()) require_frame_bytes(max_payload(), server_ + ", by its max_payload,");
   }
 
   /// To the socket, if it is our own; else into the client's buffer, and to the socket what does not fit. `reply`
