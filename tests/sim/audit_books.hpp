@@ -71,7 +71,7 @@ class Books {
 
   /// Whether two are where neither loses anything of the other while its session lasts.
   [[nodiscard]] bool at_one_place(NodeNumber a, NodeNumber b) const noexcept {
-    return rules_.places != 0 && a % rules_.places == b % rules_.places;
+    return records::at_one_place(rules_.places, a, b);
   }
 
   [[nodiscard]] std::string name(SubscriberNumber number) const {

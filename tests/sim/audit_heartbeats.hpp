@@ -37,7 +37,8 @@ class HeartbeatAudit : public CopyAudit {
   /// Whether a heartbeat of a node is overdue.
   void check_punctual(NodeNumber number, TimePoint now) {
     const records::Node& node = nodes_[number];
-    if (rules_.lied || !node.connected || node.entered == records::never || node.silent_from_now || few_ < nodes_.size()) return;
+    if (rules_.lied || few_ < nodes_.size()) return;
+    if (!node.connected || node.entered == records::never || node.silent_from_now) return;
     if (node.last_heartbeat == records::before_time || node.connected_since == records::never) return;
     const TimePoint regular = node.last_heartbeat + rules_.heartbeat;
     const TimePoint tail = node.last_frame > node.last_heartbeat ? node.last_frame + tail_ : regular;

@@ -34,6 +34,11 @@ inline constexpr TimePoint before_time = (TimePoint::min)();
 /// When a frame came that was sent before its publisher was met: as long as it has not come, and once it has.
 inline constexpr TimePoint past = before_time, past_came = before_time + Duration{1};
 
+/// Whether two nodes are at the same of so many places, where they are by turns; 0: nobody knows where anybody is.
+[[nodiscard]] constexpr bool at_one_place(std::size_t places, NodeNumber a, NodeNumber b) noexcept {
+  return places != 0 && a % places == b % places;
+}
+
 /// What may explain a resync and has not yet, by cause.
 using Incidents = std::array<std::uint32_t, syncbus::resync_cause_count>;
 

@@ -16,8 +16,8 @@ namespace sim {
 
 /// Whatever a node sends goes to the broker in order, and from there a copy of it to each node. What is unreachable,
 /// lost, doubled, late or damaged is decided for each copy, until the link has healed; of a node's own copies, only
-/// whether it is deaf. Between those at one of several places all copies come. A broken session loses what is on the way to the node, and the rest of what is on the way from
-/// it.
+/// whether it is deaf. Between those at one of several places all copies come. A broken session loses what is on the way
+/// to the node, and the rest of what is on the way from it.
 class Link : public Stage {
  protected:
   // --- sessions
@@ -242,7 +242,7 @@ class Link : public Stage {
     return from != to && !healed_ && !at_one_place(from, to);
   }
   [[nodiscard]] bool at_one_place(NodeNumber a, NodeNumber b) const noexcept {
-    return plan_.places != 0 && a % plan_.places == b % plan_.places;
+    return records::at_one_place(plan_.places, a, b);
   }
 
   [[nodiscard]] std::vector<bool>::reference unreachable(NodeNumber from, NodeNumber to) {

@@ -25,6 +25,13 @@ namespace {
 
 constexpr NodeId peer = support::usual_peer, other{3};
 
+/// Our server is this one, and the peer says that it is there.
+void meet_at(Receiver& node, std::uint64_t place) {
+  node.machine.on_place(place);
+  node.place = place;
+  node.beat(1);
+}
+
 }  // namespace
 
 TEST_CASE("a peer is silent after the peer timeout and four announced intervals; that is one resync, peer_lost") {
@@ -157,9 +164,7 @@ TEST_CASE("silence is no loss at our own server, if the peer could be at no othe
 
 TEST_CASE("an interruption is one loss, however long after a harmless silence: the peer may have been back") {
   Receiver node{GENERATE(roomy(), lossless())};
-  node.machine.on_place(7);
-  node.place = 7;
-  node.beat(1);
+  meet_at(node, 7);
   node.pass(GENERATE(50s, 1h));
   CHECK(node.heard().empty());
   node.reconnect();
@@ -172,9 +177,7 @@ TEST_CASE("an interruption is one loss, however long after a harmless silence: t
 
 TEST_CASE("what others say of where nodes are makes no session at one server several") {
   Receiver node;
-  node.machine.on_place(7);
-  node.place = 7;
-  node.beat(1);
+  meet_at(node, 7);
   // A node that was there when the server was started again, and has not heard of it yet.
   node.on_frame(welcome_frame(peer, {{.node = other, .number = 1, .place = 6}}));
   node.pass(20s);
@@ -183,9 +186,7 @@ TEST_CASE("what others say of where nodes are makes no session at one server sev
 
 TEST_CASE("a node whose place a welcome told need not tell it itself") {
   Receiver node;
-  node.machine.on_place(7);
-  node.place = 7;
-  node.beat(1);
+  meet_at(node, 7);
   node.on_frame(welcome_frame(peer, {{.node = other, .number = 1, .interval = 1s, .place = 7}}));
   node.frame(1, other);
   (void)node.heard();
