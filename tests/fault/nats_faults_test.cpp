@@ -15,45 +15,23 @@
 #include "fault/trial.hpp"
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
+#include "support/nats_cluster.hpp"
 #include "support/nats_server.hpp"
 #include "support/tcp_proxy.hpp"
 
 using namespace fault;
 using namespace std::chrono_literals;
-using support::eventually, support::NatsServer, support::ServerProcess;
+using support::eventually, support::NatsCluster, support::NatsServer;
 
 namespace {
 
-/// Two servers, each of which passes on to the other one what its clients publish.
-class NatsPair {
- public:
-  [[nodiscard]] NatsServer& operator[](std::size_t index) noexcept { return servers_[index]; }
-
-  [[nodiscard]] std::string url(std::size_t index) const { return servers_[index].url(); }
-
-  /// Of both, beginning with one of them.
-  [[nodiscard]] std::string urls(std::size_t first) const {
-    return url(first) + "," + url(1 - first);
-  }
-
- private:
-  [[nodiscard]] static std::string configuration(int port, int other) {
-    const auto address = [](int of) { return "127.0.0.1:" + std::to_string(of); };
-    return "lame_duck_grace_period: \"100ms\"\ncluster { name: pair, listen: \"" + address(port) + "\", routes: [\"nats://" + address(other) + "\"] }";
-  }
-
-  std::array<int, 2> ports_{ServerProcess::free_port(), ServerProcess::free_port()};
-  std::array<NatsServer, 2> servers_{NatsServer{configuration(ports_[0], ports_[1])},
-                                     NatsServer{configuration(ports_[1], ports_[0])}};
-};
-
 /// Nodes with an even index begin at the first server, the others at the second.
 struct OnNatsPair {
-  using Server = NatsPair;
+  using Server = NatsCluster;
   using Bus = syncbus::NatsBus;
   using Client = OnNats::Client;
 
-  [[nodiscard]] static Server server() { return {}; }
+  [[nodiscard]] static Server server() { return Server{2}; }
   [[nodiscard]] static Bus bus(const Server& pair, std::size_t index, syncbus::BusOptions options) {
     return Bus{pair.urls(index % 2), OnNats::subject, std::move(options), OnNats::tuning};
   }
@@ -154,17 +132,13 @@ TEST_CASE("of two NATS servers one stops: its nodes notice, go to the other, and
 }
 
 TEST_CASE("of several NATS servers one may hide what a silent node published there: that is a resync", "[fault]") {
-  const auto configuration = [](int port, int other) {
-    return "cluster { name: pair, no_advertise: true, listen: \"127.0.0.1:" + std::to_string(port) +
-           "\", routes: [\"nats://127.0.0.1:" + std::to_string(other) + "\"] }";
-  };
-  const int ports[] = {ServerProcess::free_port(), ServerProcess::free_port()};
-  const NatsServer first{configuration(ports[0], ports[1])}, second{configuration(ports[1], ports[0])};
-  support::TcpProxy proxy{first.port()};
+  const NatsCluster servers{2, NatsCluster::Announces::nothing};
+  support::TcpProxy proxy{servers[0].port()};
   const auto bus = [](const std::string& url) {
     return syncbus::NatsBus{url, OnNats::subject, {.close_timeout = 100ms, .heartbeat = 500ms, .peer_timeout = 2s}};
   };
-  syncbus::NatsBus lost = bus(NatsServer::url_at(proxy.port())), beside = bus(first.url()), beyond = bus(second.url());
+  syncbus::NatsBus lost = bus(NatsServer::url_at(proxy.port()));
+  syncbus::NatsBus beside = bus(servers.url(0)), beyond = bus(servers.url(1));
   REQUIRE(eventually([&] { return beside.peers().size() == 2 && beyond.peers().size() == 2; }));
   REQUIRE(eventually([&] { return lost.peers().size() == 2; }));
   std::array<std::atomic<int>, 2> heard{};
