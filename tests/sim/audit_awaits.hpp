@@ -30,6 +30,7 @@ class AwaitAudit : public ResyncAudit {
       if (await.node != node || await.ticket != ticket) continue;
       await.events.push_back(event);
       await.up_to = nodes_[node].accepted;
+      await.no_room = await.no_room || may_have_no_room(node);
     }
   }
   void handed_over(NodeNumber from, const Label& label) {
@@ -141,11 +142,32 @@ class AwaitAudit : public ResyncAudit {
       if (events_[event].version == 0) return;  // others of its key may have been heard for it
     }
     if (!std::ranges::all_of(await.heard, &records::Await::Heard::itself)) return;
+    if (may_miss_answers(await)) return;
     const TimePoint by = now - rules_.way_back;
     const std::size_t count = count_if(await, [&](NodeNumber node) { return has_answered(await, node, by); });
     if (count < static_cast<std::size_t>(await.quorum.count())) return;
     fail("promise 7: an await of node " + std::to_string(await.node) + " is satisfied more than " +
          microseconds(rules_.way_back) + " after enough had heard it");
+  }
+
+  /// Whether the event that a node accepted last may have found history full of what is not confirmed, and the quarter
+  /// of it that is for what is awaited full as well: then its await ends at its deadline.
+  [[nodiscard]] bool may_have_no_room(NodeNumber number) const noexcept {
+    const records::Node& node = nodes_[number];
+    std::size_t awaited = 0;
+    for (const records::Await& await : awaits_) awaited += await.node == number ? await.events.size() : 0;
+    const std::size_t most_each = (std::max)(most_event_bytes, node.frame_limit);
+    return !rules_.ample_history && node.unsaved * most_event_bytes >= rules_.history_bytes / 4 * 3 &&
+           awaited * most_each > rules_.history_bytes / 4;
+  }
+
+  /// Whoever has more peers than it has room for cannot know all, nor the zones of those that it does not know; and of
+  /// their answers it keeps but few, over all of its awaits.
+  [[nodiscard]] bool may_miss_answers(const records::Await& await) const noexcept {
+    if (!crowded(nodes_[await.node])) return false;
+    if (await.quorum.unit() != syncbus::Quorum::Unit::nodes) return true;
+    const auto open = static_cast<std::size_t>(std::ranges::count(awaits_, await.node, &records::Await::node));
+    return open * nodes_.size() > rules_.answers_of_strangers;
   }
 
   /// Everyone whom the publisher cannot but take for alive; where nothing fails, whoever is there.
@@ -259,7 +281,7 @@ class AwaitAudit : public ResyncAudit {
     const TimePoint by = await.deadline - rules_.answer_time;
     const auto answers = [&](NodeNumber node) { return long_enough || has_answered(await, node, by); };
     const bool everyone = await.quorum.unit() == syncbus::Quorum::Unit::everyone;
-    if (crowded(nodes_[await.node])) return;  // it cannot know all, and keeps but few answers of who it does not know
+    if (await.no_room || may_miss_answers(await)) return;
     if (everyone ? !knew_who_is_there(await, long_enough) || !everyone_if(await, answers)
                  : count_if(await, answers) < static_cast<std::size_t>(await.quorum.count())) {
       return;

@@ -45,6 +45,7 @@ class Books {
     std::size_t control_rate = 10'000;
     std::size_t most_nodes = 20;
     std::size_t max_peers = (std::numeric_limits<std::size_t>::max)();
+    std::size_t answers_of_strangers = 0;  ///< that a node keeps, of nodes that it does not know
     Duration crowd_pause{};      ///< between two resyncs for peers that are left out
     std::size_t history_bytes = 0;
     std::size_t queue_bytes = 0;

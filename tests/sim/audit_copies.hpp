@@ -106,6 +106,8 @@ class CopyAudit : public Books {
  protected:
   /// A stranger's past is asked for if it is not longer.
   static constexpr std::uint64_t short_past = 64;
+  /// No event takes more, wherever it waits.
+  static constexpr std::size_t most_event_bytes = 256;
 
   /// Incidents, of a node or a pair, that no resync has consumed yet. One frame that does not come is one, whether it
   /// is given up as unrepairable or as interrupted.
@@ -155,9 +157,8 @@ class CopyAudit : public Books {
     return label.tops[static_cast<std::size_t>(cause)];
   }
 
-  /// What is not confirmed yet may wait in the outbox, where an event takes no more than this.
+  /// What is not confirmed yet may wait in the outbox.
   [[nodiscard]] bool outbox_may_be_full(const records::Node& node) const noexcept {
-    constexpr std::size_t most_event_bytes = 256;
     return (node.unsaved + 1) * most_event_bytes >= rules_.pending_bytes;
   }
 

@@ -189,6 +189,7 @@ struct Await {
   bool heard_here = false;
   bool heard_elsewhere = true;
   bool canceled = false;
+  bool no_room = false;          ///< an event of it may have found none
   std::vector<EventNumber> events{};
   std::uint64_t up_to = 0;       ///< its last one is the publisher's so-manieth that is to go out
   std::uint64_t frame = 0;       ///< which has gone out by this one; 0: it is not known to have

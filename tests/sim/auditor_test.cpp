@@ -2,8 +2,11 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <vector>
 
+#include <syncbus/core/codec.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/metrics.hpp>
@@ -12,6 +15,7 @@
 
 #include "sim/auditor.hpp"
 #include "sim/label.hpp"
+#include "sim/link.hpp"
 #include "sim/plan.hpp"
 #include "sim/sabotage.hpp"
 #include "sim/trace_hash.hpp"
@@ -51,6 +55,49 @@ struct Planted {
   Sabotage bug;
   Family family;
   const char* expected;  ///< in the sentence of the auditor
+};
+
+/// A link between two nodes, and no shell around them.
+struct BareLink : sim::Link {
+  BareLink() {
+    plan_.most_nodes = 2;
+    plan_.limit_changes = false;
+    now_ = start;
+    healed_ = true;
+    uncut_all();
+    auditor_.begin({.most_nodes = 2});
+    for (const syncbus::NodeId id : {syncbus::NodeId{1}, syncbus::NodeId{2}}) {
+      nodes_.push_back(std::make_unique<sim::Node>(auditor_.node_began(id, 0, false), options(id)));
+      nodes_.back()->delay = std::chrono::milliseconds{1};
+      begin_session(*nodes_.back());
+    }
+  }
+
+  [[nodiscard]] static syncbus::core::ProtocolOptions options(syncbus::NodeId id) {
+    return {.self = id, .queue_bytes = 1'024};
+  }
+  void settle(sim::Node&) override {}
+
+  /// Whether what the first node sends now comes to the second.
+  [[nodiscard]] bool carries() {
+    std::vector<std::byte> frame(syncbus::core::max_heartbeat_bytes);
+    frame.resize(syncbus::core::encode_heartbeat(frame, nodes_[0]->id, {}, {.number = 1}));
+    timeline_.clear();
+    hand_over(*nodes_[0], {.kind = syncbus::core::Action::Kind::broadcast, .bytes = frame});
+    bool came = false;
+    while (!timeline_.empty()) {
+      const sim::Moment moment = timeline_.take();
+      now_ = moment.at;
+      if (moment.kind == sim::Moment::Kind::at_broker) reach_broker(moment);
+      came = came || (moment.kind == sim::Moment::Kind::copy && moment.node == 1);
+    }
+    return came;
+  }
+  void end_session_of_paused() {
+    nodes_[0]->paused_until = now_ + std::chrono::seconds{1};
+    interrupt(*nodes_[0]);
+    now_ = nodes_[0]->paused_until;
+  }
 };
 
 std::uint64_t hash_of(sim::World& world, std::uint64_t seed) {
@@ -149,7 +196,7 @@ TEST_CASE("an await for everyone may end at its deadline when its frame did not 
   using namespace std::chrono_literals;
   constexpr syncbus::TimePoint opened{std::chrono::hours{1}}, deadline = opened + 50ms;
   sim::Auditor auditor;
-  auditor.begin({.answer_time = 150ms, .await_time = 400ms});
+  auditor.begin({.answer_time = 150ms, .await_time = 400ms, .history_bytes = 4'096});
   const auto node = auditor.node_began(syncbus::NodeId{1}, 0, false);
   auditor.connected(node, 1'024, opened - 1s);
   auditor.await_opened(
@@ -176,6 +223,65 @@ TEST_CASE("an await for everyone may end at its deadline when its frame did not 
     auditor.echo_came(node, frame, opened + 1ms);
     CHECK(end().find("though nothing hindered it") != std::string::npos);
   }
+}
+
+TEST_CASE("an await may miss its deadline when history may have had no room for it, and for no less") {
+  using namespace std::chrono_literals;
+  constexpr syncbus::TimePoint opened{std::chrono::hours{1}}, deadline = opened + 500ms;
+  const std::size_t published_before = GENERATE(0U, 2U);
+  sim::Auditor auditor;
+  auditor.begin({.answer_time = 150ms, .await_time = 400ms, .history_bytes = 1'024, .pending_bytes = 4'096});
+  const auto node = auditor.node_began(syncbus::NodeId{1}, 0, false);
+  auditor.connected(node, 512, opened - 1s);
+  const auto publish = [&] { return auditor.accepted(node, 1, syncbus::EventType::invalidate, 0, opened); };
+  for (std::size_t i = 0; i != published_before; ++i) publish();
+  auditor.await_opened(
+      {.node = node, .ticket = 1, .quorum = syncbus::Quorum::everyone(), .opened = opened, .deadline = deadline});
+  auditor.await_has(node, 1, publish());
+  auditor.await_ended(node, 1, make_error_code(syncbus::Errc::quorum_not_satisfied), {}, deadline);
+  CHECK((auditor.problem() == "") == (published_before == 2));
+}
+
+TEST_CASE("an await may be satisfied late by who has too many peers to keep their zones or answers, and by no other") {
+  using namespace std::chrono_literals;
+  using syncbus::Quorum;
+  struct Late {
+    std::size_t max_peers;
+    Quorum quorum;
+    std::size_t answers_of_strangers;
+    bool may_be;
+  };
+  const Late late = GENERATE(Late{2, Quorum::zones(1), 64, false}, Late{1, Quorum::zones(1), 64, true},
+                             Late{1, Quorum{1}, 64, false}, Late{1, Quorum{1}, 2, true});
+  constexpr syncbus::TimePoint opened{std::chrono::hours{1}};
+  sim::Auditor auditor;
+  auditor.begin({.nothing_fails = true,
+                 .lossless = true,
+                 .peer_timeout = 1s,
+                 .way_back = 15ms,
+                 .most_nodes = 3,
+                 .max_peers = late.max_peers,
+                 .answers_of_strangers = late.answers_of_strangers});
+  for (const std::uint64_t id : {1U, 2U, 3U}) {
+    auditor.connected(auditor.node_began(syncbus::NodeId{id}, 1, false), 1'024, opened - 1s);
+  }
+  const sim::Label heartbeat{.kind = sim::Label::Kind::heartbeat, .whole = true};
+  for (const sim::NodeNumber peer : {1U, 2U}) auditor.copy_came(peer, 0, heartbeat, opened - 1ms);
+  const auto subscriber = auditor.subscribed(1, 1, false, opened - 1ms);
+  auditor.await_opened({.node = 0, .ticket = 1, .quorum = late.quorum, .opened = opened, .deadline = opened + 1s});
+  auditor.await_has(0, 1, auditor.accepted(0, 1, syncbus::EventType::set, 1, opened));
+  const auto call = auditor.event_begins(subscriber, syncbus::EventType::set, 0, 1, 1);
+  auditor.returned(call, opened + 1ms);
+  auditor.await_ended(0, 1, {}, {syncbus::NodeId{2}}, opened + 40ms);
+  INFO(auditor.problem());
+  CHECK((auditor.problem() == "") == late.may_be);
+}
+
+TEST_CASE("what a node sends in a session that is over is lost, also before it has learned that it is") {
+  BareLink link;
+  CHECK(link.carries());
+  link.end_session_of_paused();
+  CHECK_FALSE(link.carries());
 }
 
 TEST_CASE("a gap where nothing is lost is found") {

@@ -19,6 +19,8 @@ namespace sim {
 
 class Fates : public Publishers {
  protected:
+  static constexpr std::size_t max_awaits = 64;
+
   Node& add_node(Duration after) {
     const NodeNumber number = nodes_.size();
     const bool publish_only = number != 0 && random_.chance(plan_.publish_only);
@@ -40,7 +42,7 @@ class Fates : public Publishers {
                                            .queue_bytes = plan_.queue_bytes,
                                            .pending_bytes = plan_.pending_bytes,
                                            .max_peers = plan_.max_peers,
-                                           .max_awaits = 64};
+                                           .max_awaits = max_awaits};
     if (sabotaged(Sabotage::hoard_history)) options.history_bytes *= 8;
     if (sabotaged(Sabotage::hoard_frames)) options.queue_bytes *= 8;
     nodes_.push_back(std::make_unique<Node>(number, options));

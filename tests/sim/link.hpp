@@ -106,7 +106,7 @@ class Link : public Stage {
   void reach_broker(const Moment& moment) {
     const std::size_t number = static_cast<std::size_t>(moment.what);
     Node& from = *nodes_[moment.node];
-    const bool same_session = moment.stamp == from.epoch && !from.half_open;
+    const bool same_session = moment.stamp == from.epoch && from.connected && !from.half_open;
     if (same_session || now_ < from.reaches_until) {
       if (same_session) {
         from.confirmed_until =

@@ -103,6 +103,7 @@ class World final : public Fates {
                     .control_rate = plan_.control_rate,
                     .most_nodes = plan_.most_nodes,
                     .max_peers = plan_.max_peers,
+                    .answers_of_strangers = max_awaits,
                     .crowd_pause = 12 * plan_.peer_timeout,
                     .history_bytes = plan_.history_bytes,
                     .queue_bytes = plan_.queue_bytes,
