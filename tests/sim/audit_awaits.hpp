@@ -19,7 +19,14 @@ namespace sim {
 
 class AwaitAudit : public ResyncAudit {
  public:
-  void await_opened(records::Await await) { awaits_.push_back(std::move(await)); }
+  void await_opened(records::Await await) {
+    for (records::Await& other : awaits_) {
+      if (other.node != await.node) continue;
+      ++other.together;
+      ++await.together;
+    }
+    awaits_.push_back(std::move(await));
+  }
   void await_canceled(NodeNumber node, std::uint64_t ticket) {
     for (records::Await& await : awaits_) {
       await.canceled = await.canceled || (await.node == node && await.ticket == ticket);
@@ -166,8 +173,7 @@ class AwaitAudit : public ResyncAudit {
   [[nodiscard]] bool may_miss_answers(const records::Await& await) const noexcept {
     if (!crowded(nodes_[await.node])) return false;
     if (await.quorum.unit() != syncbus::Quorum::Unit::nodes) return true;
-    const auto open = static_cast<std::size_t>(std::ranges::count(awaits_, await.node, &records::Await::node));
-    return open * nodes_.size() > rules_.answers_of_strangers;
+    return await.together * nodes_.size() > rules_.answers_of_strangers;
   }
 
   /// Everyone whom the publisher cannot but take for alive; where nothing fails, whoever is there.

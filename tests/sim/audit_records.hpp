@@ -189,6 +189,7 @@ struct Await {
   bool heard_here = false;
   bool heard_elsewhere = true;
   bool canceled = false;
+  std::size_t together = 1;      ///< with those of its publisher that were open at any time while it was
   bool no_room = false;          ///< an event of it may have found none
   std::vector<EventNumber> events{};
   std::uint64_t up_to = 0;       ///< its last one is the publisher's so-manieth that is to go out
