@@ -53,6 +53,7 @@ class AwaitAudit : public ResyncAudit {
   }
   /// What a node sent has come back to it.
   void echo_came(NodeNumber node, const Label& label, TimePoint now) {
+    if (label.solicits && !label.directed) nodes_[node].asked_everyone = now;
     const bool tells = label.kind == Label::Kind::events || label.kind == Label::Kind::heartbeat;
     for (records::Await& await : awaits_) {
       if (!tells || label.directed || await.node != node || await.frame == 0 || label.sequence < await.frame) continue;
@@ -78,6 +79,8 @@ class AwaitAudit : public ResyncAudit {
       static_cast<void>(error);
     } else if (error == syncbus::Errc::quorum_not_satisfied && now < await->deadline) {
       check_early_failure(*await, now);
+      if (await->heard_elsewhere) check_asked(*await);
+      check_zones(*await, replicas, now);
     } else if (error == syncbus::Errc::quorum_not_satisfied) {
       check_late_failure(*await);
     } else {
@@ -163,8 +166,8 @@ class AwaitAudit : public ResyncAudit {
     const records::Node& node = nodes_[number];
     std::size_t awaited = 0;
     for (const records::Await& await : awaits_) awaited += await.node == number ? await.events.size() : 0;
-    const std::size_t most_each = (std::max)(most_event_bytes, node.frame_limit);
-    return !rules_.ample_history && node.unsaved * most_event_bytes >= rules_.history_bytes / 4 * 3 &&
+    const std::size_t most_each = (std::max)(rules_.most_event_bytes, node.frame_limit);
+    return !rules_.ample_history && node.unsaved * rules_.most_event_bytes >= rules_.history_bytes / 4 * 3 &&
            awaited * most_each > rules_.history_bytes / 4;
   }
 
@@ -243,10 +246,14 @@ class AwaitAudit : public ResyncAudit {
   /// How many nodes, or zones if those count, could have been counted for an await.
   template <class Can>
   [[nodiscard]] std::size_t count_if(const records::Await& await, const Can& can) const {
+    return count_if(await, await.opened, can);
+  }
+  template <class Can>
+  [[nodiscard]] std::size_t count_if(const records::Await& await, TimePoint since, const Can& can) const {
     std::vector<int> zones;
     std::size_t count = 0;
     for (NodeNumber node = 0; node != nodes_.size(); ++node) {
-      if (!could_answer(await, node) || !could_apply(await, node) || !can(node)) continue;
+      if (!could_answer(await, node, since) || !could_apply(await, node) || !can(node)) continue;
       ++count;
       if (nodes_[node].zone != 0 && std::ranges::find(zones, nodes_[node].zone) == zones.end()) {
         zones.push_back(nodes_[node].zone);
@@ -261,6 +268,31 @@ class AwaitAudit : public ResyncAudit {
     if (everyone ? !nobody_throws() : (std::max)(count, asked_again(await, now)) < wanted(await)) return;
     fail("promise 3: an await of node " + std::to_string(await.node) + " failed " + microseconds(await.deadline - now) +
          " before its deadline, and " + std::to_string(count) + " could have heard it");
+  }
+
+  /// What was asked in an earlier session may have been lost with it, and the answers.
+  void check_asked(const records::Await& await) {
+    const records::Node& node = nodes_[await.node];
+    if (node.asked_everyone >= (std::max)(node.connected_since, await.opened)) return;
+    fail("promise 3: an await of node " + std::to_string(await.node) +
+         " failed before its deadline, and nobody was asked in this session");
+  }
+
+  /// Nobody's zone counts for nothing before it is known.
+  void check_zones(const records::Await& await, const std::vector<syncbus::NodeId>& replicas, TimePoint now) {
+    if (await.quorum.unit() != syncbus::Quorum::Unit::zones) return;
+    std::vector<int> zones;
+    for (const syncbus::NodeId replica : replicas) {
+      const auto node = std::ranges::find(nodes_, replica, &records::Node::id);
+      if (node == nodes_.end() || node->zone == 0) continue;
+      const records::Pair& got = pair(static_cast<NodeNumber>(node - nodes_.begin()), await.node);
+      const bool heard = got.heard != records::before_time && now - got.heard < rules_.peer_timeout;
+      const bool itself = replica == nodes_[await.node].id;
+      if ((heard || itself) && std::ranges::find(zones, node->zone) == zones.end()) zones.push_back(node->zone);
+    }
+    if (zones.size() < wanted(await)) return;
+    fail("promise 3: an await of node " + std::to_string(await.node) +
+         " failed before its deadline, and its replicas are in zones enough");
   }
 
   /// How many have applied it before an interruption took their answers, and are there to be asked again.
@@ -288,12 +320,23 @@ class AwaitAudit : public ResyncAudit {
     const auto answers = [&](NodeNumber node) { return long_enough || has_answered(await, node, by); };
     const bool everyone = await.quorum.unit() == syncbus::Quorum::Unit::everyone;
     if (await.no_room || may_miss_answers(await)) return;
+    if (!everyone) check_patient(await);
     if (everyone ? !knew_who_is_there(await, long_enough) || !everyone_if(await, answers)
                  : count_if(await, answers) < static_cast<std::size_t>(await.quorum.count())) {
       return;
     }
     fail("promise 3: an await of node " + std::to_string(await.node) + " was not satisfied within " +
          microseconds(await.deadline - await.opened) + ", though nothing hindered it");
+  }
+
+  /// Whatever was lost: since the last of it there was time to ask again, for the answer or for the frame.
+  void check_patient(const records::Await& await) {
+    const TimePoint since = await.deadline - rules_.patience;
+    if (rules_.patience == Duration{} || since < await.opened) return;
+    if (count_if(await, since, [](NodeNumber) { return true; }) < wanted(await)) return;
+    fail("promise 3: an await of node " + std::to_string(await.node) + " was not satisfied within " +
+         microseconds(await.deadline - await.opened) + ", though nothing has hindered it for " +
+         microseconds(rules_.patience));
   }
 
   /// Of a node's events so many have gone out, at least: those that joined another on the way are not counted before it

@@ -33,11 +33,16 @@ class Books {
     bool one_order = true;       ///< all receivers get broadcasts in one order
     bool ample_history = false;
     bool some_end = false;       ///< nodes crash or leave
+    bool some_move = false;      ///< to other servers, from where they may not be heard: only a resync tells of that
+    std::size_t losses = 0;      ///< resyncs for what was lost that a node may raise, where there is one outage; 0: any
+    std::size_t most_event_bytes = 256;  ///< no event takes more, wherever it waits
     Duration peer_timeout{};
+    Duration heard_within{};     ///< when nothing happens any more
     Duration repair_timeout{};
     Duration way_back{};         ///< of an answer, from when handlers have returned
     Duration answer_time{};      ///< within it an answer is with whoever asked, if nothing is lost
     Duration await_time{};       ///< within it an await is satisfied that nothing hinders
+    Duration patience{};         ///< nor has hindered for so long, whatever did before; 0: this is not looked at
     Duration waits{};            ///< a resync may, so long, for what others tell of the same incident
     Duration least_staleness{};  ///< nobody says more when nothing happens any more
     Duration joining_time{};     ///< within it a constructor returns if nothing fails

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -48,6 +49,24 @@ class CopyAudit : public Books {
   void flushed(NodeNumber number) {
     if (nodes_[number].unsaved == 0) return;
     fail("promise 9: a flush of node " + std::to_string(number) + " ended before its events were confirmed");
+  }
+
+  /// A request for frames of its own has come to a node, and it has done what it will. History that its last heartbeat
+  /// told of, and that nothing has pushed out since, is sent, unless it was within the time in which one answer is for
+  /// all who ask.
+  void requested(NodeNumber at, const Label& label, TimePoint now) {
+    records::Node& node = nodes_[at];
+    const bool as_told = node.history_told >= node.connected_since && node.accepted == node.accepted_then &&
+                         node.confirmed == node.confirmed_then;
+    if (!as_told || !node.connected || node.silent_from_now || node.shrunk || rules_.lied) return;
+    for (const Label::Range& range : label.ranges) {
+      const std::uint64_t last = (std::min)(range.last, node.history_to);
+      for (std::uint64_t one = (std::max)(range.first, node.history_from); one <= last; ++one) {
+        if (one < node.repaired.size() && node.repaired[one] >= now - one_answer_for) continue;
+        return fail("promise 4: node " + std::to_string(at) + " says that its history begins at frame " +
+                    std::to_string(node.history_from) + ", and does not send frame " + std::to_string(one) + " again");
+      }
+    }
   }
 
   // --- the receiver's end
@@ -104,10 +123,10 @@ class CopyAudit : public Books {
   }
 
  protected:
+  /// Who asks for a frame so soon after it was sent again has it on the way.
+  static constexpr Duration one_answer_for = std::chrono::milliseconds{50};
   /// A stranger's past is asked for if it is not longer.
   static constexpr std::uint64_t short_past = 64;
-  /// No event takes more, wherever it waits.
-  static constexpr std::size_t most_event_bytes = 256;
 
   /// Incidents, of a node or a pair, that no resync has consumed yet. One frame that does not come is one, whether it
   /// is given up as unrepairable or as interrupted.
@@ -159,7 +178,7 @@ class CopyAudit : public Books {
 
   /// What is not confirmed yet may wait in the outbox.
   [[nodiscard]] bool outbox_may_be_full(const records::Node& node) const noexcept {
-    return (node.unsaved + 1) * most_event_bytes >= rules_.pending_bytes;
+    return (node.unsaved + 1) * rules_.most_event_bytes >= rules_.pending_bytes;
   }
 
   /// A welcome tells how far somebody is whom the receiver need not have heard yet.

@@ -23,7 +23,16 @@ class HeartbeatAudit : public CopyAudit {
       node.last_frame = now;
       ++node.reasons;
     }
+    if (label.kind == Label::Kind::repair) {
+      if (node.repaired.size() <= label.sequence) node.repaired.resize(label.sequence + 1, records::before_time);
+      node.repaired[label.sequence] = now;
+    }
     if (label.directed || !label.is_heartbeat()) return;
+    node.history_told = now;
+    node.history_from = label.oldest;
+    node.history_to = label.sequence;
+    node.accepted_then = node.accepted;
+    node.confirmed_then = node.confirmed;
     check_punctual(number, now);
     const bool first = node.last_heartbeat < node.connected_since;
     if (first && !label.asks && !node.publish_only && label.kind == Label::Kind::heartbeat) {
@@ -43,7 +52,8 @@ class HeartbeatAudit : public CopyAudit {
     const TimePoint regular = node.last_heartbeat + rules_.heartbeat;
     const TimePoint tail = node.last_frame > node.last_heartbeat ? node.last_frame + tail_ : regular;
     const TimePoint due = (std::max)({node.last_heartbeat + spacing(), (std::min)(regular, tail),
-                                      node.connected_since, node.stalled_until, node.entered});
+                                      node.connected_since + 2 * turn(), node.stalled_until,
+                                      node.entered + turn() + (std::min)(turn(), longest_rest_)});
     if (now <= due + slack_) return;
     fail("promise 2: node " + std::to_string(number) + " has said nothing for " +
          microseconds(now - node.last_heartbeat) + ", and was to say how far it is " + microseconds(now - due) +
@@ -86,6 +96,7 @@ class HeartbeatAudit : public CopyAudit {
 
  private:
   static constexpr Duration tail_ = std::chrono::milliseconds{20};
+  static constexpr Duration longest_rest_ = std::chrono::seconds{1};  ///< after the hellos, before those turns
   static constexpr Duration slack_ = std::chrono::milliseconds{1};
   static constexpr std::uint64_t most_steps_ = 6;  ///< from 20 ms to the longest interval of a world
   static constexpr std::size_t few_ = 12;          ///< so many are under the rate whatever they say
@@ -96,6 +107,9 @@ class HeartbeatAudit : public CopyAudit {
     const std::chrono::duration<double> seconds{nodes * nodes / (0.9 * static_cast<double>(rules_.control_rate))};
     return std::chrono::duration_cast<Duration>(seconds);
   }
+
+  /// How long one waits for its turn where all say something at once, and that would be too much.
+  [[nodiscard]] Duration turn() const noexcept { return spacing() > tail_ ? spacing() : Duration{}; }
 
   void count_hello(const Label& label) {
     repeated_hellos_ += label.hello > 1 ? 1U : 0U;

@@ -69,6 +69,7 @@ struct Node {
   std::size_t unsaved = 0;    ///< how many are not
   std::size_t frame_limit = 0;
   bool too_large = false;     ///< what is not saved may be, for the broker that it came to
+  bool shrunk = false;        ///< that was larger once, and frames of then cannot be sent again
   std::size_t clearings = 0;  ///< publish_all, not handed over yet
   TimePoint last_frame = before_time;      ///< of events, that it handed over
   TimePoint last_heartbeat = before_time;  ///< to all
@@ -77,7 +78,14 @@ struct Node {
   std::int64_t other_versions = 0;         ///< resyncs for frames of one
   TimePoint other_version = never;         ///< when the first of those came
   std::uint64_t reasons = 0;               ///< to say how far it is: frames, and questions of others
+  TimePoint asked_everyone = before_time;  ///< about awaits, and heard itself ask
+  std::size_t losses = 0;                  ///< resyncs for what was lost
   Incidents incidents{};
+  // what its last broadcast heartbeat said of its history, and how far it was then
+  TimePoint history_told = before_time;
+  std::uint64_t history_from = 0, history_to = 0;
+  std::uint64_t accepted_then = 0, confirmed_then = 0;
+  std::vector<TimePoint> repaired{};  ///< by sequence: when it sent it again
   // of one whose table of peers is small
   std::size_t peers = 0;            ///< others whom it has heard, or heard of
   TimePoint crowded_since = never;  ///< those have been more than it has room for

@@ -18,6 +18,7 @@ class ResyncAudit : public HeartbeatAudit {
  public:
   void resync_heard(NodeNumber at, const syncbus::Resync& resync, TimePoint now) {
     if (resync.cause == syncbus::ResyncCause::incompatible) other_version_heard(at, now);
+    count_loss(at, resync.cause);
     bool explained = false;
     for (NodeNumber peer = 0; peer != nodes_.size(); ++peer) {
       if (peer != at) pair(peer, at).covered = pair(peer, at).known;  // whoever it names: it stands for everything
@@ -34,6 +35,15 @@ class ResyncAudit : public HeartbeatAudit {
   }
 
  private:
+  /// One outage is one loss, however many it befell.
+  void count_loss(NodeNumber at, syncbus::ResyncCause cause) {
+    using enum syncbus::ResyncCause;
+    if (rules_.losses == 0 || cause == overflow || cause == incompatible || cause == requested) return;
+    if (++nodes_[at].losses <= rules_.losses) return;
+    fail("promise 4: node " + std::to_string(at) + " raised " + std::to_string(nodes_[at].losses) +
+         " resyncs for one outage");
+  }
+
   /// Not more often than once a heartbeat.
   void other_version_heard(NodeNumber at, TimePoint now) {
     records::Node& node = nodes_[at];

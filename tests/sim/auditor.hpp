@@ -63,6 +63,7 @@ class Auditor final : public AwaitAudit {
     node.connected_since = now;
     const bool smaller = frame_limit < std::exchange(node.frame_limit, frame_limit);
     if (smaller && node.unsaved != 0) node.too_large = true;
+    node.shrunk = node.shrunk || smaller;
   }
   /// Its link brings nothing until then.
   void stalled(NodeNumber node, TimePoint until) {
@@ -246,7 +247,7 @@ class Auditor final : public AwaitAudit {
       const auto peer = std::ranges::find(peers, nodes_[other].id, &syncbus::Peer::id);
       if (peer == peers.end()) return who + " does not know node " + std::to_string(other);
       if (peer->lag != 0) return who + " misses frames of node " + std::to_string(other);
-      if (peer->silent_for >= rules_.peer_timeout) return who + " does not hear node " + std::to_string(other);
+      if (peer->silent_for >= rules_.heard_within) return who + " does not hear node " + std::to_string(other);
     }
     return staleness <= rules_.least_staleness ? "" : who + " remains " + microseconds(staleness) + " behind";
   }
@@ -297,7 +298,8 @@ class Auditor final : public AwaitAudit {
     if (publisher.alive) return true;
     if (number >= publisher.saved) return false;
     const bool heard_all = heard_all_since(nodes_[at], event.accepted);
-    const bool hides_nothing = !got.told && (rules_.lossless || (heard_all && at_one_place(at, event.publisher)));
+    const bool whole = rules_.lossless || rules_.some_move || (heard_all && at_one_place(at, event.publisher));
+    const bool hides_nothing = !got.told && whole;
     const bool silent = got.heard < event.accepted - rules_.peer_timeout;
     const bool given_up =
         got.met >= event.accepted || (silent && (!hides_nothing || got.heard == records::before_time));

@@ -17,6 +17,7 @@
 #include "sim/auditor.hpp"
 #include "sim/label.hpp"
 #include "sim/link.hpp"
+#include "sim/make_plan.hpp"
 #include "sim/plan.hpp"
 #include "sim/sabotage.hpp"
 #include "sim/trace_hash.hpp"

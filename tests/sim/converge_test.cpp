@@ -17,6 +17,7 @@
 
 #include <syncbus/event.hpp>
 
+#include "sim/make_plan.hpp"
 #include "sim/plan.hpp"
 #include "sim/trace_hash.hpp"
 #include "sim/world.hpp"
@@ -133,6 +134,41 @@ TEST_CASE("when sessions break, brokers restart and nodes crash, everything conv
 TEST_CASE("whoever lies about others, nobody misses what they publish, or grows, and all are right about them in the end") {
   using enum ResyncCause;
   run("lied", sim::Family::lied, true, {requested, unrepairable, overflow});
+}
+
+TEST_CASE("awaits that follow one another closely each end as soon as enough have answered") {
+  using enum ResyncCause;
+  run("hurried", sim::Family::hurried, false, {requested});
+}
+
+TEST_CASE("who stands still, or is away for long and again, misses nothing, and who dies unheard is told of") {
+  using enum ResyncCause;
+  run("resumed", sim::Family::resumed, true, {requested, peer_lost, interrupted});
+}
+
+TEST_CASE("an await whose replicas were out of reach is satisfied when they are not any more") {
+  using enum ResyncCause;
+  run("patient", sim::Family::patient, true, {requested, unrepairable, peer_lost});
+}
+
+TEST_CASE("where little may be said besides events everything converges, as rarely as that is") {
+  using enum ResyncCause;
+  run("paced", sim::Family::paced, true, {requested, unrepairable, peer_lost});
+}
+
+TEST_CASE("when half of all are cut off and back, each node hears of one loss") {
+  using enum ResyncCause;
+  run("outage", sim::Family::outage, true, {peer_lost, interrupted, unrepairable});
+}
+
+TEST_CASE("nodes that move between servers, and servers that die or are cut off, hide nothing") {
+  using enum ResyncCause;
+  run("moving", sim::Family::moving, true, {requested, unrepairable, peer_lost, interrupted});
+}
+
+TEST_CASE("with the sizes and times of buses as they are everything converges") {
+  using enum ResyncCause;
+  run("real", sim::Family::real, true, {peer_lost});
 }
 
 TEST_CASE("when a bad link breaks as well, and nodes do not hear themselves, everything converges when it heals") {

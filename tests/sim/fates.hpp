@@ -75,7 +75,8 @@ class Fates : public Publishers {
     using enum Happening;
     const Happening what = some_happening();
     if (what == join) return add_late_nodes();
-    if (what == restart_broker) return break_all();
+    if (what == restart_broker) return plan_.servers == 1 ? break_all() : end_server();
+    if (what == Happening::cut_servers) return Link::cut_servers();
     if (what == partition) return cut_some();
     if (what == speak_other_version) return tell_of_the_future();
     if (what == lie) return tell_a_lie();
@@ -84,7 +85,7 @@ class Fates : public Publishers {
     switch (what) {
       case publish: return want(*node, some_wish());
       case burst:
-        for (std::size_t left = 5 + random_.below(60); left != 0; --left) want(*node, some_wish());
+        for (std::size_t left = 5 + random_.below(plan_.longest_burst - 5); left != 0; --left) want(*node, some_wish());
         return;
       case rush:
         for (std::size_t left = 4 + random_.below(20); left != 0; --left) {
@@ -106,6 +107,7 @@ class Fates : public Publishers {
       case stall_link: return stall(*node);
       case go_half_open: return Link::go_half_open(*node);
       case pause: return suspend(*node);
+      case last_words: return speak_unheard(*node);
       case stall_dispatcher:
         node->stalled_until = now_ + random_.between({}, std::chrono::milliseconds{200});
         return;
@@ -124,6 +126,23 @@ class Fates : public Publishers {
     node.paused_until = (std::min)(now_ + random_.between({}, 3 * plan_.peer_timeout), start + plan_.chaos);
     tell([&](std::ostream& out) { out << "node " << node.number << " stands still"; });
     auditor_.stalled(node.number, node.paused_until);
+  }
+
+  /// It stands still until it is given up, and speaks again before it dies: while another one is cut off, who thinks
+  /// that it has heard it to the end.
+  void speak_unheard(Node& node) {
+    using std::chrono::milliseconds;
+    Node* const other = some_node();
+    const Duration silence = plan_.silence();
+    const TimePoint until = now_ + random_.between(silence + plan_.heartbeat, 2 * silence);
+    const TimePoint end = until + random_.between(milliseconds{5}, milliseconds{120});
+    if (node.publish_only || other == nullptr || other == &node || end >= start + plan_.chaos) return;
+    node.paused_until = until;
+    tell([&](std::ostream& out) { out << "node " << node.number << " stands still, and will die"; });
+    auditor_.stalled(node.number, until);
+    plan_for(*other, until - random_.between({}, milliseconds{100}), Moment::Kind::is_cut_off);
+    plan_for(node, until, Moment::Kind::speaks);
+    plan_for(node, end, Moment::Kind::dies);
   }
 
   /// A node of a later version says something to all.
@@ -182,6 +201,20 @@ class Fates : public Publishers {
     node.alive = node.connected = false;
     ++node.epoch;
     auditor_.node_ended(node.number, goodbye, now_);
+  }
+
+  /// Half of all are cut off from the others: their sessions end, or they just do not hear them.
+  void cut_half() {
+    const TimePoint until = now_ + plan_.outage;
+    for (const auto& node : nodes_) {
+      if (node->number % 2 != 0) continue;
+      node->away_until = until;
+      if (plan_.outage_is_told) interrupt(*node);
+      for (NodeNumber other = 1; other < nodes_.size() && !plan_.outage_is_told; other += 2) {
+        cut(node->number, other, until);
+        cut(other, node->number, until);
+      }
+    }
   }
 
   void cut_some() {

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -21,9 +22,25 @@ inline constexpr std::array<std::string_view, 16> key_names{
     "a", "b", "c with a name of some length", "d", "e, the longest of all of these names, for the sake of full frames",
     "f", "g", "h", "i", "j", "k, another long one, though not that long", "l", "m", "n", "o", "p"};
 
+/// The same with as many bytes as a key may have, or few less, or far less.
+[[nodiscard]] inline std::string_view long_name_of(std::size_t key) {
+  static const std::array<std::string, 16> names = [] {
+    constexpr std::array<std::size_t, 4> sizes{4'096, 1'500, 4'095, 40};
+    std::array<std::string, 16> all;
+    for (std::size_t i = 0; i != all.size(); ++i) {
+      all[i].assign(sizes[i % sizes.size()], static_cast<char>('A' + i));
+      all[i][0] = key_names[i][0];
+    }
+    return all;
+  }();
+  return names[key];
+}
+
 /// Leases have names of the same text, in a namespace of their own.
-[[nodiscard]] inline std::string_view name_of(Key key) noexcept {
-  return key == every_key ? std::string_view{} : key_names[static_cast<std::size_t>(key % first_lease)];
+[[nodiscard]] inline std::string_view name_of(Key key, bool long_one) {
+  if (key == every_key) return {};
+  const auto number = static_cast<std::size_t>(key % first_lease);
+  return long_one ? long_name_of(number) : key_names[number];
 }
 [[nodiscard]] inline Key key_of(std::string_view name, syncbus::EventType type) noexcept {
   if (name.empty()) return every_key;

@@ -20,7 +20,13 @@ struct Label {
     bool current = true;          ///< the sequence is
   };
 
-  enum class Kind : std::uint8_t { events, heartbeat, goodbye, acknowledgement, question, repair, welcome };
+  /// Frames of a publisher that a request names, the last included.
+  struct Range {
+    std::uint64_t first = 0;
+    std::uint64_t last = 0;
+  };
+
+  enum class Kind : std::uint8_t { events, heartbeat, goodbye, acknowledgement, request, repair, welcome };
 
   Kind kind = Kind::events;
   bool whole = false;  ///< it reads as a frame
@@ -28,11 +34,14 @@ struct Label {
   std::uint64_t sequence = 0;  ///< of events and repairs: theirs; of heartbeats: the last that they tell of
   std::size_t bytes = 0;
   std::size_t entries = 0;     ///< how many events and resyncs it carries
+  std::uint64_t oldest = 0;    ///< of heartbeats: where the history of their sender begins
   bool asks = false;           ///< for heartbeats
+  bool solicits = false;       ///< an acknowledgement: one entry is a question
   std::uint64_t hello = 0;     ///< of heartbeats: which hello of its sender's; 0: none
   std::uint64_t part = 0;      ///< of welcomes, from 0
   std::array<std::uint16_t, syncbus::resync_cause_count> tops{};  ///< resyncs among the events, by cause
   std::vector<Name> names{};
+  std::vector<Range> ranges{};
 
   [[nodiscard]] bool is_heartbeat() const noexcept { return kind == Kind::heartbeat || kind == Kind::goodbye; }
   [[nodiscard]] bool carries_events() const noexcept { return kind == Kind::events || kind == Kind::repair; }
@@ -69,8 +78,8 @@ class LabelReader {
     switch (type) {
       case 1: return read_events(label);
       case 2: return read_heartbeat(label);
-      case 3: label.kind = Label::Kind::acknowledgement; return;
-      case 4: label.kind = Label::Kind::question; return;
+      case 3: return read_acknowledgement(label);
+      case 4: return read_request(label);
       case 5:
         skip(varint());  // optional fields
         skip(body_at);
@@ -88,7 +97,7 @@ class LabelReader {
     label.asks = (flags & 1U) != 0;
     varint();  // its number
     label.sequence = varint();
-    varint();  // the oldest
+    label.oldest = varint();
     varint();  // the interval
     skip(fixed(1));
     skip(fixed(1));
@@ -103,6 +112,32 @@ class LabelReader {
       } else {
         skip(size);
       }
+    }
+  }
+
+  void read_acknowledgement(Label& label) {
+    label.kind = Label::Kind::acknowledgement;
+    skip(varint());  // optional fields
+    while (!rest_.empty() && !failed_) {
+      const std::uint64_t tag = fixed(1);
+      label.solicits = label.solicits || (tag & 0x0FU) == 4;
+      if ((tag & 0x10U) != 0) skip(8);  // the publisher
+      varint();                         // its frame
+      varint();                         // the event
+      if ((tag & 0x20U) != 0) varint();
+      if ((tag & 0x40U) != 0) skip(varint());
+    }
+  }
+
+  void read_request(Label& label) {
+    label.kind = Label::Kind::request;
+    skip(8);         // of whose frames
+    skip(varint());  // optional fields
+    std::uint64_t before = 0;
+    while (!rest_.empty() && !failed_) {
+      const std::uint64_t first = before + 1 + varint();
+      before = first + varint();
+      label.ranges.push_back({first, before});
     }
   }
 

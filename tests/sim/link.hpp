@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -26,7 +27,9 @@ class Link : public Stage {
     node.connected = true;
     node.half_open = false;
     ++node.epoch;
-    node.sent_until = node.heard_until[0] = node.heard_until[1] = node.confirmed_until = now_;
+    node.sent_until = node.confirmed_until = now_;
+    std::ranges::fill(node.heard_until, now_);
+    if (plan_.servers != 1) choose_server(node);
     const std::size_t limit = some_limit();
     auditor_.connected(node.number, limit, now_);
     tell([&](std::ostream& out) { out << "node " << node.number << " is ready, session " << node.sessions + 1; });
@@ -49,8 +52,8 @@ class Link : public Stage {
   }
   void notice_interruption(Node& node) {
     node.protocol.on_interrupted(now_);
-    plan_for(node, now_ + random_.between(std::chrono::milliseconds{1}, std::chrono::milliseconds{300}),
-             Moment::Kind::ready);
+    const TimePoint from = (std::max)(now_, node.away_until);
+    plan_for(node, from + random_.between(std::chrono::milliseconds{1}, plan_.longest_outage), Moment::Kind::ready);
     settle(node);
   }
 
@@ -77,13 +80,56 @@ class Link : public Stage {
     }
   }
 
+  // --- servers, of which a plan may have several
+
+  void begin_servers() {
+    servers_.assign(plan_.servers, {});
+    lives_ = 0;
+    for (Server& server : servers_) server.life = ++lives_;
+  }
+
+  /// Where its session is. One that comes back goes elsewhere now and then, and from a server that is down always, if
+  /// there is one that is not.
+  void choose_server(Node& node) {
+    if (node.sessions == 0) {
+      node.server = node.number % plan_.servers;
+    } else if (now_ < servers_[node.server].down_until || random_.chance(0.3)) {
+      for (std::size_t tries = 0; tries != 2 * plan_.servers; ++tries) {
+        node.server = random_.below(plan_.servers);
+        if (now_ >= servers_[node.server].down_until) break;
+      }
+    }
+    tell([&](std::ostream& out) { out << "node " << node.number << " is at server " << node.server; });
+    node.protocol.on_place(plan_.servers_tell ? 0 : servers_[node.server].life);
+  }
+
+  /// Its nodes are thrown out; it comes back as another one.
+  void end_server() {
+    const std::size_t which = random_.below(plan_.servers);
+    servers_[which] = {.life = ++lives_, .down_until = now_ + random_.between({}, plan_.peer_timeout)};
+    tell([&](std::ostream& out) { out << "server " << which << " ends"; });
+    for (const auto& node : nodes_) {
+      if (node->alive && node->server == which) interrupt(*node);
+      if (node->server == which) node->reaches_until = now_;
+    }
+  }
+
+  /// Two servers hear nothing of each other for a while.
+  void cut_servers() {
+    const std::size_t one = random_.below(plan_.servers);
+    const std::size_t other = (one + 1 + random_.below(plan_.servers - 1)) % plan_.servers;
+    servers_[one].cut_from[other] = servers_[other].cut_from[one] =
+        now_ + random_.between(std::chrono::milliseconds{5}, 3 * plan_.peer_timeout);
+    tell([&](std::ostream& out) { out << "servers " << one << " and " << other << " are cut off from each other"; });
+  }
+
   /// Nothing goes to a node or comes from it for a while.
   void stall(Node& node) {
     const TimePoint until = now_ + random_.between({}, 2 * plan_.peer_timeout);
     tell([&](std::ostream& out) { out << "node " << node.number << "'s link stalls"; });
     auditor_.stalled(node.number, until);
     for (TimePoint* const lane :
-         {&node.sent_until, &node.heard_until[0], &node.heard_until[1], &node.confirmed_until}) {
+         {&node.sent_until, &node.heard_until[0], &node.heard_until[1], &node.heard_until[2], &node.confirmed_until}) {
       *lane = (std::max)(*lane, until);
     }
   }
@@ -127,7 +173,10 @@ class Link : public Stage {
     if (!to.alive || to.publish_only) return;
     if (frame.destination != syncbus::NodeId{} && frame.destination != to.id) return;
     const bool bad = is_bad(frame.from, to.number);
-    if (!to.connected || to.half_open || unreachable(frame.from, to.number) || (bad && random_.chance(plan_.drop))) {
+    const bool presents = frame.label.is_heartbeat() || frame.label.kind == Label::Kind::welcome;
+    if (bad && presents && random_.chance(plan_.mute)) return lose(frame, to);
+    const bool cut = unreachable(frame.from, to.number) || servers_are_cut(*nodes_[frame.from], to);
+    if (!to.connected || to.half_open || cut || (bad && random_.chance(plan_.drop))) {
       return lose(frame, to);
     }
     const std::size_t copies = bad && random_.chance(plan_.duplicate) ? 2 : 1;
@@ -144,8 +193,9 @@ class Link : public Stage {
   }
 
   [[nodiscard]] TimePoint follows_until(Node& to, const Flight::Frame& frame) {
-    TimePoint& lane = to.heard_until[plan_.direct_overtakes && frame.label.directed ? 1 : 0];
-    lane = (std::max)(lane, now_ + to.delay + random_.between({}, plan_.jitter));
+    const bool foreign = nodes_[frame.from]->server != to.server;
+    TimePoint& lane = to.heard_until[foreign ? 2 : plan_.direct_overtakes && frame.label.directed ? 1 : 0];
+    lane = (std::max)(lane, now_ + to.delay + (foreign ? plan_.delay : Duration{}) + random_.between({}, plan_.jitter));
     return lane;
   }
   [[nodiscard]] TimePoint strays_until(const Node& to) {
@@ -183,6 +233,7 @@ class Link : public Stage {
       give_sabotaged(to, frame);
     }
     settle(to);
+    if (frame.label.kind == Label::Kind::request) auditor_.requested(to.number, frame.label, now_);
   }
 
   void give(Node& to, syncbus::Bytes bytes) { to.protocol.on_frame(bytes, to.listeners != 0, now_); }
@@ -237,6 +288,16 @@ class Link : public Stage {
   std::uint64_t restarts_ = 0;  ///< of the broker: each makes it another place
 
  private:
+  struct Server {
+    std::uint64_t life = 0;  ///< another one when it has ended
+    TimePoint down_until{};
+    std::array<TimePoint, 3> cut_from{};  ///< others, until then
+  };
+
+  [[nodiscard]] bool servers_are_cut(const Node& from, const Node& to) const noexcept {
+    return plan_.servers != 1 && !healed_ && now_ < servers_[from.server].cut_from[to.server];
+  }
+
   /// Whether copies may be lost, doubled, late or damaged on this way.
   [[nodiscard]] bool is_bad(NodeNumber from, NodeNumber to) const noexcept {
     return from != to && !healed_ && !at_one_place(from, to);
@@ -249,6 +310,8 @@ class Link : public Stage {
     return unreachable_[from * plan_.most_nodes + to];
   }
 
+  std::vector<Server> servers_;
+  std::uint64_t lives_ = 0;  ///< of servers, so far
   std::vector<bool> unreachable_;
   std::vector<std::byte> damaged_;
 };

@@ -54,7 +54,9 @@ struct Node {
   Duration delay{};
   TimePoint reaches_until{};   ///< what it sent in an earlier session reaches the broker until then
   TimePoint sent_until{};      ///< what it sends now comes behind this at the broker
-  TimePoint heard_until[2]{};  ///< what the broker sends now comes behind this: by broadcast, directly
+  TimePoint heard_until[3]{};  ///< what comes now comes behind this: by broadcast, directly, from other servers
+  std::size_t server = 0;      ///< at which it is
+  TimePoint away_until{};      ///< it does not come back before
   TimePoint confirmed_until{};
   TimePoint wake = records::never;
 

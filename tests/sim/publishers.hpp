@@ -51,7 +51,7 @@ class Publishers : public Handlers {
                             std::optional<syncbus::core::Awaited> awaited) {
     using syncbus::core::Submitted;
     syncbus::core::WireEvent event{.type = wish.type};
-    event.key = name_of(wish.key);
+    event.key = name_of(wish.key, plan_.long_keys);
     if (has_version(wish.key)) event.version = node.version + 1;
     if (node.protocol.submit(event, may_join, awaited) != Submitted::accepted) return false;
     if (event.version != 0) ++node.version;
@@ -85,7 +85,7 @@ class Publishers : public Handlers {
     const auto events = static_cast<std::uint32_t>(1 + random_.below(plan_.awaited_together));
     const bool heard_elsewhere = !random_.chance(plan_.local_awaits);
     const bool heard_here = random_.chance(0.5) || !heard_elsewhere;
-    const TimePoint deadline = now_ + random_.between(std::chrono::milliseconds{20}, std::chrono::milliseconds{900});
+    const TimePoint deadline = now_ + random_.between(std::chrono::milliseconds{20}, plan_.longest_await);
     const auto ticket = node.protocol.open_await(
         {.quorum = quorum,
          .events = events,
@@ -116,6 +116,10 @@ class Publishers : public Handlers {
       }
     }
     node.protocol.submitted(*ticket);
+    if (random_.chance(plan_.awaits_cut)) {
+      plan_for(node, now_ + random_.between(std::chrono::milliseconds{20}, std::chrono::milliseconds{80}),
+               Moment::Kind::session_ends);
+    }
     if (sabotaged(Sabotage::give_up_at_once)) {
       node.protocol.cancel_await(*ticket, syncbus::Errc::quorum_not_satisfied);
     }

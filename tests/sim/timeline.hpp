@@ -30,6 +30,10 @@ struct Moment {
     session_ends,    ///< that is `stamp`
     session_ended,   ///< the node learns of it, after a pause
     reachable_again, ///< node `what` hears it again
+    half_is_cut_off, ///< half of all nodes
+    is_cut_off,      ///< whatever its session
+    speaks,          ///< it publishes
+    dies,            ///< without a goodbye
   };
 
   TimePoint at{};

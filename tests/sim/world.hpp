@@ -14,6 +14,7 @@
 #include <syncbus/metrics.hpp>
 
 #include "sim/fates.hpp"
+#include "sim/make_plan.hpp"
 
 namespace sim {
 
@@ -60,6 +61,7 @@ class World final : public Fates {
 
   static constexpr Duration grace = std::chrono::seconds{30};  ///< after the chaos: everything has to have converged
   static constexpr Duration joining_time = std::chrono::milliseconds{250};
+  static constexpr Duration slow_joining_time = std::chrono::seconds{5};  ///< where few may speak
   static constexpr Duration watch = std::chrono::milliseconds{50};
   static constexpr std::uint64_t most_moments = 1'000'000, most_of_a_crowd = 50'000'000;
 
@@ -75,9 +77,11 @@ class World final : public Fates {
     timeline_.clear();
     flight_.clear();
     restarts_ = 0;
+    begin_servers();
     uncut_all();
     tally_ = {};
     const bool calm = plan_.nothing_fails();
+    const bool short_outage = plan_.outage < plan_.peer_timeout;
     const bool roomy = plan_.ample_history() && plan_.queue_bytes >= Plan::ample;  // no awaited event joins a resync
     const bool prompt = plan_.ample_history() && plan_.slow == 0 && !plan_.may(Happening::stall_dispatcher);
     auditor_.begin({.nothing_fails = calm,
@@ -88,17 +92,23 @@ class World final : public Fates {
                     .remembered = roomy && !plan_.breaks(),
                     .lossless = plan_.lossless(),
                     .places = plan_.places,
-                    .one_order = plan_.reorder == 0 && !plan_.lies(),
+                    .one_order = plan_.reorder == 0 && !plan_.lies() && plan_.servers == 1,
                     .ample_history = plan_.ample_history(),
-                    .some_end = plan_.may(Happening::crash) || plan_.may(Happening::leave),
+                    .some_end = plan_.may(Happening::crash) || plan_.may(Happening::leave) ||
+                                plan_.may(Happening::last_words),
+                    .some_move = plan_.servers != 1,
+                    .losses = plan_.outage == Duration{} ? 0U : plan_.outage_is_told || short_outage ? 1U : 2U,
+                    .most_event_bytes = plan_.long_keys ? 4'400U : 256U,
                     .peer_timeout = calm ? plan_.silence() : plan_.peer_timeout,
+                    .heard_within = plan_.rarely_heard() ? plan_.silence() : plan_.peer_timeout,
                     .repair_timeout = plan_.repair_timeout,
                     .way_back = std::chrono::milliseconds{15},
                     .answer_time = roomy ? std::chrono::milliseconds{150} : grace,
                     .await_time = prompt ? std::chrono::milliseconds{roomy ? 400 : 750} : grace,
+                    .patience = plan_.family == Family::patient ? std::chrono::milliseconds{1'200} : Duration{},
                     .waits = 2 * plan_.interval(),
                     .least_staleness = 3 * plan_.interval(),
-                    .joining_time = joining_time,
+                    .joining_time = plan_.family == Family::paced ? slow_joining_time : joining_time,
                     .heartbeat = plan_.heartbeat,
                     .control_rate = plan_.control_rate,
                     .most_nodes = plan_.most_nodes,
@@ -111,6 +121,9 @@ class World final : public Fates {
     for (std::size_t i = 0; i != plan_.nodes; ++i) add_node(random_.between({}, plan_.start_within));
     for (std::size_t i = 0; i != plan_.operations; ++i) plan_at(some_time(), {.kind = Moment::Kind::operation});
     for (std::size_t i = 0; i != 6; ++i) plan_at(some_time(), {.kind = Moment::Kind::sample});
+    if (plan_.outage != Duration{}) {
+      plan_at(start + std::chrono::seconds{1}, {.kind = Moment::Kind::half_is_cut_off});
+    }
   }
 
   [[nodiscard]] TimePoint some_time() { return start + random_.between({}, plan_.chaos); }
@@ -161,6 +174,7 @@ class World final : public Fates {
     switch (moment.kind) {
       case operation: return befall();
       case sample: return look();
+      case half_is_cut_off: return cut_half();
       case at_broker: return reach_broker(moment);
       case reachable_again: return uncut(moment.node, static_cast<NodeNumber>(moment.what));
       default: break;
@@ -190,6 +204,11 @@ class World final : public Fates {
         if (moment.stamp == node.epoch && !healed_) interrupt(node);
         return;
       case session_ended: return notice_interruption(node);
+      case is_cut_off:
+        if (!healed_) interrupt(node);
+        return;
+      case speaks: return want(node, some_wish());
+      case dies: return crash_node(node);
       default: return;
     }
   }
