@@ -156,6 +156,13 @@ class CopyAudit : public Books {
   /// Whether a node has heard of more peers than it has room for.
   [[nodiscard]] bool crowded(const records::Node& node) const noexcept { return node.peers > rules_.max_peers; }
 
+  /// Whether anybody at a node hears others.
+  [[nodiscard]] bool listens(NodeNumber node) const noexcept {
+    return std::ranges::any_of(subscribers_, [node](const records::Subscriber& subscriber) {
+      return subscriber.node == node && subscriber.alive;
+    });
+  }
+
   /// Whether a node can have come to know a sequence that had not come at a time.
   [[nodiscard]] static bool missed_since(const records::Pair& got, TimePoint since) noexcept {
     if (got.got.size() <= got.known) return got.known != 0;
@@ -216,6 +223,7 @@ class CopyAudit : public Books {
   void introduced(records::Pair& got, NodeNumber to, const Label& label, TimePoint now) {
     const bool met_now = !label.directed || label.kind == Label::Kind::repair;
     if (label.kind != Label::Kind::repair) got.told_at = now;
+    if (label.moved && got.introduced == records::never) happened(got, to, syncbus::ResyncCause::joined);
     if (!label.carries_events()) got.introduced = (std::min)(got.introduced, now);
     if (got.met == records::never) met(got, to, label.past(), met_now, now);
     if (label.past() > got.known) {
@@ -224,12 +232,6 @@ class CopyAudit : public Books {
     got.known_at.resize((std::max)(got.known_at.size(), got.known + 1), records::never);
     if (label.sequence > got.known) got.known_at.resize(label.sequence + 1, listens(to) ? now : records::never);
     got.known = (std::max)(got.known, label.sequence);
-  }
-
-  [[nodiscard]] bool listens(NodeNumber node) const noexcept {
-    return std::ranges::any_of(subscribers_, [node](const records::Subscriber& subscriber) {
-      return subscriber.node == node && subscriber.alive;
-    });
   }
 
   /// A frame that comes while the queue may be full can join all that waits to a resync, but not to two. A ring whose

@@ -79,6 +79,7 @@ struct Node {
   TimePoint other_version = never;         ///< when the first of those came
   std::uint64_t reasons = 0;               ///< to say how far it is: frames, and questions of others
   TimePoint asked_everyone = before_time;  ///< about awaits, and heard itself ask
+  std::size_t moves = 0;                   ///< to other brokers, of which it has heard no resync yet
   std::size_t losses = 0;                  ///< resyncs for what was lost
   Incidents incidents{};
   // what its last broadcast heartbeat said of its history, and how far it was then

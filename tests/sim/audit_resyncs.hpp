@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include <syncbus/event.hpp>
 
@@ -28,6 +29,7 @@ class ResyncAudit : public HeartbeatAudit {
       explained = explained || explains(at, peer, resync.cause, now);
       if (resync.peer != syncbus::NodeId{}) explained = consume(pair(peer, at), resync.cause) && explained;
     }
+    if (is_loss(resync.cause) && std::exchange(nodes_[at].moves, 0) != 0) return;
     if (rules_.lied || (consume(nodes_[at], resync.cause) && explained)) return;
     if (crowded(nodes_[at]) && consume_of_crowd(nodes_[at], resync.cause, now)) return;
     fail("promise 4: node " + std::to_string(at) + " raised a resync that nothing explains: " +
@@ -35,10 +37,15 @@ class ResyncAudit : public HeartbeatAudit {
   }
 
  private:
+  /// Whether it is for something that was lost, and not for what was too much or too new, or asked for.
+  [[nodiscard]] static bool is_loss(syncbus::ResyncCause cause) noexcept {
+    using enum syncbus::ResyncCause;
+    return cause == unrepairable || cause == peer_lost || cause == interrupted || cause == joined;
+  }
+
   /// One outage is one loss, however many it befell.
   void count_loss(NodeNumber at, syncbus::ResyncCause cause) {
-    using enum syncbus::ResyncCause;
-    if (rules_.losses == 0 || cause == overflow || cause == incompatible || cause == requested) return;
+    if (rules_.losses == 0 || !is_loss(cause)) return;
     if (++nodes_[at].losses <= rules_.losses) return;
     fail("promise 4: node " + std::to_string(at) + " raised " + std::to_string(nodes_[at].losses) +
          " resyncs for one outage");

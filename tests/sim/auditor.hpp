@@ -132,14 +132,18 @@ class Auditor final : public AwaitAudit {
     return events_.size() - 1;
   }
 
+  /// To a broker that may lack what the last one had, of whomever.
+  void moved(NodeNumber at, TimePoint now) {
+    if (!listens(at)) return;
+    ++nodes_[at].moves;
+    owe_resync(at, now);
+  }
+
   /// What a frame of another version says may be anything.
   void other_version_came(NodeNumber at, TimePoint now) {
-    const EventNumber number = accepted_here(stranger, every_key, syncbus::EventType::resync, 0, now);
     happened(at, syncbus::ResyncCause::incompatible);
     nodes_[at].other_version = (std::min)(nodes_[at].other_version, now);
-    for (records::Subscriber& subscriber : subscribers_) {
-      if (subscriber.alive && subscriber.node == at) subscriber.owed.push_back(number);
-    }
+    owe_resync(at, now);
   }
 
   // --- handlers
@@ -253,6 +257,14 @@ class Auditor final : public AwaitAudit {
   }
 
  private:
+  /// Whoever listens at a node has to hear one.
+  void owe_resync(NodeNumber at, TimePoint now) {
+    const EventNumber number = accepted_here(stranger, every_key, syncbus::EventType::resync, 0, now);
+    for (records::Subscriber& subscriber : subscribers_) {
+      if (subscriber.alive && subscriber.node == at) subscriber.owed.push_back(number);
+    }
+  }
+
   /// Of one that may have too little room: it knows as many as it can, and misses nothing of them.
   [[nodiscard]] std::string unconverged_in_crowd(const std::string& who,
                                                  const std::vector<syncbus::Peer>& peers) const {

@@ -166,6 +166,11 @@ TEST_CASE("nodes that move between servers, and servers that die or are cut off,
   run("moving", sim::Family::moving, true, {requested, unrepairable, peer_lost, interrupted});
 }
 
+TEST_CASE("when another broker takes over, whoever comes to it is told that something may be lost") {
+  using enum ResyncCause;
+  run("failover", sim::Family::failover, true, {requested, peer_lost, interrupted, joined});
+}
+
 TEST_CASE("with the sizes and times of buses as they are everything converges") {
   using enum ResyncCause;
   run("real", sim::Family::real, true, {peer_lost});

@@ -19,6 +19,7 @@ namespace sim::families {
     case Family::patient: return Family::lossy;
     case Family::resumed:
     case Family::outage:
+    case Family::failover:
     case Family::moving: return Family::interrupted;
     case Family::paced:
     case Family::real: return natures[seed / 1'000 % 3];
@@ -200,6 +201,19 @@ inline void set_moves(Plan& plan, Random& random) noexcept {
   plan.set(Happening::restart_broker, random.chance(0.5) ? 2 : 0);
   plan.set(Happening::cut_servers, random.chance(0.7) ? 4 : 0);
   plan.set(Happening::last_words, random.chance(0.3) ? 2 : 0);
+}
+
+/// As of Redis with replicas: all come to the next broker, each in its time, and strangers are there by then.
+inline void set_failover(Plan& plan, Random& random) noexcept {
+  using namespace std::chrono_literals;
+  plan.fails_over = plan.lossless_sessions = true;
+  plan.places = 0;
+  plan.max_peers = 64;
+  plan.chaos = random.between(500ms, 3'000ms);
+  plan.longest_outage = random.chance(0.5) ? 300ms : 1'000ms;
+  plan.set(Happening::restart_broker, 3);
+  plan.set(Happening::crash, random.chance(0.5) ? 1 : 0);
+  plan.set(Happening::join, random.chance(0.5) ? 2 : 0);
 }
 
 /// The sizes and times that a bus has by itself, keys as long as they may be, and bursts that fill them.

@@ -36,6 +36,7 @@ struct Label {
   std::size_t entries = 0;     ///< how many events and resyncs it carries
   std::uint64_t oldest = 0;    ///< of heartbeats: where the history of their sender begins
   bool asks = false;           ///< for heartbeats
+  bool moved = false;          ///< of heartbeats: their sender was at another broker, with others
   bool solicits = false;       ///< an acknowledgement: one entry is a question
   std::uint64_t hello = 0;     ///< of heartbeats: which hello of its sender's; 0: none
   std::uint64_t part = 0;      ///< of welcomes, from 0
@@ -95,6 +96,7 @@ class LabelReader {
     const std::uint64_t flags = fixed(1);
     label.kind = (flags & 2U) != 0 ? Label::Kind::goodbye : Label::Kind::heartbeat;
     label.asks = (flags & 1U) != 0;
+    label.moved = (flags & 8U) != 0;
     varint();  // its number
     label.sequence = varint();
     label.oldest = varint();

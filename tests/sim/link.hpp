@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <syncbus/core/protocol.hpp>
@@ -32,6 +33,10 @@ class Link : public Stage {
     if (plan_.servers != 1) choose_server(node);
     const std::size_t limit = some_limit();
     auditor_.connected(node.number, limit, now_);
+    if (std::exchange(node.broker, restarts_) != restarts_ && node.sessions != 0 && plan_.fails_over) {
+      auditor_.moved(node.number, now_);
+      node.protocol.on_lost(node.listeners != 0, true);
+    }
     tell([&](std::ostream& out) { out << "node " << node.number << " is ready, session " << node.sessions + 1; });
     if (plan_.places != 0) node.protocol.on_place(1 + restarts_ * plan_.places + node.number % plan_.places);
     node.protocol.on_ready(++node.sessions, limit, node.listeners != 0, now_);

@@ -113,6 +113,7 @@ inline void set_places(Plan& plan, Random& random) noexcept {
   if (seed % 100 == 47) plan.family = Family::paced;
   if (seed % 500 == 67) plan.family = Family::outage;
   if (seed % 100 == 77) plan.family = Family::moving;
+  if (seed % 100 == 97) plan.family = Family::failover;
   if (seed % 1'000 == 87) plan.family = Family::real;
   plan.nature = families::nature_of(plan.family, seed);
   plan.nodes = random.pick(sizes);
@@ -149,6 +150,7 @@ inline void set_places(Plan& plan, Random& random) noexcept {
     case Family::patient: families::set_patience(plan, more); break;
     case Family::paced: families::set_pace(plan, more); break;
     case Family::outage: families::set_outage(plan, more); break;
+    case Family::failover: families::set_failover(plan, more); break;
     case Family::moving: families::set_moves(plan, more); break;
     case Family::real: families::set_real_sizes(plan, more); break;
     default: break;

@@ -29,6 +29,7 @@ enum class Family : std::uint8_t {
   paced,        ///< as calm, lossy or interrupted, under a low control rate
   outage,       ///< half of all are cut off and back, with histories too short for what they miss
   moving,       ///< several servers, between which nodes move, and which lose what they give each other
+  failover,     ///< as interrupted, and another broker takes over, which has not all that the first one had
   real,         ///< as calm, lossy or interrupted, with the sizes and times of buses as they are
 };
 
@@ -71,6 +72,7 @@ struct Plan {
   bool lossless_sessions = false;  ///< the machine is told that a session loses nothing
   Duration outage{};              ///< so long half of all are cut off; 0: they are not
   bool outage_is_told = false;    ///< by the end of their sessions; otherwise they just do not hear the others
+  bool fails_over = false;        ///< a restart of the broker is another one, and nodes are told so
   std::size_t servers = 1;        ///< between which nodes move
   bool servers_tell = false;      ///< their nodes that there are several
   std::size_t places = 0;  ///< the machine is told at which of so many servers it is; among those at one nothing is lost
