@@ -10,6 +10,7 @@
 #include "contract/nats_node.hpp"
 #include "contract/thrown_by.hpp"
 #include "support/catch.hpp"
+#include "support/nats_cluster.hpp"
 #include "support/nats_server.hpp"
 #include "support/process_limits.hpp"
 
@@ -33,8 +34,9 @@ TEST_CASE("two nodes may share a caller's connection, which stays the caller's",
   CHECK(natsConnection_FlushTimeout(connection.get(), 10'000) == NATS_OK);
 }
 
-TEST_CASE("a node tells at which NATS server it is, while it knows of no other", "[nats]") {
+TEST_CASE("a node tells at which NATS server it is, if that is of no cluster, and it knows of no other", "[nats]") {
   NatsServer server, other;
+  const support::NatsCluster servers{2, support::NatsCluster::Announces::nothing};
   const auto connection = lasting_connection(server.url());
   NatsNode a{server.url(), 1}, lent{connection.get(), 2}, elsewhere{other.url(), 3};
   NatsNode of_two{server.url() + "," + other.url(), 4};
@@ -43,6 +45,9 @@ TEST_CASE("a node tells at which NATS server it is, while it knows of no other",
   CHECK(lent.recorder.place() == place);
   CHECK(elsewhere.recorder.place() != place);
   CHECK(of_two.recorder.place() == 0);
+  const auto of_cluster = lasting_connection(servers.url(0));
+  CHECK(NatsNode{servers.url(0), 5}.recorder.place() == 0);
+  CHECK(NatsNode{of_cluster.get(), 6}.recorder.place() == 0);
   server.restart();
   REQUIRE(a.comes_back());
   REQUIRE(lent.comes_back());

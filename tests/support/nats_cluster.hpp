@@ -1,14 +1,15 @@
-// Several NATS servers of a test's own, each of which passes on to the others what its clients publish.
+// Several NATS servers of a test's own, each of which passes on to the others what its clients publish, until they are
+// cut off from each other.
 #pragma once
 
 #include <cstddef>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "support/nats_server.hpp"
 #include "support/server_process.hpp"
+#include "support/tcp_proxy.hpp"
 
 namespace support {
 
@@ -16,12 +17,15 @@ class NatsCluster {
  public:
   /// Whether the servers tell their clients of each other.
   enum class Announces : bool { nothing, each_other };
+  /// By proxies, with descriptors of this process, they can be cut off from each other.
+  enum class Routes : bool { direct, by_proxies };
 
-  explicit NatsCluster(std::size_t size, Announces announces = Announces::each_other) {
-    std::vector<int> ports;
-    while (ports.size() != size) ports.push_back(ServerProcess::free_port());
-    for (const int port : ports) {
-      servers_.push_back(std::make_unique<NatsServer>(configuration(port, ports, announces)));
+  explicit NatsCluster(std::size_t size, Announces announces = Announces::each_other, Routes routes = Routes::direct) {
+    while (servers_.size() != size) {
+      const int port = ServerProcess::free_port();
+      if (routes == Routes::by_proxies) proxies_.push_back(std::make_unique<TcpProxy>(port));
+      ports_.push_back(routes == Routes::by_proxies ? proxies_.back()->port() : port);
+      servers_.push_back(std::make_unique<NatsServer>(configuration(port, announces)));
     }
   }
 
@@ -37,19 +41,31 @@ class NatsCluster {
     return all;
   }
 
+  /// Nothing passes between servers any more. Only by proxies.
+  void cut() {
+    for (const auto& proxy : proxies_) {
+      proxy->set({.refuses = true});
+      proxy->cut();
+    }
+  }
+
  private:
-  [[nodiscard]] static std::string configuration(int port, const std::vector<int>& ports, Announces announces) {
+  /// Of the next one, which listens for others at `port`, and is reached by the last of ports_. Those before it hear
+  /// of it from each other.
+  [[nodiscard]] std::string configuration(int port, Announces announces) const {
     const auto address = [](int of) { return "127.0.0.1:" + std::to_string(of); };
     std::string routes;
-    for (const int other : ports) {
-      if (other != port) routes.append(routes.empty() ? "" : ", ").append("\"nats://" + address(other) + '"');
+    for (std::size_t i = 0; i + 1 != ports_.size(); ++i) {
+      routes.append(i == 0 ? "" : ", ").append("\"nats://" + address(ports_[i]) + '"');
     }
-    const std::string_view silence = announces == Announces::nothing ? "no_advertise: true, " : "";
-    return "lame_duck_grace_period: \"100ms\"\ncluster { name: several, " + std::string{silence} + "listen: \"" +
-           address(port) + "\", routes: [" + routes + "] }";
+    return "lame_duck_grace_period: \"100ms\"\ncluster { name: several, listen: \"" + address(port) +
+           "\", advertise: \"" + address(ports_.back()) + "\", no_advertise: " +
+           (announces == Announces::nothing ? "true" : "false") + ", routes: [" + routes + "] }";
   }
 
   std::vector<std::unique_ptr<NatsServer>> servers_;
+  std::vector<int> ports_;  // for routes to each of them
+  std::vector<std::unique_ptr<TcpProxy>> proxies_;
 };
 
 }  // namespace support

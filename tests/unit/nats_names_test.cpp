@@ -1,4 +1,4 @@
-// What is read and written as text on the way to NATS: URLs of servers, subjects, the mark of an own frame.
+// What is read and written as text on the way to NATS: URLs of servers, subjects, the mark of an own frame, greetings.
 #include <cstddef>
 #include <cstdint>
 #include <set>
@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <syncbus/detail/frame_mark.hpp>
+#include <syncbus/detail/nats_info.hpp>
 #include <syncbus/detail/nats_servers.hpp>
 #include <syncbus/detail/nats_subject.hpp>
 #include <syncbus/detail/nats_url.hpp>
@@ -16,8 +17,9 @@
 #include "support/catch.hpp"
 
 using syncbus::Errc, syncbus::NodeId;
-using syncbus::detail::direct_nats_subject, syncbus::detail::fault_of_nats_subject, syncbus::detail::FrameMark,
-    syncbus::detail::explain_nats, syncbus::detail::NatsServers, syncbus::detail::NatsUrl, syncbus::detail::parse_nats_urls;
+using syncbus::detail::direct_nats_subject, syncbus::detail::explain_nats, syncbus::detail::fault_of_nats_subject,
+    syncbus::detail::FrameMark, syncbus::detail::is_without_cluster, syncbus::detail::NatsServers,
+    syncbus::detail::NatsUrl, syncbus::detail::parse_nats_urls;
 
 namespace {
 
@@ -178,4 +180,21 @@ TEST_CASE("what a NATS server says of the end of a connection becomes what to do
         "lost the connection to it: it ended, closed it, or the network did");
   CHECK(explain_nats("it", "an odd word").sentence ==
         "lost the connection to it: it ended, closed it, or the network did (an odd word)");
+}
+
+TEST_CASE("a NATS server is without a cluster that says who it is, and nothing of one") {
+  const auto info = [](const std::string& members) { return "INFO {" + members + ",\"headers\":true}\r\n"; };
+  CHECK(is_without_cluster(info(R"("server_id":"NA7","server_name":"cluster","port":4222)"), "NA7"));
+  CHECK(is_without_cluster(info(R"("server_name":"a \"cluster\":\"b\"", "server_id" : "NA7")"), "NA7"));
+  CHECK_FALSE(is_without_cluster(info(R"("server_id":"NA7","cluster":"several")"), "NA7"));
+  CHECK_FALSE(is_without_cluster(info(R"("cluster" : "several", "server_id":"NA7")"), "NA7"));
+  CHECK_FALSE(is_without_cluster(info(R"("server_id":"NA8")"), "NA7"));  // another one behind the same address
+  CHECK_FALSE(is_without_cluster(info(R"("server_id":"NA77")"), "NA7"));
+  CHECK_FALSE(is_without_cluster(info(R"("server_id":"NA7")"), ""));
+  CHECK_FALSE(is_without_cluster(info(R"("server_id":7)"), "NA7"));
+  CHECK_FALSE(is_without_cluster(info(R"("port":4222)"), "NA7"));
+  CHECK_FALSE(is_without_cluster("INFO {\"server_id\":\"NA7\"}\r\n", "NA7"));  // so old that it would not say
+  CHECK_FALSE(is_without_cluster(R"(INFO {"server_id":"NA7",)", "NA7"));  // not all has come
+  CHECK_FALSE(is_without_cluster("-ERR 'maximum connections exceeded'\r\n", "NA7"));
+  CHECK_FALSE(is_without_cluster("", "NA7"));
 }

@@ -11,8 +11,8 @@ namespace syncbus::inline v1::core {
 /// that each notices: what the server took it gives to everybody who is there, in order, or it cuts them off. So who
 /// falls silent at our place has died, or has lost its connection, and all that it had published has come.
 ///
-/// Servers of a cluster need not announce each other; then a node may come back at another one, and be cut off from us
-/// there. So if anybody is at another place, nobody's silence is taken for harmless until our next session.
+/// Servers behind one name need not tell that they are several; then a node may come back at another one, and be cut
+/// off from us there. So if anybody is at another place, nobody's silence is taken for harmless until our next session.
 class Places {
  public:
   /// The transport's word about our own, which holds until it says otherwise; 0: not known.

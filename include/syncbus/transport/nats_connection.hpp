@@ -2,6 +2,7 @@
 #pragma once
 
 #include <nats/nats.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
@@ -10,6 +11,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -19,6 +21,8 @@
 #include <syncbus/detail/close_on_exec.hpp>
 #include <syncbus/detail/nats_url.hpp>
 #include <syncbus/detail/nats_words.hpp>
+#include <syncbus/detail/own_sockets.hpp>
+#include <syncbus/detail/resolve.hpp>
 #include <syncbus/detail/session_failure.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/options.hpp>
@@ -186,6 +190,16 @@ class NatsConnection {
     return count;
   }
 
+  /// Where its server is; none: it cannot be told.
+  [[nodiscard]] std::optional<SocketAddress> server_address() const noexcept {
+    std::optional<SocketAddress> address;
+    for_each_own_socket(connection_, [&](int fd) {
+      SocketAddress peer{.size = sizeof peer.storage};
+      if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer.storage), &peer.size) == 0) address = peer;
+    });
+    return address;
+  }
+
   /// For is_the_same() and server_id(): what there is now.
   void remember() {
     reconnects_ = reconnects();
@@ -329,11 +343,17 @@ class NatsConnection {
 
   /// The client does not open its socket so: a program that inherits it would keep the connection when this one ends.
   static void keep_from_programs(natsConnection* connection) noexcept {
+    for_each_own_socket(connection, close_on_exec);
+  }
+
+  /// Calls `each(fd)` for the socket of a connection, which the client does not tell, if there is one.
+  template <class Each>
+  static void for_each_own_socket(natsConnection* connection, const Each& each) noexcept {
     char* ip = nullptr;
     int port = 0;
     if (natsConnection_GetLocalIPAndPort(connection, &ip, &port) != NATS_OK) return;
     const std::unique_ptr<char, FreeMemory> owned{ip};
-    close_on_exec(ip, port);
+    for_each_socket(ip, port, each);
   }
 
   [[nodiscard]] static std::string server_at(const NatsUrl& url) { return "the NATS server at " + url.address(); }

@@ -16,6 +16,7 @@
 
 #include <syncbus/detail/attempts.hpp>
 #include <syncbus/detail/deadline.hpp>
+#include <syncbus/detail/nats_info.hpp>
 #include <syncbus/detail/nats_place.hpp>
 #include <syncbus/detail/nats_servers.hpp>
 #include <syncbus/detail/nats_url.hpp>
@@ -27,6 +28,7 @@
 #include <syncbus/options.hpp>
 #include <syncbus/transport.hpp>
 #include <syncbus/transport/nats_connection.hpp>
+#include <syncbus/transport/nats_greeting.hpp>
 #include <syncbus/transport/nats_outbox.hpp>
 #include <syncbus/transport/nats_session.hpp>
 
@@ -93,7 +95,6 @@ class NatsSender {
  private:
   /// How often an idle connection is looked at: cnats tells nobody of a reconnect.
   static constexpr Duration check_interval = std::chrono::milliseconds{100};
-  static constexpr Duration place_interval = std::chrono::seconds{1};  ///< and what it knows of other servers
 
   [[nodiscard]] static TimePoint now() noexcept { return std::chrono::steady_clock::now(); }
 
@@ -128,6 +129,7 @@ class NatsSender {
 
   [[nodiscard]] std::shared_ptr<NatsSession> make_session(NatsConnection connection, TimePoint deadline) {
     connection.require_payload();
+    greeting_.ask(knows_others(connection) ? std::nullopt : connection.server_address());  // meanwhile
     return std::make_shared<NatsSession>(around_, std::move(connection), number_ + 1, deadline);
   }
 
@@ -157,7 +159,7 @@ class NatsSender {
     number_ = session->number();
     around_.live_session.store(number_);
     around_.outbox.start(number_, session->writer());
-    tell_place(place_of(*session));
+    around_.sink.tell([place = place_of(*session)](TransportSink& sink) { sink.on_place(place); });
     around_.sink.tell([&](TransportSink& sink) { sink.on_ready(number_, session->connection().max_payload()); });
     publish_session(session);
     const bool first = !attempts_->had_session();
@@ -200,7 +202,6 @@ class NatsSender {
       around_.outbox.take(batch_, now() + check_interval);
       session.send(batch_);
       session.check();
-      check_place(session);
     }
     if (!session.ended()) say_last_words(session);
     if (servers_) servers_->announce(session.connection().announced(), server_);
@@ -212,24 +213,17 @@ class NatsSender {
     fail(why);
   }
 
-  /// Where a session is, as long as the next one could only be there, too.
-  [[nodiscard]] std::uint64_t place_of(const NatsSession& session) const noexcept {
-    const bool others = (servers_ && servers_->size() != 1) || !session.connection().knows_no_other();
-    return others ? 0 : nats_place(session.connection().server_id());
+  /// Whether the next session could be at another server than this one, as far as the client knows.
+  [[nodiscard]] bool knows_others(const NatsConnection& connection) const noexcept {
+    return (servers_ && servers_->size() != 1) || !connection.knows_no_other();
   }
 
-  void tell_place(std::uint64_t place) noexcept {
-    place_ = place;
-    place_checked_at_ = now();
-    around_.sink.tell([place](TransportSink& sink) { sink.on_place(place); });
-  }
-
-  /// Its server may hear of others, and announce them. That the sink hears of it a while later does no harm: what it
-  /// made of a silence before that it looks at again.
-  void check_place(const NatsSession& session) noexcept {
-    if (place_ == 0 || now() - place_checked_at_ < place_interval) return;
-    place_checked_at_ = now();
-    if (place_of(session) == 0) tell_place(0);
+  /// Where a session is that begins, if the next one could only be there, too: its server was asked meanwhile.
+  [[nodiscard]] std::uint64_t place_of(const NatsSession& session) noexcept {
+    greeting_.wait_until(now() + NatsSession::look_around);
+    const std::string& id = session.connection().server_id();
+    const bool only_there = is_without_cluster(greeting_.text(), id) && !knows_others(session.connection());
+    return only_there ? nats_place(id) : 0;
   }
 
   void say_last_words(NatsSession& session) noexcept {
@@ -255,8 +249,7 @@ class NatsSender {
   std::optional<NatsServers> servers_;  // none for the caller's connection
   NatsUrl server_;                      // of the session, or of the last attempt
   std::uint64_t number_ = 0;
-  std::uint64_t place_ = 0;  // of the session, as the sink knows it
-  TimePoint place_checked_at_{};
+  NatsGreeting greeting_;  // of the session's server
   bool failed_ = false;
   bool told_closed_ = false;
 
