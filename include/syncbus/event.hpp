@@ -82,7 +82,7 @@ struct OwnedEvent {
 
 /// Why events may have been missed.
 enum class ResyncCause : std::uint8_t {
-  overflow,      ///< a queue was full and was joined up to "everything"; or there are more peers than max_peers
+  overflow,      ///< a queue was full and was joined up to "everything"; or peers are left out: see Health
   unrepairable,  ///< a peer's events were lost and its history no longer has them
   peer_lost,     ///< a peer went silent without a goodbye
   interrupted,   ///< this node's connection was interrupted

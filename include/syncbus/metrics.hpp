@@ -46,7 +46,7 @@ struct Metrics {
   std::uint64_t duplicates = 0;      ///< events frames dropped because their sequence had been seen
   std::uint64_t gaps = 0;            ///< sequences found missing
   std::uint64_t frames_repaired = 0;  ///< missing ones that came after all, from the publisher's history
-  std::uint64_t frames_left_out = 0;  ///< events frames of live peers for whom BusOptions::max_peers has no room
+  std::uint64_t frames_left_out = 0;  ///< events frames of peers that are left out: see Health::peers_left_out
   std::uint64_t repairs_sent = 0;     ///< frames of this node's history that were sent again because others asked
   std::array<std::uint64_t, resync_cause_count> resyncs{};  ///< by cause: resyncs[index of the ResyncCause]
   std::uint64_t invalid_frames = 0;  ///< messages that are no valid frame of a known version

@@ -48,7 +48,7 @@ struct MailboxOptions {
 struct Health {
   bool connected = false;  ///< the broker is connected and brings back what this node broadcasts
   Duration staleness{};    ///< for how long a peer that is heard may have been publishing without being heard, by proof
-  bool peers_left_out = false;  ///< there are more live peers than max_peers has room for
+  bool peers_left_out = false;  ///< there are more live peers than max_peers has room for, or two with one id
 };
 
 /// How a bus works. What a bus has no use for (an alone InMemoryBus has no broker) is ignored.

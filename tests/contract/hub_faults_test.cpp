@@ -10,8 +10,13 @@
 #include <thread>
 #include <vector>
 
+#include <syncbus/bus_facade.hpp>
+#include <syncbus/detail/engine_link.hpp>
+#include <syncbus/detail/hub_state.hpp>
+#include <syncbus/detail/local_bus.hpp>
 #include <syncbus/in_memory_bus.hpp>
 #include <syncbus/in_memory_hub.hpp>
+#include <syncbus/transport/in_memory_transport.hpp>
 
 #include "contract/cache.hpp"
 #include "contract/crank.hpp"
@@ -206,6 +211,81 @@ TEST_CASE("where there are more nodes than max_peers has room for, log and healt
   CHECK(a->publish_and_await("k", Quorum::everyone()).error == std::error_code{});
   CHECK(a.resyncs() == 2);  // as it began, and for what nobody would have noticed
   CHECK(lines.size() == 1);
+}
+
+namespace {
+
+/// A node with an id that the test chooses, as no bus lets one: of clones of one process.
+class Clone : public syncbus::BusFacade<Clone> {
+ public:
+  Clone(const std::shared_ptr<syncbus::detail::HubState>& hub, NodeId id, BusOptions options = {})
+      : hub_{hub}, local_{std::move(options), id, hub}, link_{local_, true, hub} {}
+  ~Clone() {
+    static_cast<void>(local_.refuse_all());
+    static_cast<void>(link_.engine().close(hub_->now()));
+    local_.end();
+  }
+
+  [[nodiscard]] std::error_code submit(const syncbus::Submission& submission) {
+    {
+      const syncbus::detail::HubTask task{*hub_};
+      if (const auto error = link_.engine().submit(submission)) return error;
+      local_.deliver(submission);
+    }
+    hub_->advance({});
+    return {};
+  }
+  [[nodiscard]] syncbus::Subscription attach(const syncbus::Interest& interest, syncbus::Subscriber subscriber) {
+    return local_.attach(interest, std::move(subscriber));
+  }
+  [[nodiscard]] syncbus::Health health() const { return link_.engine().health(); }
+
+  Heard heard;
+
+ private:
+  std::shared_ptr<syncbus::detail::HubState> hub_;
+  syncbus::detail::LocalBus local_;
+  syncbus::detail::EngineLink<syncbus::InMemoryTransport> link_;
+
+ public:
+  syncbus::Subscription subscription = subscribe_all(heard.on_event(), heard.on_resync());
+};
+
+}  // namespace
+
+TEST_CASE("two nodes with one id are noticed by themselves and by others, who say what to do, and hear all the same",
+          "[contract]") {
+  const auto hub = std::make_shared<syncbus::detail::HubState>(7, false);
+  std::vector<std::string> lines, peers_lines;
+  Clone original{hub, NodeId{7}, {.on_log = [&](std::string_view line) { lines.emplace_back(line); }}};
+  Clone peer{hub, NodeId{8}, {.on_log = [&](std::string_view line) { peers_lines.emplace_back(line); }}};
+  CHECK_FALSE(original.publish("of before"));
+  hub->advance(10s);
+  CHECK(lines.empty());
+  {
+    Clone clone{hub, NodeId{7}};
+    hub->advance(2s);
+    REQUIRE(lines.size() == 1);
+    CHECK(lines[0].find("another node has this node's id") == 0);
+    CHECK(lines[0].find("restart one of the two processes") != std::string::npos);
+    REQUIRE(peers_lines.size() == 1);
+    CHECK(peers_lines[0].find("two nodes have the id 0000000000000007") == 0);
+    CHECK(original.health().peers_left_out);
+    CHECK(peer.health().peers_left_out);
+    for (int i = 0; i != 3; ++i) {
+      CHECK_FALSE(original.publish("original", {.type = EventType::set}));
+      CHECK_FALSE(clone.publish("clone", {.type = EventType::set}));
+    }
+    CHECK(peer.heard.count("invalidate original") == 3);
+    CHECK(peer.heard.count("invalidate clone") == 3);
+    CHECK(original.heard.count("invalidate clone") == 3);
+    CHECK(clone.heard.count("invalidate original") == 3);
+    CHECK(lines.size() == 1);
+  }
+  hub->advance(2min);
+  CHECK_FALSE(peer.health().peers_left_out);
+  CHECK_FALSE(original.publish("k", {.type = EventType::set}));
+  CHECK(peer.heard.lines().back() == "set k");
 }
 
 TEST_CASE("a peer lags by what is missing of it", "[contract]") {

@@ -138,6 +138,7 @@ Sent Node::newest_heartbeat() const {
 void Node::perform(const syncbus::core::Action& action) {
   if (action.kind == Kind::broadcast || action.kind == Kind::send) keep(action);
   if (action.kind == Kind::wake) wake = action.at;
+  if (action.kind == Kind::doubled) doubled.push_back(action.destination);
   rooms += action.kind == Kind::room ? 1 : 0;
   dispatches += action.kind == Kind::dispatch ? 1 : 0;
   healths += action.kind == Kind::health ? 1 : 0;

@@ -174,6 +174,7 @@ class Node {
   std::vector<Sent> others;  ///< all other frames
   std::deque<Sent> wire;     ///< all of them, until the channel takes them
   std::vector<Ended> ended;
+  std::vector<syncbus::NodeId> doubled;  ///< whom it said there are two of; 0: itself
   std::optional<syncbus::TimePoint> wake;
   int rooms = 0, dispatches = 0, healths = 0, reopens = 0, wakes = 0;
 

@@ -47,6 +47,7 @@ struct Action {
     complete,  ///< an await ended: call take_completion() until nothing comes
     health,    ///< what health() says has changed for the better or the worse
     left_out,  ///< there are more live peers than max_peers has room for: somebody should hear of it
+    doubled,   ///< two nodes have the id `destination`, 0: ours: somebody should hear of it
     reopen,    ///< nothing of our own comes back: have the transport end session `session` and make a new one
     wake,      ///< call tick() at `at`, instead of when it was asked for last
   };

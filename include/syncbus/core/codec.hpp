@@ -48,7 +48,8 @@
 // HEARTBEAT (heartbeat_frame.hpp)
 //
 //       28      1  bit 0: answer me; bit 1: goodbye; bit 2: publish only; bit 3: moved to another broker; bit 4:
-//                  observer; bit 5: greets, which is: answers hellos with a welcome; others are ignored
+//                  observer; bit 5: greets, which is: answers hellos with a welcome; bit 6: another node has the
+//                  sender's id, too; others are ignored
 //       29 varint  number of this heartbeat
 //          varint  sequence of the sender's newest events frame; 0: none yet
 //          varint  oldest sequence that it can repair; the newest + 1: none

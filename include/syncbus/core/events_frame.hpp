@@ -35,6 +35,18 @@ struct EventPlace {
 /// Where the first event begins: behind the header, the sequence, and an empty block of optional fields.
 inline constexpr std::size_t events_header_bytes = header_bytes + 8 + 1;
 
+/// Whether the bytes look like an events frame of `origin`, before anything is checked: enough for who has no use for
+/// it.
+[[nodiscard]] inline bool looks_like_events_of(NodeId origin, Bytes bytes) noexcept {
+  return bytes.size() >= events_header_bytes && load_le<std::uint64_t>(bytes.data() + origin_offset) == origin.value &&
+         bytes[type_offset] == static_cast<std::byte>(FrameType::events) &&
+         bytes[version_offset] == std::byte{protocol_version} && load_le<std::uint32_t>(bytes.data()) == frame_magic;
+}
+/// The sequence of such bytes.
+[[nodiscard]] inline std::uint64_t sequence_in(Bytes events_frame) noexcept {
+  return load_le<std::uint64_t>(events_frame.data() + header_bytes);
+}
+
 inline constexpr std::size_t max_wire_key_bytes = std::size_t{16} << 20U;
 
 /// Indexes of events in a frame are below this: no event has fewer than two bytes.

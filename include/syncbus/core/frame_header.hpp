@@ -58,13 +58,19 @@ struct FrameHeader {
   return crc32c(frame.subspan(origin_offset), crc32c(frame.first(checksum_offset)));
 }
 
+/// The checksum that a frame carries: one that is whole is told by it from others of its name. It has at least
+/// header_bytes.
+[[nodiscard]] inline std::uint32_t checksum_in(Bytes frame) noexcept {
+  return load_le<std::uint32_t>(frame.data() + checksum_offset);
+}
+
 /// Checks magic, checksum, version and type, in this order. With `other_version` only origin and destination are set;
 /// with `malformed` the header is as it was. A node that is not `destination` (unless that is 0) ignores the frame.
 inline FrameError decode_header(Bytes frame, FrameHeader& header) noexcept {
   if (frame.size() < header_bytes || frame.size() > max_frame_bytes) return FrameError::malformed;
   const std::byte* const at = frame.data();
   if (load_le<std::uint32_t>(at) != frame_magic) return FrameError::malformed;
-  if (load_le<std::uint32_t>(at + checksum_offset) != frame_checksum(frame)) return FrameError::malformed;
+  if (checksum_in(frame) != frame_checksum(frame)) return FrameError::malformed;
   const NodeId origin{load_le<std::uint64_t>(at + origin_offset)};
   const NodeId destination{load_le<std::uint64_t>(at + destination_offset)};
   if (origin == NodeId{}) return FrameError::malformed;
@@ -79,14 +85,6 @@ inline FrameError decode_header(Bytes frame, FrameHeader& header) noexcept {
   }
   header = {static_cast<FrameType>(type), origin, destination, frame.subspan(header_bytes)};
   return FrameError::ok;
-}
-
-/// Whether the bytes look like an events frame of `origin`, before anything is checked: enough for who has no use for
-/// it.
-[[nodiscard]] inline bool looks_like_events_of(NodeId origin, Bytes bytes) noexcept {
-  return bytes.size() >= header_bytes && load_le<std::uint64_t>(bytes.data() + origin_offset) == origin.value &&
-         bytes[type_offset] == static_cast<std::byte>(FrameType::events) &&
-         bytes[version_offset] == std::byte{protocol_version} && load_le<std::uint32_t>(bytes.data()) == frame_magic;
 }
 
 /// Writes a header without its checksum. `frame` has at least header_bytes.

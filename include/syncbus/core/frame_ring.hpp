@@ -156,6 +156,13 @@ class FrameRing {
     return frame(sequence);
   }
 
+  /// Whether a frame of this sequence and checksum was ever handed over; none: it was too long ago to know.
+  [[nodiscard]] std::optional<bool> sent(std::uint64_t sequence, std::uint32_t checksum) const noexcept {
+    if (sequence > bound_) return false;
+    if (sequence < oldest_) return std::nullopt;
+    return checksum_in(frame(sequence)) == checksum;
+  }
+
   // Handed over in this session and not confirmed.
   [[nodiscard]] std::size_t unconfirmed_frames() const noexcept { return static_cast<std::size_t>(sent_ - confirmed_); }
   [[nodiscard]] std::size_t unconfirmed_bytes() const noexcept { return unconfirmed_bytes_; }

@@ -113,13 +113,25 @@ class Hearing {
     if (peer->gone) peer->ends_behind = receiving_.inbox().pushed();
   }
 
+  /// A frame of events in our name that is none of ours; or, not `certain`, of which nobody knows, while another node
+  /// has our id: it is heard.
+  void on_namesake(const EventsView& events, Bytes frame, bool certain, TimePoint now) {
+    if (certain) namesake_heard(now);
+    receiving_.push_of_left_out(events, frame, now);
+  }
+  void on_namesake(const HeartbeatView& heartbeat, TimePoint now) {
+    namesake_heard(now);
+    membership_.left_out_said(options_.self, heartbeat, LeftOut::Why::doubled, listening_, now);
+  }
+
   /// A heartbeat of a peer's. `directed`: to us alone, so that it has no place in the common order.
   void on_heartbeat(NodeId origin, const HeartbeatView& heartbeat, bool directed, TimePoint now) {
     if (directed && listening_ && first_session_is_whole() && no_word_of(origin)) {
       return;  // it may have overtaken frames that are under way: the next broadcast cannot
     }
+    if (!directed) count_nodes_of(origin, heartbeat, now);
     PeerState* const peer = find_or_meet(origin, Extent::of(heartbeat, directed), now);
-    if (peer == nullptr) return membership_.left_out_said(origin, heartbeat, listening_, now);
+    if (peer == nullptr) return membership_.left_out_said(origin, heartbeat, why_left_out(origin), listening_, now);
     if (peer->heard_before == PeerState::not_told) peer->heard_before = heartbeat.last_sequence;
     const bool told_who = peer->newest_heartbeat != 0;  // its zone, and whether it answers; a frame does not tell
     membership_.introduced(*peer, heartbeat, !directed, now);
@@ -136,6 +148,7 @@ class Hearing {
     if (!directed) membership_.greeted(*peer, heartbeat.hello, now);
     if (heartbeat.goodbye) end(*peer);
     if (heartbeat.moved && !told_who) met_from_elsewhere(origin, now);
+    if (heartbeat.doubled && !directed) doubled(*peer, origin, now);
     electorate_changed_ = electorate_changed_ || !told_who;
     gate_.release_if_all_have_told(now);
   }
@@ -268,6 +281,10 @@ class Hearing {
     PeerState* const known = membership_.peers().find(origin);
     const bool only_told_of = known != nullptr && known->is_only_told_of() && extent.current;
     if (known != nullptr) hear(*known, now);
+    if (known != nullptr && known->doubled) {
+      leave_out(LeftOut::Why::doubled, now);
+      return nullptr;
+    }
     if (known != nullptr && !only_told_of) {
       if (extent.in_order && known->contradicts(extent, now)) raise({ResyncCause::unrepairable, origin});
       if (known->reconciled_in == 0 && !past_is_ours) {
@@ -276,7 +293,7 @@ class Hearing {
       return known;
     }
     if (known == nullptr && !membership_.peers().takes_one_more()) {
-      membership_.leave_out(now, listening_ ? std::optional{listening_since_} : std::nullopt, session_);
+      leave_out(LeftOut::Why::no_room, now);
       return nullptr;
     }
     const bool owed = past_is_ours && extent.last != 0;
@@ -291,6 +308,40 @@ class Hearing {
     electorate_changed_ = true;
     if (owed && !repairable) met_from_elsewhere(origin, now);
     return &peer;
+  }
+
+  [[nodiscard]] LeftOut::Why why_left_out(NodeId node) const noexcept {
+    return membership_.peers().find(node) == nullptr ? LeftOut::Why::no_room : LeftOut::Why::doubled;
+  }
+  void leave_out(LeftOut::Why why, TimePoint now) noexcept {
+    membership_.leave_out(why, now, listening_ ? std::optional{listening_since_} : std::nullopt, session_);
+  }
+
+  void namesake_heard(TimePoint now) noexcept {
+    membership_.namesake_heard(now);
+    leave_out(LeftOut::Why::doubled, now);
+    electorate_changed_ = true;
+  }
+
+  /// A peer's heartbeat says whether two nodes have its id: see Namesake. What of either was taken for the other's
+  /// before that was known is lost.
+  void count_nodes_of(NodeId id, const HeartbeatView& heartbeat, TimePoint now) {
+    PeerState* const peer = membership_.peers().find(id);
+    if (peer == nullptr) return;
+    if (heartbeat.doubled) {
+      if (!peer->doubled && listening_) raise({ResyncCause::unrepairable, id});
+      doubled(*peer, id, now);
+    } else if (peer->doubled && now - peer->doubled_at > membership_.patience()) {
+      peer->is_one_again(heartbeat.last_sequence);
+    }
+  }
+  void doubled(PeerState& peer, NodeId id, TimePoint now) {
+    if (!std::exchange(peer.doubled, true)) {
+      membership_.doubled(id);
+      peer.abandon();
+      electorate_changed_ = true;
+    }
+    peer.doubled_at = now;
   }
 
   /// What was published on the broker where it was before, by whomever, has not come here, and nobody need have it.

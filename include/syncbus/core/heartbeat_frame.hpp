@@ -29,6 +29,7 @@ struct HeartbeatView {
   bool moved = false;                    ///< the sender was on another broker until now, and others may have been
   bool observer = false;                 ///< the sender only watches: no quorum counts it or waits for it
   bool greets = false;                   ///< the sender can answer hellos with a welcome
+  bool doubled = false;                  ///< another node has the sender's id, too: see Namesake
   std::uint64_t number = 0;              ///< of this heartbeat, 1, 2, 3 …
   std::uint64_t last_sequence = 0;       ///< of the sender's newest events frame; 0: it sent none
   std::uint64_t ahead = 0;               ///< so many more hold events that were accepted; ahead_unknown: nobody knows
@@ -57,6 +58,7 @@ inline constexpr std::uint8_t heartbeat_publish_only = 4U;
 inline constexpr std::uint8_t heartbeat_moved = 8U;
 inline constexpr std::uint8_t heartbeat_observer = 16U;
 inline constexpr std::uint8_t heartbeat_greets = 32U;
+inline constexpr std::uint8_t heartbeat_doubled = 64U;
 
 /// Of HeartbeatView::ahead: events wait for room and have no sequence yet.
 inline constexpr std::uint64_t ahead_unknown = (std::numeric_limits<std::uint64_t>::max)();
@@ -104,7 +106,8 @@ inline void write_interval(WireWriter& body, std::chrono::microseconds interval)
                                     (heartbeat.publish_only ? heartbeat_publish_only : 0U) |
                                     (heartbeat.moved ? heartbeat_moved : 0U) |
                                     (heartbeat.observer ? heartbeat_observer : 0U) |
-                                    (heartbeat.greets ? heartbeat_greets : 0U)));
+                                    (heartbeat.greets ? heartbeat_greets : 0U) |
+                                    (heartbeat.doubled ? heartbeat_doubled : 0U)));
   body.varint(heartbeat.number);
   body.varint(heartbeat.last_sequence);
   body.varint(heartbeat.oldest_sequence);
@@ -139,6 +142,7 @@ inline FrameError decode_heartbeat(const FrameHeader& header, HeartbeatView& vie
   read.moved = (flags & heartbeat_moved) != 0;
   read.observer = (flags & heartbeat_observer) != 0;
   read.greets = (flags & heartbeat_greets) != 0;
+  read.doubled = (flags & heartbeat_doubled) != 0;
   read.number = body.varint();
   read.last_sequence = body.varint();
   read.oldest_sequence = body.varint();

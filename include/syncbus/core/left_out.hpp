@@ -17,8 +17,12 @@ namespace syncbus::inline v1::core {
 /// heard, as of unknown age; while one is heard this node does not know everybody, and is as stale as if it had heard
 /// none of them since; and what may have been lost of them is a resync, not more often than once in twelve peer
 /// timeouts: a minute, by default.
+///
+/// The same holds of nodes that have one id: see Namesake.
 class LeftOut {
  public:
+  enum class Why : std::uint8_t { no_room, doubled };
+
   /// `lossless`: a session loses nothing.
   LeftOut(Duration peer_timeout, bool lossless) noexcept
       : pause_{12 * peer_timeout}, peer_timeout_{peer_timeout}, lossless_{lossless} {}
@@ -26,9 +30,10 @@ class LeftOut {
   /// A frame of one came, or somebody told of it, in our `session`. `listening_since`: when nobody listened last; none:
   /// nobody does. What it published since then is owed, but for what was published in a session that loses nothing.
   /// `forgotten`: it may be one that was heard before, and has been behind since.
-  void heard(TimePoint now, std::optional<TimePoint> listening_since, std::uint64_t session, bool forgotten) noexcept {
+  void heard(Why why, TimePoint now, std::optional<TimePoint> listening_since, std::uint64_t session,
+             bool forgotten) noexcept {
     const bool begins = !std::exchange(any_, true);
-    news_ = news_ || begins;
+    if (why == Why::no_room) news_ = !std::exchange(no_room_, true) || news_;
     ever_ = true;
     last_ = now;
     const bool behind = listening_since && lossless_ && (forgotten || ended_);  // else a resync stands for the past
@@ -39,17 +44,19 @@ class LeftOut {
     past_doubted_in_ = session;
   }
 
-  /// That was a heartbeat.
-  void said(const HeartbeatView& heartbeat, bool listening, TimePoint now) noexcept {
+  /// That was a heartbeat. Those of nodes with one id come from two, and from whoever says that they do: no interval of
+  /// theirs is believed.
+  void said(const HeartbeatView& heartbeat, Why why, bool listening, TimePoint now) noexcept {
     constexpr std::chrono::microseconds longest = std::chrono::minutes{1};  // anybody may have said so
-    interval_ = (std::max)(interval_, std::chrono::duration_cast<Duration>((std::min)(heartbeat.interval, longest)));
+    const Duration told = std::chrono::duration_cast<Duration>((std::min)(heartbeat.interval, longest));
+    if (why == Why::no_room) interval_ = (std::max)(interval_, told);
     if (listening && heartbeat.moved) doubt(*since_, now);
   }
 
   /// Whether there are some now.
   [[nodiscard]] bool any() const noexcept { return any_; }
   [[nodiscard]] bool ever() const noexcept { return ever_; }
-  /// Whether there have begun to be since the last call.
+  /// Whether there have begun to be some for whom there is no room, since the last call.
   [[nodiscard]] bool news() noexcept { return std::exchange(news_, false); }
 
   /// Whether there are none from now on: none was heard for as long as makes a peer silent, all the time in which we
@@ -58,7 +65,7 @@ class LeftOut {
                          bool listening, TimePoint now) noexcept {
     const Duration limit = (std::max)(peer_timeout_, 4 * (std::max)(interval_, usual_interval));
     if (!any_ || !heard_until || *heard_until - (std::max)(last_, hears_since) <= limit) return false;
-    any_ = false;
+    any_ = no_room_ = false;
     ended_ = true;
     interval_ = {};
     if (listening && !lossless_) doubt(*since_, now);
@@ -93,6 +100,7 @@ class LeftOut {
   bool lossless_;
   Duration interval_{};  // the longest that one of them announced
   bool any_ = false;
+  bool no_room_ = false;  // for some of them
   bool ever_ = false;
   bool ended_ = false;  // once
   bool news_ = false;

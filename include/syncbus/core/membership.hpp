@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <syncbus/core/actions.hpp>
@@ -17,6 +18,7 @@
 #include <syncbus/core/heartbeat_schedule.hpp>
 #include <syncbus/core/joining.hpp>
 #include <syncbus/core/left_out.hpp>
+#include <syncbus/core/namesake.hpp>
 #include <syncbus/core/own_heartbeats.hpp>
 #include <syncbus/core/peer_state.hpp>
 #include <syncbus/core/peer_table.hpp>
@@ -225,6 +227,7 @@ class Membership {
         .moved = moved_,
         .observer = observer_,
         .greets = !publish_only_ && !observer_,
+        .doubled = namesake_.there(),
         .number = number_,
         .last_sequence = published.last,
         .ahead = published.ahead,
@@ -236,7 +239,9 @@ class Membership {
         .zone = zone_,
         .newest_origin = newest_origin_,
         .newest_number = newest_number_};
-    return encode_heartbeat(out, self_, destination, heartbeat);
+    const std::size_t size = encode_heartbeat(out, self_, destination, heartbeat);
+    if (size != 0 && destination == NodeId{}) own_.sealed(checksum_in(out.first(size)));
+    return size;
   }
 
   // --- heartbeats in
@@ -309,19 +314,35 @@ class Membership {
   [[nodiscard]] bool may_have_heard_strangers() const noexcept { return peers_.forgot_any() || left_out_.ever(); }
 
   /// There is no room for one that was heard: see LeftOut.
-  void leave_out(TimePoint now, std::optional<TimePoint> listening_since, std::uint64_t session) noexcept {
-    left_out_.heard(now, listening_since, session, peers_.forgot_any());
+  void leave_out(LeftOut::Why why, TimePoint now, std::optional<TimePoint> listening_since,
+                 std::uint64_t session) noexcept {
+    left_out_.heard(why, now, listening_since, session, peers_.forgot_any());
   }
   /// A heartbeat of one for whom there is no room.
-  void left_out_said(NodeId origin, const HeartbeatView& heartbeat, bool listening, TimePoint now) {
-    left_out_.said(heartbeat, listening, now);
-    if (heartbeat.answer_me && heartbeat.hello == 0) asked(origin, now);
+  void left_out_said(NodeId origin, const HeartbeatView& heartbeat, LeftOut::Why why, bool listening, TimePoint now) {
+    left_out_.said(heartbeat, why, listening, now);
+    if (heartbeat.answer_me && heartbeat.hello == 0 && origin != self_) asked(origin, now);
   }
   /// Whether all of them have been silent for so long now that nobody is left out.
   [[nodiscard]] bool left_out_end(bool listening, TimePoint now) noexcept {
     const Duration interval = schedule_.interval(peers_.nodes());
-    return left_out_.end(interval, own_.hears_since(), own_.heard_until(), listening, now);
+    const bool alone = namesake_.end((std::max)(peer_timeout_, 4 * interval), own_.heard_until());
+    return left_out_.end(interval, own_.hears_since(), own_.heard_until(), listening, now) || alone;
   }
+
+  // --- nodes with one id
+
+  [[nodiscard]] const Namesake& namesake() const noexcept { return namesake_; }
+  /// A frame came in our name that is none of ours.
+  void namesake_heard(TimePoint now) noexcept {
+    if (!namesake_.heard(now)) return;
+    doubled_news_ = NodeId{};
+    schedule_.hasten(now);  // others are to know
+  }
+  /// A peer's heartbeat says that two have its id.
+  void doubled(NodeId peer) noexcept { doubled_news_ = peer; }
+  /// The id of whom there are two, 0: ours, if nobody was told of it since the last call.
+  [[nodiscard]] std::optional<NodeId> doubled_news() noexcept { return std::exchange(doubled_news_, std::nullopt); }
 
   /// Random, from 0 to `most`.
   [[nodiscard]] Duration random_delay(Duration most) noexcept {
@@ -405,6 +426,8 @@ class Membership {
   detail::SplitMix64 random_;
   PeerTable peers_;
   LeftOut left_out_;
+  Namesake namesake_;
+  std::optional<NodeId> doubled_news_;
   Places places_;
   std::vector<NodeId> answers_;  // whose hello is to be answered; short, since only the control rate lets one in
   std::uint64_t number_ = 0;     // of the newest heartbeat sent

@@ -38,6 +38,16 @@ class OwnHeartbeats {
     return sent_;
   }
 
+  /// The one that was sent last has this checksum.
+  void sealed(std::uint32_t checksum) noexcept { checksums_[sent_ % remembered] = checksum; }
+
+  /// Whether one of this number and checksum was ever sent; none: it was too long ago to know.
+  [[nodiscard]] std::optional<bool> sent(std::uint64_t number, std::uint32_t checksum) const noexcept {
+    if (number == 0 || number > sent_) return false;
+    if (sent_ - number >= remembered) return std::nullopt;
+    return checksums_[number % remembered] == checksum;
+  }
+
   /// One came back. An older one than the last, or of an earlier session, changes nothing.
   void returned(std::uint64_t number, TimePoint now) noexcept {
     if (number <= (std::max)(returned_, session_begins_behind_) || number > sent_) return;
@@ -93,6 +103,7 @@ class OwnHeartbeats {
   }
 
   std::array<TimePoint, remembered> times_{};
+  std::array<std::uint32_t, remembered> checksums_{};
   std::uint64_t sent_ = 0;
   std::uint64_t returned_ = 0;
   std::uint64_t session_begins_behind_ = 0;

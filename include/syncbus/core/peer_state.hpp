@@ -69,6 +69,8 @@ struct PeerState {
   bool publish_only = false;
   bool observer = false;
   bool greets = false;              ///< it can answer hellos
+  bool doubled = false;             ///< its heartbeats said that two nodes have its id: nothing is kept about either
+  TimePoint doubled_at{};           ///< and when the last one did
   bool heard = true;                ///< by ourselves; until then others have told of it
   bool only_told_of = false;        ///< and it has not said how far it is
   NodeId told_by{};                 ///< in a welcome: how far it was
@@ -141,13 +143,25 @@ struct PeerState {
     }
     const bool long_behind = heartbeat && behind_since && now - *behind_since >= a_while;
     const bool lie = long_behind || (told > jump && last < told - jump);
-    told = lie ? last : (std::max)(told, last);
-    if (!lie) return false;
+    told = (std::max)(told, last);
+    if (lie) begin_anew(last);
+    return lie;
+  }
+
+  /// What is known of its frames is worth nothing, but for what comes behind `last`.
+  void begin_anew(std::uint64_t last) noexcept {
+    told = last;
     behind_since.reset();
     tracker.restart(last);
     given_up = {};
     freshness = Freshness{freshness.fresh_at()};
-    return true;
+  }
+
+  /// It was doubled, and now is one again: so far it is.
+  void is_one_again(std::uint64_t last) noexcept {
+    doubled = false;
+    begin_anew(last);
+    forget_heartbeats();
   }
 
   /// Since when the oldest is known of what is missing of it; `now`: nothing is.
@@ -201,6 +215,10 @@ struct PeerState {
     }
     if (!older_since) older_since = now;
     if (newest_heartbeat - number <= jump && now - *older_since < a_while) return;
+    forget_heartbeats();
+  }
+
+  void forget_heartbeats() noexcept {
     older_since.reset();
     newest_heartbeat = 0;
     positions = {};

@@ -115,7 +115,7 @@ class Protocol {
   /// A message arrived. Bytes that are no frame change a counter and nothing else. `listening`: whether anybody on this
   /// node hears other nodes; without one nothing can be lost.
   void on_frame(Bytes bytes, bool listening, TimePoint now) noexcept {
-    if (!awaits().waits_for_echo() && looks_like_events_of(options_.self, bytes)) {
+    if (!awaits().waits_for_echo() && looks_like_events_of(options_.self, bytes) && is_echo(bytes)) {
       ++metrics_.frames_received;  // half of all bytes, and no news: not worth a checksum
       metrics_.bytes_received += bytes.size();
       return;
@@ -135,7 +135,7 @@ class Protocol {
     if (!ours) return;
     try {
       const bool understood =
-          header.origin == options_.self ? on_echo(header, now) : on_body(header, bytes, directed, now);
+          header.origin == options_.self ? on_echo(header, bytes, now) : on_body(header, bytes, directed, now);
       if (!understood) ++metrics_.invalid_frames;
       if (hearing_.electorate_changed()) awaits().electorate_changed(electorate());
     } catch (const std::bad_alloc&) {
@@ -195,6 +195,9 @@ class Protocol {
     }
     if (std::exchange(reopen_due_, false)) return {.kind = Action::Kind::reopen, .session = session_};
     if (hearing_.membership().left_out().news()) return {.kind = Action::Kind::left_out};
+    if (const auto id = hearing_.membership().doubled_news()) {
+      return {.kind = Action::Kind::doubled, .destination = *id};
+    }
     const bool settled = joined() || !connected();  // a session that is not joined yet is no news
     if (settled && health_watch_.take()) return {.kind = Action::Kind::health};
     return next_wake();
@@ -237,14 +240,29 @@ class Protocol {
 
   // --- frames in
 
-  /// A frame of our own came back. Heartbeats and questions prove that we hear.
-  bool on_echo(const FrameHeader& header, TimePoint now) {
+  /// Whether bytes that look like an events frame of ours are one, as far as anybody knows.
+  [[nodiscard]] bool is_echo(Bytes bytes) const noexcept {
+    const auto sent = publishing_.sent(sequence_in(bytes), checksum_in(bytes));
+    return sent.value_or(!hearing_.membership().namesake().there());
+  }
+
+  /// A frame of our own came back, or one in our name. Heartbeats and questions of ours prove that we hear.
+  bool on_echo(const FrameHeader& header, Bytes bytes, TimePoint now) {
     if (header.type == FrameType::acknowledgement) return on_acknowledgement(header, now);
     if (header.type == FrameType::events)
-      return read_body(header, decode_events, [&](auto& view) { awaits().returned(view.sequence(), electorate()); });
+      return read_body(header, decode_events, [&](auto& events) {
+        const std::uint64_t sequence = events.sequence();
+        if (is_echo(bytes)) return awaits().returned(sequence, electorate());
+        hearing_.on_namesake(events, bytes, publishing_.sent(sequence, checksum_in(bytes)).has_value(), now);
+      });
     if (header.type != FrameType::heartbeat) return true;
     HeartbeatView heartbeat;
     if (decode_heartbeat(header, heartbeat) != FrameError::ok) return false;
+    const auto sent = hearing_.membership().own().sent(heartbeat.number, checksum_in(bytes));
+    if (!sent.value_or(!heartbeat.doubled)) {
+      hearing_.on_namesake(heartbeat, now);
+      return true;
+    }
     hearing_.on_own_heartbeat(heartbeat.number, now);
     awaits().returned(heartbeat.last_sequence, electorate());
     if (deaf_ && !hearing_.membership().deaf(now)) {  // an old one may come late, and those behind it not at all
@@ -283,13 +301,14 @@ class Protocol {
     hearing_.heard_from(header.origin, now);
     const Duration answer_time = hearing_.membership().own().answer_time();
     FrameWork work{awaits().awaited()};
+    const bool namesake = hearing_.membership().namesake().there();  // then it may be an answer to that one
     for (Acknowledgement entry; view.next(entry);) {
       const bool question = entry.status == AcknowledgementStatus::requested;
       if (header.origin == options_.self) {
         if (question && joined()) awaits().question_returned(entry, now, answer_time, electorate(), work);
       } else if (question && entry.publisher == header.origin) {
         hearing_.receiving().asked(header.origin, entry, now, answer_time, work);
-      } else if (!question && entry.publisher == options_.self) {
+      } else if (!question && entry.publisher == options_.self && !namesake) {
         ++metrics_.acknowledgements_received;
         awaits().acknowledged(header.origin, entry, now, electorate(), work);
       }

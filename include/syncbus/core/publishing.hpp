@@ -128,6 +128,11 @@ class Publishing {
             .oldest = ring_.oldest_sequence()};
   }
 
+  /// See FrameRing::sent.
+  [[nodiscard]] std::optional<bool> sent(std::uint64_t sequence, std::uint32_t checksum) const noexcept {
+    return ring_.sent(sequence, checksum);
+  }
+
   // --- repair
 
   void requested(NodeId requester, SequenceRange range, TimePoint now) {

@@ -116,6 +116,9 @@ class ActionRunner : public std::enable_shared_from_this<ActionRunner> {
       case Kind::left_out:
         news_.log(LineKind::max_peers, [this] { return max_peers_is_too_small(options_.max_peers); });
         return tell_news();
+      case Kind::doubled:
+        news_.log(LineKind::doubled, [&] { return id_is_doubled(action.destination); });
+        return tell_news();
       case Kind::health: news_.health_changed(); return tell_news();
       case Kind::dispatch: return dispatch_.wake();
       case Kind::none: return;

@@ -22,6 +22,7 @@ enum class LineKind : std::uint8_t {
   handler,           ///< a handler threw
   executor,          ///< the executor threw
   max_peers,         ///< there are more peers than it has room for
+  doubled,           ///< two nodes have one id
   asked_for,         ///< what the user asked to be told, as often as it comes: not limited
   problem,           ///< a transport's, with a code of some other category
   first_errc,        ///< the same with the Errc of value 0, and so on

@@ -12,6 +12,7 @@
 #include <syncbus/core/dispatch_node.hpp>
 #include <syncbus/detail/line_limiter.hpp>
 #include <syncbus/detail/plain_text.hpp>
+#include <syncbus/event.hpp>
 
 namespace syncbus::inline v1::detail {
 
@@ -47,6 +48,14 @@ class UserLog {
   return "more nodes are there than this one can keep track of: what is lost of those beyond max_peers (" +
          std::to_string(max_peers) + ") is not noticed, staleness grows, and no await for everyone is satisfied; set " +
          "BusOptions::max_peers above the number of nodes";
+}
+
+/// That two nodes have one id; 0: this node's.
+[[nodiscard]] inline std::string id_is_doubled(NodeId id) {
+  const std::string who = id == NodeId{} ? "another node has this node's id" : "two nodes have the id " + to_string(id);
+  return who + ", as when a machine is cloned, or a snapshot of it restored, while the process runs: restart one of " +
+         "the two processes; until then their sets and removes are heard as invalidations, what is lost of them is " +
+         "not noticed, staleness grows, and no await for everyone, or of theirs, is satisfied";
 }
 
 /// That the handler of a subscription threw.
