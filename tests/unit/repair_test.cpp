@@ -274,6 +274,66 @@ TEST_CASE("however long a round trip takes, a gap costs one repair") {
   CHECK(publisher.repairs().size() == 10);
 }
 
+// --- a heartbeat that overtakes repairs
+
+namespace {
+
+/// Frames 2 to 4 are missing, and were asked for; frame 5 was heard.
+struct Asking : support::Receiver {
+  Asking() {
+    frame(5);
+    pass(5ms);
+    (void)heard();
+  }
+};
+
+}  // namespace
+
+TEST_CASE("what was asked for may be under way when a heartbeat says that history has it no longer") {
+  Asking node;
+  REQUIRE(node.requests().size() == 1);
+  node.beat(9, 5);  // by a shorter way than repairs: over NATS they are read by another thread
+  CHECK(node.heard().empty());
+  for (const std::uint64_t sequence : {2U, 3U, 4U}) node.repaired(sequence);
+  CHECK(node.heard() == Lines{"invalidate 2", "invalidate 3", "invalidate 4"});
+  for (std::uint64_t sequence = 6; sequence != 10; ++sequence) node.frame(sequence);
+  (void)node.heard();
+  node.pass_heard(3s, 9);
+  CHECK(node.heard().empty());
+}
+
+TEST_CASE("what history has no longer and does not come when it should is a resync, once, and is not asked for again") {
+  Asking node;
+  node.beat(5, 5);
+  node.repaired(3);
+  node.pass(300ms);
+  CHECK(node.heard() == Lines{"invalidate 3", "resync: unrepairable"});
+  node.beat(5, 5);
+  node.pass_heard(3s, 5);
+  CHECK(node.heard().empty());
+  CHECK(node.requests().size() == 1);
+}
+
+TEST_CASE("what came last of what was asked for shows that the rest is lost, if history has it no longer") {
+  Asking node;
+  node.beat(5, 4);  // 4 is there yet
+  node.repaired(4);
+  node.repaired(2);
+  CHECK(node.heard() == Lines{"invalidate 4", "invalidate 2"});
+  node.beat(5, 5);
+  node.pass(300ms);
+  CHECK(node.heard() == Lines{"resync: unrepairable"});
+}
+
+TEST_CASE("what was not asked for is given up at once when history has it no longer") {
+  support::Receiver node;
+  node.frame(5);
+  (void)node.heard();
+  node.beat(5, 5);
+  CHECK(node.heard() == Lines{"resync: unrepairable"});
+  CHECK(node.requests().empty());
+}
+
 // --- a node that returns to many publishers with long histories
 
 namespace {

@@ -138,7 +138,8 @@ class Hearing {
     if (!directed) membership_.received(origin, *peer, heartbeat.number);
     const bool whole = peer->tracker.missing().empty();
     note(*peer, origin, peer->tracker.announce(heartbeat.last_sequence), whole, true, now);
-    if (heartbeat.oldest_sequence > 1 && peer->abandon(heartbeat.oldest_sequence - 1)) lost(*peer, origin);
+    if (heartbeat.oldest_sequence > 1) peer->forgotten = (std::max)(peer->forgotten, heartbeat.oldest_sequence - 1);
+    if (peer->abandon_forgotten(now)) lost(*peer, origin);
     claim(*peer, heartbeat);
     const bool asked_before = std::exchange(peer->asks, heartbeat.answer_me);
     if (heartbeat.answer_me) {
@@ -208,7 +209,7 @@ class Hearing {
     gapped_.prune();
     if (!connected) return;
     gapped_.for_each([&](NodeId id, PeerState& peer) {
-      if (now >= gives_up_at(peer) && peer.abandon()) lost(peer, id);
+      if (peer.abandon_forgotten(now) || (now >= gives_up_at(peer) && peer.abandon())) lost(peer, id);
     });
   }
 
@@ -228,6 +229,9 @@ class Hearing {
     if (const auto wanted = receiving_.next_wanted(now)) {
       return request(out, wanted->publisher, std::array{SequenceRange{wanted->sequence, wanted->sequence}});
     }
+    gapped_.for_each([&](NodeId id, PeerState& peer) {
+      if (peer.abandon_forgotten(now)) lost(peer, id);
+    });
     const auto [id, peer, frames, under_way] = gapped_.next_turn(now);
     if (peer == nullptr) return std::nullopt;
     const RequestedRanges ranges{peer->tracker.missing(), frames, ranges_that_fit(out.size())};

@@ -8,6 +8,7 @@
 #include <new>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include <syncbus/core/freshness.hpp>
 #include <syncbus/core/given_up.hpp>
@@ -53,6 +54,7 @@ struct PeerState {
   std::optional<TimePoint> older_since;   ///< their numbers were below that of the newest
   OldestWaiting waiting;  ///< since when the oldest of what is missing is known
   RepairClock repair;
+  std::uint64_t forgotten = 0;  ///< its history begins behind this one: what is missing up to it is under way, or lost
   Freshness freshness;
   HeartbeatPositions positions;
   TimePoint last_heard;
@@ -107,6 +109,12 @@ struct PeerState {
     return tracker.abandon(last);
   }
 
+  /// Gives up what history had no longer when it was asked for, or what was asked for and has not come in time; what is
+  /// under way may yet: repairs and heartbeats come by different ways. Whether anything was.
+  bool abandon_forgotten(TimePoint now) {
+    return forgotten != 0 && repair.frames_under_way(now) == 0 && abandon(std::exchange(forgotten, 0));
+  }
+
   /// In this session of ours it has said how far it is.
   void spoke_in(std::uint64_t session) noexcept {
     reconciled_in = session;
@@ -154,6 +162,7 @@ struct PeerState {
     behind_since.reset();
     tracker.restart(last);
     given_up = {};
+    forgotten = 0;
     freshness = Freshness{freshness.fresh_at()};
   }
 
