@@ -403,6 +403,24 @@ TEST_CASE("while a live peer is left out the node is stale, and says so; when it
   CHECK(node.healths > told);
 }
 
+TEST_CASE("who is to be forgotten next is found for several at once, without those that are heard again") {
+  Receiver node{with_room_for(64, roomy()), 0};
+  for (std::uint64_t id = 3; id != 66; ++id) {
+    node.beat(0, 1, NodeId{id});
+    node.pass(10ms);
+  }
+  node.pass(30s);  // all are silent
+  node.beat(0, 1, NodeId{100});  // for whom the usual peer is forgotten, who was heard longest ago
+  node.beat(0, 1, NodeId{4});
+  node.beat(0, 1, NodeId{101});
+  node.beat(0, 1, NodeId{102});
+  std::vector<std::uint64_t> known;
+  for (const Peer& one : node.machine.peers(node.now)) known.push_back(one.id.value);
+  CHECK(known.size() == 64);
+  for (const std::uint64_t id : {4U, 6U, 100U, 101U, 102U}) CHECK(std::ranges::count(known, id) == 1);
+  for (const std::uint64_t id : {2U, 3U, 5U}) CHECK(std::ranges::count(known, id) == 0);
+}
+
 TEST_CASE("the gone and the silent make room for one more, the gone first, and nobody is left out") {
   Receiver node{with_room_for(3, GENERATE(roomy(), lossless())), 0};
   node.frame(1, NodeId{3});

@@ -397,6 +397,47 @@ TEST_CASE("many who ask one after the other are welcomed within the share of the
   CHECK(deliveries <= 1'500);  // a second's share is 500, and the last may have been to a thousand
 }
 
+TEST_CASE("whoever invents nodes with long names has welcomes sent of a bounded number of bytes a second") {
+  constexpr std::uint64_t invented = 500;
+  constexpr std::size_t welcome = invented * 540;  // bytes, about
+  const std::string name(core::max_name_bytes, 'n');
+  Node node{of_many(1, 1'000)};
+  node.join();
+  const auto says = [&](std::uint64_t id, std::uint64_t hello) {
+    node.on_frame(heartbeat_frame(NodeId{id}, {.answer_me = true,
+                                               .number = hello + 1,
+                                               .hello = hello,
+                                               .interval = 1min,
+                                               .name = name,
+                                               .zone = name}));
+  };
+  for (std::uint64_t id = 100; id != 100 + invented; ++id) says(id, 0);
+  std::set<NodeId> welcomed;
+  const auto pass = [&](Duration time) {
+    node.pass(time);
+    for (const Sent& sent : node.control(FrameType::welcome)) welcomed.insert(sent.destination);
+    node.others.clear();
+    node.wire.clear();
+  };
+  pass(1s);
+  const std::uint64_t before = node.machine.metrics().bytes_sent;
+  for (std::uint64_t hello = 1; hello != 1'000; ++hello) {
+    says(100 + hello % 2, hello);
+    pass(1ms);
+  }
+  CHECK(node.machine.metrics().bytes_sent - before > welcome);
+  CHECK(node.machine.metrics().bytes_sent - before < 2 * core::Greeter::bytes_a_second + 2 * welcome);
+
+  pass(2s);
+  welcomed.clear();
+  for (std::uint64_t id = 200; id != 400; ++id) says(id, 2'000);
+  pass(1s);
+  CHECK(welcomed.size() < 200);
+  pass(5s);
+  CHECK(welcomed.size() == 200);  // each in its turn
+  CHECK_FALSE(welcomed.contains(NodeId{}));
+}
+
 // --- many join
 
 TEST_CASE("nodes that begin together all join, know each other with their zones, and few of them repeat their hello") {

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include <syncbus/core/byte_budget.hpp>
 #include <syncbus/core/peer_table.hpp>
 #include <syncbus/core/welcome_frame.hpp>
 #include <syncbus/event.hpp>
@@ -22,10 +23,12 @@ namespace syncbus::inline v1::core {
 /// itself, from its own table. Where tables differ two answer, or none, and the hello comes again.
 ///
 /// One welcome serves all who asked within a few milliseconds: each alone, or everybody if they are half of all. How
-/// often is bounded, as other answers are, by a share of the control rate.
+/// often is bounded, as other answers are, by a share of the control rate; and by bytes, for whoever writes to the
+/// channel can invent thousands of nodes with long names.
 class Greeter {
  public:
   static constexpr Duration gathering = std::chrono::milliseconds{2};
+  static constexpr std::size_t bytes_a_second = std::size_t{16} << 20U;
   static constexpr Duration joining_time = std::chrono::milliseconds{200};  ///< so long who said hello is no greeter
 
   /// `answer_rate`: deliveries a second.
@@ -98,7 +101,20 @@ class Greeter {
     again_at_ = now + a_delivery_ * static_cast<Duration::rep>(deliveries);
     write(out, own, peers, session);
     next_ = frames_.empty() ? 0 : 1;
+    if (next_ != 0) pay(peers, now);
     return next_ != 0;
+  }
+
+  /// Answers as many as there are bytes for, at least one; the others when there are some again.
+  void pay(PeerTable& peers, TimePoint now) {
+    std::size_t bytes = 0;
+    for (const auto& frame : frames_) bytes += frame.size();
+    const std::size_t most = (std::max)(std::size_t{1}, budget_.left(now) / bytes);
+    const bool more = askers_.size() > most;
+    for (; askers_.size() > most; askers_.pop_back()) peers.find(askers_.back())->wants_welcome = true;
+    budget_.owe(bytes * askers_.size());
+    again_at_ = (std::max)(again_at_, now + budget_.until_paid());
+    if (more) due_ = again_at_;
   }
 
   /// How many peers answer a hello of this attempt: 1, 3, 9 …
@@ -152,6 +168,7 @@ class Greeter {
   NodeId self_;
   bool greets_;
   Duration a_delivery_;  // of one message, the share of a second
+  ByteBudget budget_{bytes_a_second, bytes_a_second};
   TimePoint due_ = (TimePoint::max)();
   TimePoint again_at_ = (TimePoint::min)();
   std::uint64_t number_ = 0;                     // of the newest welcome

@@ -11,11 +11,11 @@
 
 #include <syncbus/core/actions.hpp>
 #include <syncbus/core/await_table.hpp>
+#include <syncbus/core/byte_budget.hpp>
 #include <syncbus/core/frame_ring.hpp>
 #include <syncbus/core/heartbeat_frame.hpp>
 #include <syncbus/core/pending_events.hpp>
 #include <syncbus/core/repair_answers.hpp>
-#include <syncbus/core/repair_budget.hpp>
 #include <syncbus/core/repair_frames.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/metrics.hpp>
@@ -40,7 +40,8 @@ class Publishing {
         ring_{options.self, options.history_bytes - kept_for_awaits(options.history_bytes), SendWindow::frame_bytes,
               &awaits_},
         outbox_{(std::numeric_limits<std::size_t>::max)(), options.pending_bytes, options.hash_secret},
-        budget_{options.history_bytes} {}
+        budget_{(std::max)(options.history_bytes, least_repairs),
+                histories_a_second * (std::max)(options.history_bytes, least_repairs)} {}
 
   [[nodiscard]] AwaitTable& awaits() noexcept { return awaits_; }
 
@@ -162,6 +163,11 @@ class Publishing {
   /// Of the memory for history, what frames beyond the ring may take as long as they are awaited.
   static constexpr std::size_t kept_for_awaits(std::size_t history_bytes) noexcept { return history_bytes / 4; }
 
+  /// Nodes that were cut off need the history once, and share it when there are many; four times that a second is more
+  /// than they take.
+  static constexpr std::size_t least_repairs = std::size_t{1} << 20U;
+  static constexpr std::size_t histories_a_second = 4;
+
   /// Moves what waited for room into the ring, in order. What a smaller limit of frames no longer lets through is
   /// joined up to a resync, which always fits.
   void refill() noexcept {
@@ -203,7 +209,7 @@ class Publishing {
   FrameRing ring_;  // tells awaits_ what it overwrites
   PendingEvents outbox_;
   RepairAnswers answers_;
-  RepairBudget budget_;
+  ByteBudget budget_;  // of repairs
   std::size_t frame_limit_ = 0;  // of the session, in bytes
   std::uint64_t taken_ = 0;      // the sequence that next() took last, until was_read(); 0: none
   bool taken_is_confirmed_ = false;
