@@ -188,7 +188,8 @@ inline void set_outage(Plan& plan, Random& random) noexcept {
 inline void set_moves(Plan& plan, Random& random) noexcept {
   using namespace std::chrono_literals;
   plan.servers = 2 + random.below(2);
-  plan.servers_tell = random.chance(0.5);
+  plan.places_told = random.chance(0.3);
+  plan.begin_at_one = !plan.places_told && random.chance(0.5);
   plan.places = 0;
   plan.lossless_sessions = false;
   plan.direct_overtakes = false;
@@ -201,6 +202,7 @@ inline void set_moves(Plan& plan, Random& random) noexcept {
   plan.set(Happening::restart_broker, random.chance(0.5) ? 2 : 0);
   plan.set(Happening::cut_servers, random.chance(0.7) ? 4 : 0);
   plan.set(Happening::last_words, random.chance(0.3) ? 2 : 0);
+  plan.set(Happening::flee, !plan.places_told && random.chance(0.7) ? 3 : 0);
 }
 
 /// As of Redis with replicas: all come to the next broker, each in its time, and strangers are there by then.

@@ -107,6 +107,9 @@ class Fates : public Publishers {
       case stall_link: return stall(*node);
       case go_half_open: return Link::go_half_open(*node);
       case pause: return suspend(*node);
+      case Happening::flee:
+        if (!node->publish_only) Link::flee(*node);
+        return;
       case last_words: return speak_unheard(*node);
       case stall_dispatcher:
         node->stalled_until = now_ + random_.between({}, std::chrono::milliseconds{200});

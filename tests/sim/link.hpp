@@ -97,7 +97,9 @@ class Link : public Stage {
   /// there is one that is not.
   void choose_server(Node& node) {
     if (node.sessions == 0) {
-      node.server = node.number % plan_.servers;
+      node.server = plan_.begin_at_one ? 0 : node.number % plan_.servers;
+    } else if (node.goes_to >= 0) {
+      node.server = static_cast<std::size_t>(std::exchange(node.goes_to, -1));
     } else if (now_ < servers_[node.server].down_until || random_.chance(0.3)) {
       for (std::size_t tries = 0; tries != 2 * plan_.servers; ++tries) {
         node.server = random_.below(plan_.servers);
@@ -105,7 +107,7 @@ class Link : public Stage {
       }
     }
     tell([&](std::ostream& out) { out << "node " << node.number << " is at server " << node.server; });
-    node.protocol.on_place(plan_.servers_tell ? 0 : servers_[node.server].life);
+    node.protocol.on_place(plan_.places_told ? servers_[node.server].life : 0);
   }
 
   /// Its nodes are thrown out; it comes back as another one.
@@ -117,6 +119,22 @@ class Link : public Stage {
       if (node->alive && node->server == which) interrupt(*node);
       if (node->server == which) node->reaches_until = now_;
     }
+  }
+
+  /// A node goes to another server, speaks there while its old one hears nothing of it, and dies.
+  void flee(Node& node) {
+    if (!node.connected) return;
+    const std::size_t other = (node.server + 1 + random_.below(plan_.servers - 1)) % plan_.servers;
+    const TimePoint back = now_ + random_.between(std::chrono::milliseconds{1}, 2 * plan_.silence());
+    const TimePoint end = back + random_.between(std::chrono::milliseconds{5}, std::chrono::milliseconds{200});
+    if (end >= start + plan_.chaos) return;
+    servers_[node.server].cut_from[other] = servers_[other].cut_from[node.server] = end + plan_.peer_timeout;
+    tell([&](std::ostream& out) { out << "node " << node.number << " flees to server " << other; });
+    node.away_until = back;
+    node.goes_to = static_cast<int>(other);
+    interrupt(node);
+    plan_for(node, back + std::chrono::milliseconds{1}, Moment::Kind::speaks);
+    plan_for(node, end, Moment::Kind::dies);
   }
 
   /// Two servers hear nothing of each other for a while.

@@ -56,6 +56,7 @@ struct Node {
   TimePoint sent_until{};      ///< what it sends now comes behind this at the broker
   TimePoint heard_until[3]{};  ///< what comes now comes behind this: by broadcast, directly, from other servers
   std::size_t server = 0;      ///< at which it is
+  int goes_to = -1;            ///< a server, next; -1: to any
   std::uint64_t broker = 0;    ///< or, of those that follow one another, at which of them
   TimePoint away_until{};      ///< it does not come back before
   TimePoint confirmed_until{};

@@ -37,9 +37,9 @@ enum class Family : std::uint8_t {
 enum class Happening : std::uint8_t {
   publish, burst, publish_all, await, subscribe, unsubscribe, crash, leave, join,
   partition, deafen, break_session, restart_broker, stall_link, stall_dispatcher, cancel_await,
-  pause, go_half_open, speak_other_version, rush, lie, last_words, cut_servers,
+  pause, go_half_open, speak_other_version, rush, lie, last_words, cut_servers, flee,
 };
-inline constexpr std::size_t happenings = 23;
+inline constexpr std::size_t happenings = 24;
 
 struct Plan {
   std::uint64_t seed = 0;
@@ -74,7 +74,8 @@ struct Plan {
   bool outage_is_told = false;    ///< by the end of their sessions; otherwise they just do not hear the others
   bool fails_over = false;        ///< a restart of the broker is another one, and nodes are told so
   std::size_t servers = 1;        ///< between which nodes move
-  bool servers_tell = false;      ///< their nodes that there are several
+  bool begin_at_one = false;      ///< of them, so that nobody knows of the others
+  bool places_told = false;       ///< by servers that do not know of each other; those of a cluster are no place
   std::size_t places = 0;  ///< the machine is told at which of so many servers it is; among those at one nothing is lost
 
   // the nodes
