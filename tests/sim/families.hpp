@@ -92,7 +92,17 @@ inline void set_resumption(Plan& plan, Random& random) noexcept {
   plan.set(Happening::pause, random.chance(0.5) ? 4 : 0);
   plan.set(Happening::break_session, random.chance(0.7) ? 6 : 0);
   plan.set(Happening::last_words, random.chance(0.5) ? 3 : 0);
-  if (!random.chance(0.4)) return;  // or so quiet that nobody is overdue when a short outage ends
+  if (random.chance(0.3)) {  // or nothing but nodes that stand still, for whom nobody waits who only watch
+    plan.observers = 0.5;
+    plan.publish_only = plan.throwing = plan.flaps = plan.awaits_cut = 0;
+    plan.longest_await = 3'000ms;
+    plan.weights = {};
+    plan.set(Happening::publish, 20);
+    plan.set(Happening::await, 20);
+    plan.set(Happening::pause, 15);
+    return;
+  }
+  if (!random.chance(0.5)) return;  // or so quiet that nobody is overdue when a short outage ends
   plan.heartbeat = random.between(500ms, 800ms);
   plan.peer_timeout = 4 * plan.heartbeat;
   plan.longest_outage = 2'000ms;
