@@ -108,7 +108,7 @@ inline void set_places(Plan& plan, Random& random) noexcept {
   if (seed % 500 == 7) plan.family = Family::crowd;
   if (seed % 100 == 57) plan.family = Family::lied;
   if (seed % 100 == 17) plan.family = Family::hurried;
-  if (seed % 100 == 27) plan.family = Family::resumed;
+  if (seed % 100 == 27 || seed % 100 == 28) plan.family = Family::resumed;
   if (seed % 100 == 37) plan.family = Family::patient;
   if (seed % 100 == 47) plan.family = Family::paced;
   if (seed % 500 == 67) plan.family = Family::outage;

@@ -282,6 +282,7 @@ class World final : public Fates {
         return plan_for(node, node.wake, Moment::Kind::wake);
       case Action::Kind::health:
       case Action::Kind::left_out:
+      case Action::Kind::doubled:
       case Action::Kind::none: return;
     }
   }
