@@ -296,3 +296,21 @@ TEST_CASE("the events of open awaits are bounded in number, and what waits for r
     CHECK(node.await({"one more"}, 1) == 0);
   }
 }
+
+TEST_CASE("each of the awaits that are allowed has room for the answers of all peers, however few are allowed") {
+  constexpr std::uint64_t peers = 300;
+  auto options = roomy();
+  options.max_peers = peers;
+  options.max_awaits = 64;
+  Publisher node{options};
+  for (std::uint64_t peer = 100; peer != 100 + peers; ++peer) node.meet(NodeId{peer});
+  for (std::size_t i = 0; i != options.max_awaits; ++i) node.await({std::to_string(i)}, Quorum{peers});
+  node.on_confirmed(1);
+  REQUIRE(node.sent.size() == 2);  // the first alone, then the others
+  for (std::uint64_t peer = 100; peer != 100 + peers; ++peer) {
+    node.answer(NodeId{peer}, 1, 0, Status::applied);
+    node.answer(NodeId{peer}, 2, 0, Status::applied, static_cast<std::uint32_t>(options.max_awaits - 1));
+  }
+  REQUIRE(node.ended.size() == options.max_awaits);
+  for (const auto& ended : node.ended) CHECK_FALSE(ended.error);
+}

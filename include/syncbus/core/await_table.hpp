@@ -36,10 +36,11 @@ namespace syncbus::inline v1::core {
 /// passed, within which whoever hears a broadcast has answered.
 class AwaitTable final : public FrameKeeper {
  public:
-  /// `max_awaits` bounds the events that are awaited, `max_bytes` the frames that are kept for awaits beyond the ring
-  /// and the events that wait for the ring.
-  AwaitTable(NodeId self, std::size_t max_awaits, std::size_t max_bytes, Metrics& metrics) noexcept
-      : self_{self}, max_awaits_{max_awaits}, metrics_{metrics}, room_{max_awaits}, reserve_{max_bytes} {}
+  /// `max_awaits` bounds the events that are awaited, and with `max_peers` the answers that are kept; `max_bytes` the
+  /// frames that are kept for awaits beyond the ring and the events that wait for the ring.
+  AwaitTable(NodeId self, std::size_t max_awaits, std::size_t max_peers, std::size_t max_bytes,
+             Metrics& metrics) noexcept
+      : self_{self}, max_awaits_{max_awaits}, metrics_{metrics}, room_{max_awaits, max_peers}, reserve_{max_bytes} {}
 
   AwaitTable(const AwaitTable&) = delete;
   AwaitTable& operator=(const AwaitTable&) = delete;

@@ -36,7 +36,7 @@ class Publishing {
   Publishing(const ProtocolOptions& options, Metrics& metrics)
       : self_{options.self},
         metrics_{metrics},
-        awaits_{options.self, options.max_awaits, kept_for_awaits(options.history_bytes), metrics},
+        awaits_{options.self, options.max_awaits, options.max_peers, kept_for_awaits(options.history_bytes), metrics},
         ring_{options.self, options.history_bytes - kept_for_awaits(options.history_bytes), SendWindow::frame_bytes,
               &awaits_},
         outbox_{(std::numeric_limits<std::size_t>::max)(), options.pending_bytes, options.hash_secret},

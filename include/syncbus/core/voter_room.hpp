@@ -1,6 +1,7 @@
 // How many answers a node keeps for all of its awaits together.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 
 namespace syncbus::inline v1::core {
@@ -11,8 +12,10 @@ namespace syncbus::inline v1::core {
 /// node is asked again.
 class VoterRoom {
  public:
-  /// For so many awaited events.
-  explicit VoterRoom(std::size_t max_awaits) noexcept : left_{share * max_awaits}, strangers_left_{max_awaits} {}
+  /// For so many awaited events: sixteen places for each; or one for each of so many peers and the node itself, if that
+  /// is more, up to a million in all.
+  explicit VoterRoom(std::size_t max_awaits, std::size_t max_peers = 0) noexcept
+      : left_{places_for(max_awaits, max_peers)}, strangers_left_{left_ / share} {}
 
   /// Whether there is room for the answers of one more node.
   [[nodiscard]] bool has(std::size_t places, bool stranger) const noexcept {
@@ -30,6 +33,13 @@ class VoterRoom {
 
  private:
   static constexpr std::size_t share = 16;
+  static constexpr std::size_t for_few_awaits = std::size_t{1} << 20U;  ///< of 56 bytes
+
+  [[nodiscard]] static std::size_t places_for(std::size_t max_awaits, std::size_t max_peers) noexcept {
+    const std::size_t each = (std::min)(max_peers, for_few_awaits) + 1;
+    const std::size_t all = max_awaits > for_few_awaits / each ? for_few_awaits : each * max_awaits;
+    return (std::max)(share * max_awaits, all);
+  }
 
   std::size_t left_;
   std::size_t strangers_left_;
