@@ -365,6 +365,44 @@ TEST_CASE("a welcome forgets nobody to make room for those it names") {
   CHECK(peers[1].id == NodeId{8});
 }
 
+TEST_CASE("who comes where no table has room for all is welcomed at its second hello, and takes nobody for everyone") {
+  Cluster cluster;
+  for (std::uint64_t id = 1; id != 7; ++id) {
+    cluster.add(of_many(id, 4));
+    cluster.pass(200ms);
+  }
+  cluster.pass(2s);
+  cluster.loses = [](const Node&, const Node& to, const Sent& sent) {  // rarer than in this small cluster
+    return to.self == NodeId{9} && sent.type == FrameType::heartbeat && heartbeat_of(sent).hello == 0;
+  };
+  Node& newcomer = cluster.add(of_many(9, 4));
+  cluster.pass(60ms);
+  CHECK(newcomer.machine.joined());
+  CHECK(newcomer.machine.peers(newcomer.now).size() == 4);
+  CHECK(newcomer.machine.health(newcomer.now).peers_left_out);
+  CHECK(hellos({&newcomer}) == 2);
+  CHECK(newcomer.await({"k"}, Quorum::everyone(), 200ms) != 0);
+  cluster.pass(1s);
+  REQUIRE(newcomer.ended.size() == 1);
+  CHECK(newcomer.ended[0].error == Errc::quorum_not_satisfied);
+}
+
+TEST_CASE("of those for whom there is no room only so many wait for a welcome, and each has one") {
+  Node node{of_many(1, 1)};
+  node.join();
+  node.on_frame(heartbeat_frame(NodeId{9}, {.number = 1, .interval = 1h}));
+  for (std::uint64_t id = 100; id != 1'100; ++id) {
+    node.on_frame(heartbeat_frame(NodeId{id}, {.answer_me = true, .greets = true, .number = 2, .hello = 2}));
+  }
+  node.pass(10ms);
+  const auto welcomes = node.control(FrameType::welcome);
+  REQUIRE(welcomes.size() == core::Greeter::most_strangers);
+  CHECK(welcomes.back().destination == NodeId{100 + core::Greeter::most_strangers - 1});
+  node.on_frame(heartbeat_frame(NodeId{2'000}, {.answer_me = true, .greets = true, .number = 1, .hello = 1}));
+  node.pass(1s);
+  CHECK(node.control(FrameType::welcome).size() == welcomes.size());  // a first hello is left to who knows all
+}
+
 TEST_CASE("everyone is decided when the awaited frame or a later one is back: hellos before it are known then") {
   Cluster cluster;
   const auto nodes = start_together(cluster, 3, 1s);

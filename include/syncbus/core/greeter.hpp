@@ -22,6 +22,9 @@ namespace syncbus::inline v1::core {
 /// smallest id answers a first hello; a second one also the next two, a third one nine, and so on: each peer decides by
 /// itself, from its own table. Where tables differ two answer, or none, and the hello comes again.
 ///
+/// Who has too many peers to know all leaves a first hello to others. Where nobody knows all, one that joins would find
+/// nobody: so it answers a second one, also of those for whom it has no room itself. Then they know at least that.
+///
 /// One welcome serves all who asked within a few milliseconds: each alone, or everybody if they are half of all. How
 /// often is bounded, as other answers are, by a share of the control rate; and by bytes, for whoever writes to the
 /// channel can invent thousands of nodes with long names.
@@ -29,6 +32,7 @@ class Greeter {
  public:
   static constexpr Duration gathering = std::chrono::milliseconds{2};
   static constexpr std::size_t bytes_a_second = std::size_t{16} << 20U;
+  static constexpr std::size_t most_strangers = 64;  ///< without room, who wait for a welcome
   static constexpr Duration joining_time = std::chrono::milliseconds{200};  ///< so long who said hello is no greeter
 
   /// `answer_rate`: deliveries a second.
@@ -47,6 +51,13 @@ class Greeter {
     due_ = (std::min)(due_, (std::max)(now + gathering, again_at_));
   }
 
+  /// The same of one for whom there is no room.
+  void asked_by_stranger(NodeId node, std::uint64_t attempt, TimePoint now) {
+    if (!greets_ || strangers_.size() == most_strangers) return;
+    strangers_.push_back({node, attempt});
+    due_ = (std::min)(due_, (std::max)(now + gathering, again_at_));
+  }
+
   /// When a welcome is to be written, or goes out.
   [[nodiscard]] TimePoint due() const noexcept { return next_ == 0 ? due_ : (TimePoint::min)(); }
 
@@ -56,7 +67,7 @@ class Greeter {
   };
 
   /// The next frame of a welcome that is due, into `out`, which is as large as a frame may be. `own`: what it says
-  /// about this node, whose session it is. `left_out`: it does not know everybody, and leaves it to others.
+  /// about this node, whose session it is. `left_out`: it does not know everybody.
   [[nodiscard]] std::optional<Welcome> next(std::span<std::byte> out, const WelcomeEntry& own, PeerTable& peers,
                                             bool left_out, std::uint64_t session, TimePoint now) {
     if (next_ == 0 && !begin(out, own, peers, left_out, session, now)) return std::nullopt;
@@ -85,7 +96,7 @@ class Greeter {
                            std::uint64_t session, TimePoint now) {
     if (now < due_) return false;
     due_ = (TimePoint::max)();
-    std::uint64_t rank = left_out ? 9 : 0;
+    std::uint64_t rank = left_out ? 1 : 0;
     peers.for_each([&](NodeId id, const PeerState& peer) {
       if (id < self_ && peer.greets && peer.live() && now >= peer.joins_until) ++rank;
     });
@@ -95,9 +106,17 @@ class Greeter {
         askers_.push_back(id);
       }
     });
+    std::size_t deliveries = askers_.size();
+    if (askers_.size() > 1 && 2 * askers_.size() >= peers.nodes()) {
+      askers_ = {NodeId{}};
+      deliveries = peers.nodes();
+    }
+    for (const auto& [id, attempt] : std::exchange(strangers_, {})) {  // each alone: the welcome does not name them
+      if (rank >= answering(attempt)) continue;
+      askers_.push_back(id);
+      ++deliveries;
+    }
     if (askers_.empty()) return false;
-    if (askers_.size() > 1 && 2 * askers_.size() >= peers.nodes()) askers_ = {NodeId{}};
-    const std::size_t deliveries = askers_.front() == NodeId{} ? peers.nodes() : askers_.size();
     again_at_ = now + a_delivery_ * static_cast<Duration::rep>(deliveries);
     write(out, own, peers, session);
     next_ = frames_.empty() ? 0 : 1;
@@ -174,6 +193,7 @@ class Greeter {
   std::uint64_t number_ = 0;                     // of the newest welcome
   std::vector<std::vector<std::byte>> frames_;  // of the one that goes out
   std::vector<NodeId> askers_;                  // to whom; 0: everybody
+  std::vector<std::pair<NodeId, std::uint64_t>> strangers_;  // who said hello, for the so-manieth time
   std::size_t next_ = 0;                        // 1 + which frame to whom is next; 0: none
 };
 

@@ -322,6 +322,7 @@ class Membership {
   void left_out_said(NodeId origin, const HeartbeatView& heartbeat, LeftOut::Why why, bool listening, TimePoint now) {
     left_out_.said(heartbeat, why, listening, now);
     if (heartbeat.answer_me && heartbeat.hello == 0 && origin != self_) asked(origin, now);
+    if (heartbeat.hello != 0 && origin != self_) greeter_.asked_by_stranger(origin, heartbeat.hello, now);
   }
   /// Whether all of them have been silent for so long now that nobody is left out.
   [[nodiscard]] bool left_out_end(bool listening, TimePoint now) noexcept {
