@@ -461,6 +461,30 @@ TEST_CASE("what a forgotten peer sends again when it returns comes as an invalid
   CHECK(heard == Lines{"invalidate k v1", "invalidate k v2", "set k v3"});
 }
 
+TEST_CASE("what one sends again that was left out comes as an invalidation, though it counts it as not sent") {
+  const bool waits_for_room = GENERATE(false, true);
+  Receiver node{with_room_for(1, GENERATE(roomy(), lossless()))};
+  constexpr NodeId extra{9};
+  const auto set = [&](std::uint64_t sequence) {
+    node.on_frame(events_frame(extra, sequence, {{.type = EventType::set, .key = "k", .version = sequence}}));
+  };
+  for (const std::uint64_t sequence : {1U, 2U}) set(sequence);
+  node.on_frame(heartbeat_frame(peer, {.goodbye = true, .number = 99, .last_sequence = 1, .oldest_sequence = 1}));
+  (void)node.heard();
+  node.on_frame(heartbeat_frame(extra, {.answer_me = true,  // its session begins
+                                        .number = 9,
+                                        .last_sequence = 1,
+                                        .ahead = waits_for_room ? core::ahead_unknown : 1,
+                                        .oldest_sequence = 1}));
+  set(2);
+  node.on_frame(heartbeat_frame(extra, {.number = 10, .last_sequence = 2, .oldest_sequence = 1}));
+  set(3);
+  Lines heard = node.heard();
+  std::erase_if(heard, [](const std::string& line) { return line.starts_with("resync"); });
+  CHECK(std::ranges::count(heard, "set k v2") == 0);
+  CHECK(std::ranges::count(heard, "set k v3") == 1);
+}
+
 TEST_CASE("what may have been published in an outage by one that was left out, and may never be heard again, is a resync") {
   Receiver node{with_room_for(1, lossless())};
   node.beat(0, 1, other);

@@ -130,7 +130,9 @@ class Greeter {
     for (const auto& frame : frames_) bytes += frame.size();
     const std::size_t most = (std::max)(std::size_t{1}, budget_.left(now) / bytes);
     const bool more = askers_.size() > most;
-    for (; askers_.size() > most; askers_.pop_back()) peers.find(askers_.back())->wants_welcome = true;
+    for (; askers_.size() > most; askers_.pop_back()) {
+      if (PeerState* const peer = peers.find(askers_.back())) peer->wants_welcome = true;  // a stranger asks again
+    }
     budget_.owe(bytes * askers_.size());
     again_at_ = (std::max)(again_at_, now + budget_.until_paid());
     if (more) due_ = again_at_;

@@ -132,7 +132,7 @@ class Hearing {
     if (!directed) count_nodes_of(origin, heartbeat, now);
     PeerState* const peer = find_or_meet(origin, Extent::of(heartbeat, directed), now);
     if (peer == nullptr) return membership_.left_out_said(origin, heartbeat, why_left_out(origin), listening_, now);
-    if (peer->heard_before == PeerState::not_told) peer->heard_before = heartbeat.last_sequence;
+    peer->may_have_been_heard(accepted_up_to(heartbeat));
     const bool told_who = peer->newest_heartbeat != 0;  // its zone, and whether it answers; a frame does not tell
     membership_.introduced(*peer, heartbeat, !directed, now);
     if (!directed) membership_.received(origin, *peer, heartbeat.number);
@@ -397,10 +397,10 @@ class Hearing {
   /// What the peer had accepted but not sent then counts too: until it is heard, nothing is fresh.
   void claim(PeerState& peer, const HeartbeatView& heartbeat) noexcept {
     const auto at = membership_.proved_by(heartbeat.newest_origin, heartbeat.newest_number);
-    const bool unknown = heartbeat.ahead == ahead_unknown || heartbeat.ahead > ahead_unknown - heartbeat.last_sequence;
-    if (!at || gate_.holds() || unknown) return;
+    const auto accepted = accepted_up_to(heartbeat);
+    if (!at || gate_.holds() || !accepted) return;
     const ReceiveQueue& inbox = receiving_.inbox();
-    peer.freshness.claim(*at, heartbeat.last_sequence + heartbeat.ahead, peer.tracker, inbox.pushed(), inbox.settled());
+    peer.freshness.claim(*at, *accepted, peer.tracker, inbox.pushed(), inbox.settled());
   }
 
   /// Something of a peer will not come any more.

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -45,6 +46,15 @@ struct HeartbeatView {
   friend bool operator==(const HeartbeatView&, const HeartbeatView&) = default;
 };
 
+/// Of HeartbeatView::ahead: events wait for room and have no sequence yet.
+inline constexpr std::uint64_t ahead_unknown = (std::numeric_limits<std::uint64_t>::max)();
+
+/// The last sequence that holds events which the sender has accepted, sent or not; none: nobody knows.
+[[nodiscard]] inline std::optional<std::uint64_t> accepted_up_to(const HeartbeatView& heartbeat) noexcept {
+  if (heartbeat.ahead >= ahead_unknown - heartbeat.last_sequence) return std::nullopt;
+  return heartbeat.last_sequence + heartbeat.ahead;
+}
+
 /// What a heartbeat says about its sender's frames: see HeartbeatView.
 struct PublishedExtent {
   std::uint64_t last = 0;
@@ -59,9 +69,6 @@ inline constexpr std::uint8_t heartbeat_moved = 8U;
 inline constexpr std::uint8_t heartbeat_observer = 16U;
 inline constexpr std::uint8_t heartbeat_greets = 32U;
 inline constexpr std::uint8_t heartbeat_doubled = 64U;
-
-/// Of HeartbeatView::ahead: events wait for room and have no sequence yet.
-inline constexpr std::uint64_t ahead_unknown = (std::numeric_limits<std::uint64_t>::max)();
 
 inline constexpr std::uint8_t heartbeat_field_ahead = 1;
 inline constexpr std::uint8_t heartbeat_field_hello = 2;

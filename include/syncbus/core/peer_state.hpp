@@ -195,6 +195,12 @@ struct PeerState {
     if (extent.in_order) told = extent.last;
   }
 
+  /// What it has `accepted` by its first word may have been heard before we met: as a session begins, it counts frames
+  /// of the last one as not sent, and sends them again.
+  void may_have_been_heard(std::optional<std::uint64_t> accepted) noexcept {
+    if (heard_before == not_told && accepted) heard_before = *accepted;
+  }
+
   /// Takes over what a newer heartbeat says about the peer itself; false if it is not newer. `in_order`: it came
   /// as a broadcast.
   bool introduce(const HeartbeatView& heartbeat, bool in_order = false, TimePoint now = {}) {
