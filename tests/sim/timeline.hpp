@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <vector>
 
 #include <syncbus/core/wire.hpp>
@@ -118,7 +119,7 @@ class Flight {
   }
 
  private:
-  std::vector<Frame> frames_;
+  std::deque<Frame> frames_;  ///< each stays where it is while others are added
   std::vector<std::size_t> unused_;
 };
 
