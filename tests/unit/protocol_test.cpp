@@ -443,7 +443,7 @@ TEST_CASE("a first session is joined once the hello came back and answers had ti
   CHECK(node.machine.joined());
 
   Node quick;
-  quick.pass(39ms);
+  quick.pass(19ms);
   CHECK_FALSE(quick.machine.joined());
   quick.pass(1ms);
   CHECK(quick.machine.joined());

@@ -1,5 +1,6 @@
 // Joining by hello and welcome: who answers, who is known from then on, and what becomes of those who begin at once.
 #include <algorithm>
+#include <bit>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -94,12 +95,12 @@ TEST_CASE("a node that is alone says hello twice, and is the first") {
   Node node;
   CHECK(node.heartbeats().size() == 1);
   CHECK(heartbeat_of(node.heartbeats()[0]).hello == 1);
-  node.pass(19ms);
+  node.pass(9ms);
   CHECK_FALSE(node.machine.joined());
   node.pass(2ms);
   REQUIRE(node.heartbeats().size() == 2);
   CHECK(heartbeat_of(node.heartbeats()[1]).hello == 2);
-  node.pass(18ms);
+  node.pass(8ms);
   CHECK_FALSE(node.machine.joined());
   node.pass(2ms);
   CHECK(node.machine.joined());
@@ -488,7 +489,7 @@ TEST_CASE("nodes that begin together all join, know each other with their zones,
   cluster.pass(60ms);
   CHECK(all_joined(nodes));
   CHECK(know_each_other(nodes));
-  CHECK(hellos(nodes) <= count + 6 + count / 7);
+  CHECK(hellos(nodes) - count <= 6 * std::bit_width(count));
   CHECK(resyncs(nodes) == 0);
   for (Node* const node : nodes) CHECK(node->await({"k"}, Quorum::everyone()) != 0);
   cluster.pass(2s);
@@ -499,6 +500,79 @@ TEST_CASE("nodes that begin together all join, know each other with their zones,
     CHECK(node->machine.metrics().gaps == 0);
   }
   CHECK(resyncs(nodes) == 0);
+}
+
+TEST_CASE("up to ten nodes have joined within 21 ms and a way there and back, however they begin") {
+  const auto count = GENERATE(std::size_t{1}, std::size_t{2}, std::size_t{3}, std::size_t{5}, std::size_t{10});
+  const auto within = GENERATE(Duration{0ms}, Duration{5ms}, Duration{15ms}, Duration{60ms});
+  CAPTURE(count, within.count());
+  Cluster cluster;
+  std::vector<Node*> nodes;
+  for (std::size_t i = 0; i != count; ++i) {
+    nodes.push_back(&cluster.add(of_many(1 + (i * 7919) % count)));
+    cluster.pass(within / static_cast<Duration::rep>(count));
+    if (cluster.now() - support::start > 23ms) CHECK(nodes[0]->machine.joined());
+  }
+  cluster.pass(23ms);
+  CHECK(all_joined(nodes));
+  CHECK(know_each_other(nodes));
+}
+
+TEST_CASE("who takes itself for the first decides nothing about everyone before an answer had its time twice") {
+  Node node;
+  node.pass(21ms);
+  REQUIRE(node.machine.joined());
+  CHECK(node.await({"k"}, Quorum::everyone()) != 0);
+  SECTION("and nobody answers") {
+    node.pass(18ms);
+    CHECK(node.ended.empty());
+    node.pass(2ms);
+    REQUIRE(node.ended.size() == 1);
+    CHECK_FALSE(node.ended[0].error);
+  }
+  SECTION("and somebody was late") {
+    node.pass(15ms);
+    node.on_frame(welcome_frame(NodeId{2}, {{.node = NodeId{2}, .number = 4}, {.node = NodeId{3}, .number = 1}}));
+    node.pass(50ms);
+    CHECK(node.ended.empty());  // two have not answered
+  }
+}
+
+TEST_CASE("where a way there and back takes long a hello has four of them for its answer") {
+  Node node{roomy(), false};
+  node.hears_itself = false;
+  node.on_ready(1);
+  const Frame hello = node.newest_heartbeat().bytes;
+  node.pass(10ms);
+  node.on_frame(hello);
+  node.pass(39ms);
+  CHECK(node.heartbeats().size() == 1);
+  node.pass(2ms);
+  CHECK(node.heartbeats().size() == 2);
+  node.pass(37ms);
+  CHECK_FALSE(node.machine.joined());
+  node.pass(3ms);
+  CHECK(node.machine.joined());
+  CHECK(node.await({"k"}, Quorum::everyone()) != 0);
+  node.pass(1ms);
+  node.on_frame(node.sent.back().bytes);
+  CHECK(node.ended.size() == 1);
+}
+
+TEST_CASE("of n nodes that begin at one moment or soon after each other about 3 log n repeat their hello") {
+  const auto [count, within] = GENERATE(std::pair{std::size_t{20}, 0ms}, std::pair{std::size_t{100}, 0ms},
+                                        std::pair{std::size_t{300}, 0ms}, std::pair{std::size_t{300}, 100ms});
+  CAPTURE(count, within.count());
+  std::size_t again = 0;
+  constexpr std::size_t starts = 4;
+  for (std::size_t start = 0; start != starts; ++start) {
+    Cluster cluster;
+    const auto nodes = start_together(cluster, count, within, false, 1 + 1'000 * start);
+    cluster.pass(60ms);
+    CHECK(all_joined(nodes));
+    again += hellos(nodes) - count;
+  }
+  CHECK(again <= starts * 3 * std::bit_width(count));
 }
 
 // --- what it costs

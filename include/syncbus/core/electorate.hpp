@@ -24,7 +24,9 @@ struct Electorate {
   }
   /// Whether they can be asked.
   [[nodiscard]] bool can_be_asked() const noexcept { return joined; }
-  [[nodiscard]] bool whole() const noexcept { return joined && !membership.left_out().any(); }
+  [[nodiscard]] bool whole() const noexcept {
+    return joined && membership.sure_who_is_there() && !membership.left_out().any();
+  }
   [[nodiscard]] bool knows(NodeId node) const { return node == self || membership.peers().find(node) != nullptr; }
   /// None: it has not said who it is, and may yet.
   [[nodiscard]] std::optional<std::string_view> zone_of(NodeId node) const {

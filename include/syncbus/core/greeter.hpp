@@ -26,11 +26,13 @@ namespace syncbus::inline v1::core {
 /// nobody: so it answers a second one, also of those for whom it has no room itself. Then they know at least that.
 ///
 /// One welcome serves all who asked within a few milliseconds: each alone, or everybody if they are half of all. How
-/// often is bounded, as other answers are, by a share of the control rate; and by bytes, for whoever writes to the
-/// channel can invent thousands of nodes with long names.
+/// often is bounded by a share of the control rate (a token bucket of a second): a start of many at once is not held up
+/// by it, since who is not answered in time says hello again, to all; and by bytes, for whoever writes to the channel can
+/// invent thousands of nodes with long names.
 class Greeter {
  public:
   static constexpr Duration gathering = std::chrono::milliseconds{2};
+  static constexpr Duration saved = std::chrono::seconds{1};  ///< of the share, at most, while nobody asks
   static constexpr std::size_t bytes_a_second = std::size_t{16} << 20U;
   static constexpr std::size_t most_strangers = 64;  ///< without room, who wait for a welcome
   static constexpr Duration joining_time = std::chrono::milliseconds{200};  ///< so long who said hello is no greeter
@@ -48,14 +50,14 @@ class Greeter {
     peer.hello = attempt;
     if (!greets_) return;
     peer.wants_welcome = true;
-    due_ = (std::min)(due_, (std::max)(now + gathering, again_at_));
+    due_ = (std::min)(due_, (std::max)({now + gathering, paid_until_ - saved, again_at_}));
   }
 
   /// The same of one for whom there is no room.
   void asked_by_stranger(NodeId node, std::uint64_t attempt, TimePoint now) {
     if (!greets_ || strangers_.size() == most_strangers) return;
     strangers_.push_back({node, attempt});
-    due_ = (std::min)(due_, (std::max)(now + gathering, again_at_));
+    due_ = (std::min)(due_, (std::max)({now + gathering, paid_until_ - saved, again_at_}));
   }
 
   /// When a welcome is to be written, or goes out.
@@ -117,7 +119,7 @@ class Greeter {
       ++deliveries;
     }
     if (askers_.empty()) return false;
-    again_at_ = now + a_delivery_ * static_cast<Duration::rep>(deliveries);
+    paid_until_ = (std::max)(paid_until_, now) + a_delivery_ * static_cast<Duration::rep>(deliveries);
     write(out, own, peers, session);
     next_ = frames_.empty() ? 0 : 1;
     if (next_ != 0) pay(peers, now);
@@ -191,7 +193,8 @@ class Greeter {
   Duration a_delivery_;  // of one message, the share of a second
   ByteBudget budget_{bytes_a_second, bytes_a_second};
   TimePoint due_ = (TimePoint::max)();
-  TimePoint again_at_ = (TimePoint::min)();
+  TimePoint paid_until_{};  // by the share of deliveries, is what has been sent
+  TimePoint again_at_{};    // by that of bytes
   std::uint64_t number_ = 0;                     // of the newest welcome
   std::vector<std::vector<std::byte>> frames_;  // of the one that goes out
   std::vector<NodeId> askers_;                  // to whom; 0: everybody

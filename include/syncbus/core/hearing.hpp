@@ -204,6 +204,7 @@ class Hearing {
       gate_.window_closed(now);
       electorate_changed_ = true;  // it is whole
     }
+    electorate_changed_ = membership_.becomes_sure(now) || electorate_changed_;
     if (other_versions_.raise(now)) raise({ResyncCause::incompatible, {}});
     gate_.tick(now);
     gapped_.prune();
@@ -215,7 +216,7 @@ class Hearing {
 
   /// When tick() or next_request() has something to do.
   [[nodiscard]] TimePoint due(bool connected) const noexcept {
-    TimePoint due = (std::min)({membership_.window_ends(), other_versions_.due(), gate_.due()});
+    TimePoint due = (std::min)({membership_.window_ends(), membership_.sure_at(), other_versions_.due(), gate_.due()});
     if (!connected) return due;
     due = (std::min)({due, membership_.welcome_due(), receiving_.wanted_due()});
     gapped_.for_each([&](NodeId, const PeerState& peer) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -15,8 +16,8 @@
 
 namespace syncbus::inline v1::core {
 
-/// A node says hello once; without a welcome within a window (the time of answers) again, and then more peers answer
-/// (see Greeter). With neither a welcome nor anybody else after two windows it is the first.
+/// A node says hello once; without a welcome within a window (four round trips, at least 10 ms) again, and then more peers
+/// answer (see Greeter). With neither a welcome nor anybody else after two windows it is the first.
 ///
 /// Of many that begin at once, where nobody is yet, one becomes the first and welcomes all others: the one whose hello
 /// came first, for it has heard those of all others. A node *yields* to whoever's hello lies before its own in the
@@ -27,6 +28,9 @@ namespace syncbus::inline v1::core {
 /// Without one order for all two may yield to each other, or their first may die: after a few windows they speak again.
 class Joining {
  public:
+  /// How long a window is at least.
+  static constexpr Duration least_window = std::chrono::milliseconds{10};
+
   /// `receives`: the node can be answered; one that cannot has joined from the beginning.
   explicit Joining(bool receives) noexcept : joined_{!receives} {}
 
@@ -56,12 +60,15 @@ class Joining {
 
   enum class Next : std::uint8_t { half, rest, hello, wait, first };
 
-  /// How long the random time is, at most, that follows the first half of a `window`: longer, the more begin together,
-  /// but so that the one that all yield to speaks before another can take itself for the first.
-  [[nodiscard]] Duration longest_rest(Duration window) const noexcept {
-    constexpr Duration for_each = std::chrono::microseconds{100};
-    const auto others = static_cast<Duration::rep>((std::min)(others_, std::size_t{1'000}));
-    return (std::min)((std::max)(window / 2, others * for_each), window * 3 / 4);
+  /// The random time that follows the first half of a `window`: so short that the one that all yield to speaks before
+  /// another can take itself for the first. It is cut into log n parts, each twice as likely as the one before it: of n
+  /// that begin together one or two speak early, and few more before these are heard.
+  [[nodiscard]] Duration rest(Duration window, std::uint64_t random) const noexcept {
+    const Duration longest = std::clamp(for_others(), window / 2, window * 3 / 4);
+    const int parts = 1 + (std::min)(static_cast<int>(std::bit_width(others_)), 15);
+    const Duration part = longest / parts;
+    const auto within = static_cast<Duration::rep>((random >> 16U) % 1'024);
+    return longest - part * (std::min)(1 + std::countr_zero(random), parts) + part * within / 1'024;
   }
 
   /// A window, or the first half of the first one, has ended without a welcome: what comes next. *half*: the other
@@ -105,6 +112,11 @@ class Joining {
     bool names_us = false;
     std::vector<bool> came{};
   };
+
+  [[nodiscard]] Duration for_others() const noexcept {
+    constexpr Duration for_each = std::chrono::microseconds{100};
+    return for_each * static_cast<Duration::rep>((std::min)(others_, std::size_t{1'000}));
+  }
 
   bool joined_;
   std::uint64_t attempt_ = 0;

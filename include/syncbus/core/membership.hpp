@@ -79,7 +79,7 @@ class Membership {
     joining_.begin_session();
     greeter_.begin_session();
     window_open_ = !publish_only_;
-    window_ends_ = (TimePoint::max)();
+    window_ends_ = sure_at_ = (TimePoint::max)();
     welcomed_in_session_ = false;
     hello_number_ = number_ + 1;
   }
@@ -96,6 +96,16 @@ class Membership {
   void reopen_window(TimePoint now) noexcept {
     if (!window_open_) window_ends_ = now + own_.answer_time();
     window_open_ = true;
+  }
+  /// A node that takes itself for the first, since nobody has answered, is not sure of it at once: on a busy machine
+  /// answers come late. Until it is, nothing is decided that needs everybody.
+  [[nodiscard]] bool sure_who_is_there() const noexcept { return sure_at_ == (TimePoint::max)(); }
+  [[nodiscard]] TimePoint sure_at() const noexcept { return sure_at_; }
+  /// Whether it is sure from now on.
+  [[nodiscard]] bool becomes_sure(TimePoint now) noexcept {
+    if (now < sure_at_) return false;
+    sure_at_ = (TimePoint::max)();
+    return true;
   }
   /// Whether it closes now.
   [[nodiscard]] bool close_window(TimePoint now) noexcept {
@@ -256,7 +266,7 @@ class Membership {
     if (!window_open_ || window_ends_ != (TimePoint::max)()) return;
     if (!joining_.joined()) {
       joins_by_ = now + joins_within_;
-      window_ends_ = now + own_.answer_time() / 2;
+      window_ends_ = now + hello_window() / 2;
     } else {
       window_ends_ = welcomed_in_session_ ? now : now + own_.answer_time();
     }
@@ -353,21 +363,25 @@ class Membership {
  private:
   /// Its window is over: whether it stays open.
   [[nodiscard]] bool go_on_joining(TimePoint now) noexcept {
+    const Duration window = hello_window();
     const auto next = now < joins_by_ ? joining_.window_over(others_have_joined(now)) : Joining::Next::first;
     if (next == Joining::Next::first) {
       joined(now);
+      sure_at_ = now + 2 * (own_.answer_time() - window);
       return false;
     }
     if (next == Joining::Next::hello) {
       hello_number_ = number_ + 1;
       schedule_.say(now);
     }
-    const Duration window = (std::min)(own_.answer_time(), joins_by_ - now);
-    window_ends_ = now + (next == Joining::Next::half   ? window / 2
-                          : next == Joining::Next::rest ? random_delay(joining_.longest_rest(window))
-                                                        : window);
+    const Duration wait = next == Joining::Next::half   ? window / 2
+                          : next == Joining::Next::rest ? joining_.rest(window, random_.next())
+                                                        : window;
+    window_ends_ = (std::min)(now + wait, joins_by_);
     return true;
   }
+
+  [[nodiscard]] Duration hello_window() const noexcept { return own_.four_round_trips(Joining::least_window); }
 
   [[nodiscard]] bool others_have_joined(TimePoint now) const noexcept {
     bool any = false;
@@ -440,6 +454,7 @@ class Membership {
   bool window_open_ = false;
   TimePoint window_ends_{};
   TimePoint joins_by_{};
+  TimePoint sure_at_ = (TimePoint::max)();  // that it is the first; the end of time: it is sure
   bool welcomed_in_session_ = false;
   std::uint64_t hello_number_ = 0;  // of the first heartbeat that is this attempt's hello
 };

@@ -80,11 +80,11 @@ class OwnHeartbeats {
   [[nodiscard]] std::optional<TimePoint> heard_until() const noexcept { return heard_until_; }
   [[nodiscard]] TimePoint hears_since() const noexcept { return hears_since_; }
 
-  /// Four round trips, at least 20 ms: within it whoever hears a broadcast has answered.
-  [[nodiscard]] Duration answer_time() const noexcept {
-    constexpr Duration least = std::chrono::milliseconds{20};
+  /// Four round trips: within it whoever hears a broadcast has answered; but at least so long.
+  [[nodiscard]] Duration four_round_trips(Duration least) const noexcept {
     return (std::max)(least, (std::min)(4 * round_trip_, longest_answer_time_));
   }
+  [[nodiscard]] Duration answer_time() const noexcept { return four_round_trips(std::chrono::milliseconds{20}); }
 
  private:
   [[nodiscard]] std::uint64_t oldest_remembered() const noexcept {
