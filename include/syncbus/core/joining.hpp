@@ -16,8 +16,8 @@
 
 namespace syncbus::inline v1::core {
 
-/// A node says hello once; without a welcome within a window (four round trips, at least 10 ms) again, and then more peers
-/// answer (see Greeter). With neither a welcome nor anybody else after two windows it is the first.
+/// A node says hello once; without a welcome within a window (four round trips, at least 10 ms) again, and then more
+/// peers answer (see Greeter). With neither a welcome nor anybody else after two windows it is the first.
 ///
 /// Of many that begin at once, where nobody is yet, one becomes the first and welcomes all others: the one whose hello
 /// came first, for it has heard those of all others. A node *yields* to whoever's hello lies before its own in the
