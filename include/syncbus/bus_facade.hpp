@@ -16,10 +16,10 @@
 #include <utility>
 #include <vector>
 
-#include <syncbus/detail/completion.hpp>
-#include <syncbus/detail/subscriber.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/event.hpp>
+#include <syncbus/local/completion.hpp>
+#include <syncbus/local/subscriber.hpp>
 #include <syncbus/mailbox.hpp>
 #include <syncbus/options.hpp>
 #include <syncbus/quorum.hpp>

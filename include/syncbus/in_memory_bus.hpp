@@ -9,19 +9,19 @@
 #include <utility>
 #include <vector>
 
+#include <syncbus/base/deadline.hpp>
+#include <syncbus/base/fork_mark.hpp>
+#include <syncbus/base/handler_scope.hpp>
 #include <syncbus/bus.hpp>
-#include <syncbus/detail/await_call.hpp>
-#include <syncbus/detail/awaiting.hpp>
-#include <syncbus/detail/deadline.hpp>
-#include <syncbus/detail/engine_link.hpp>
-#include <syncbus/detail/fork_mark.hpp>
-#include <syncbus/detail/handler_scope.hpp>
-#include <syncbus/detail/hub_task.hpp>
-#include <syncbus/detail/local_await.hpp>
-#include <syncbus/detail/local_bus.hpp>
+#include <syncbus/engine/engine_link.hpp>
 #include <syncbus/in_memory_hub.hpp>
+#include <syncbus/local/await_call.hpp>
+#include <syncbus/local/awaiting.hpp>
+#include <syncbus/local/local_await.hpp>
+#include <syncbus/local/local_bus.hpp>
 #include <syncbus/quorum.hpp>
-#include <syncbus/transport/in_memory_transport.hpp>
+#include <syncbus/transport/memory/hub_task.hpp>
+#include <syncbus/transport/memory/in_memory_transport.hpp>
 
 namespace syncbus::inline v1 {
 

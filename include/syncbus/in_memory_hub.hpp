@@ -6,10 +6,10 @@
 #include <memory>
 #include <span>
 
-#include <syncbus/detail/fork_mark.hpp>
-#include <syncbus/detail/hub_state.hpp>
+#include <syncbus/base/fork_mark.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/options.hpp>
+#include <syncbus/transport/memory/hub_state.hpp>
 
 namespace syncbus::inline v1 {
 

@@ -8,7 +8,7 @@
 #include <syncbus/basic_bus.hpp>
 #include <syncbus/bus.hpp>
 #include <syncbus/options.hpp>
-#include <syncbus/transport/kafka_transport.hpp>
+#include <syncbus/transport/kafka/kafka_transport.hpp>
 
 namespace syncbus::inline v1 {
 

@@ -14,14 +14,14 @@
 #include <string_view>
 #include <utility>
 
-#include <syncbus/core/pending_events.hpp>
-#include <syncbus/detail/deadline.hpp>
-#include <syncbus/detail/fork_mark.hpp>
-#include <syncbus/detail/process_mutex.hpp>
-#include <syncbus/detail/random_hash_secret.hpp>
-#include <syncbus/detail/subscriber.hpp>
-#include <syncbus/detail/waiting.hpp>
+#include <syncbus/base/deadline.hpp>
+#include <syncbus/base/fork_mark.hpp>
+#include <syncbus/base/process_mutex.hpp>
+#include <syncbus/base/random_hash_secret.hpp>
+#include <syncbus/base/waiting.hpp>
+#include <syncbus/core/receiving/pending_events.hpp>
 #include <syncbus/event.hpp>
+#include <syncbus/local/subscriber.hpp>
 #include <syncbus/options.hpp>
 #include <syncbus/subscription.hpp>
 

@@ -7,7 +7,7 @@
 #include <syncbus/basic_bus.hpp>
 #include <syncbus/bus.hpp>
 #include <syncbus/options.hpp>
-#include <syncbus/transport/nats_transport.hpp>
+#include <syncbus/transport/nats/nats_transport.hpp>
 
 namespace syncbus::inline v1 {
 

@@ -8,7 +8,7 @@
 #include <syncbus/basic_bus.hpp>
 #include <syncbus/bus.hpp>
 #include <syncbus/options.hpp>
-#include <syncbus/transport/redis_transport.hpp>
+#include <syncbus/transport/redis/redis_transport.hpp>
 
 namespace syncbus::inline v1 {
 

@@ -11,8 +11,8 @@
 #include <type_traits>
 #include <utility>
 
+#include <syncbus/base/is_null.hpp>
 #include <syncbus/bus.hpp>
-#include <syncbus/detail/is_null.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/subscription.hpp>

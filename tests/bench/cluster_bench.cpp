@@ -19,8 +19,8 @@
 #include <utility>
 #include <vector>
 
-#include <syncbus/core/codec.hpp>
 #include <syncbus/core/protocol.hpp>
+#include <syncbus/core/wire/codec.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/options.hpp>
 

@@ -11,12 +11,12 @@
 #include <vector>
 
 #include <syncbus/bus_facade.hpp>
-#include <syncbus/detail/engine_link.hpp>
-#include <syncbus/detail/hub_state.hpp>
-#include <syncbus/detail/local_bus.hpp>
+#include <syncbus/engine/engine_link.hpp>
 #include <syncbus/in_memory_bus.hpp>
 #include <syncbus/in_memory_hub.hpp>
-#include <syncbus/transport/in_memory_transport.hpp>
+#include <syncbus/local/local_bus.hpp>
+#include <syncbus/transport/memory/hub_state.hpp>
+#include <syncbus/transport/memory/in_memory_transport.hpp>
 
 #include "contract/cache.hpp"
 #include "contract/crank.hpp"

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include <syncbus/transport/kafka_handles.hpp>
+#include <syncbus/transport/kafka/kafka_handles.hpp>
 
 namespace contract {
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <utility>
 
-#include <syncbus/transport/kafka_transport.hpp>
+#include <syncbus/transport/kafka/kafka_transport.hpp>
 
 #include "contract/kafka_tuning.hpp"
 #include "contract/transport_node.hpp"

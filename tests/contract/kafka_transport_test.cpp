@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include <syncbus/transport/kafka_transport.hpp>
+#include <syncbus/transport/kafka/kafka_transport.hpp>
 
 #include "contract/kafka_clients.hpp"
 #include "contract/kafka_fixture.hpp"

@@ -1,7 +1,7 @@
 // How the nodes of the contract suite come back to a Kafka cluster.
 #pragma once
 
-#include <syncbus/transport/kafka_tuning.hpp>
+#include <syncbus/transport/kafka/kafka_tuning.hpp>
 
 #include "contract/quick.hpp"
 

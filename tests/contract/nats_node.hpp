@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include <syncbus/transport/nats_transport.hpp>
+#include <syncbus/transport/nats/nats_transport.hpp>
 
 #include "contract/quick.hpp"
 #include "contract/transport_node.hpp"

@@ -14,7 +14,7 @@
 #include <system_error>
 #include <thread>
 
-#include <syncbus/transport/nats_transport.hpp>
+#include <syncbus/transport/nats/nats_transport.hpp>
 
 #include "contract/fixture.hpp"
 #include "contract/nats_grants.hpp"

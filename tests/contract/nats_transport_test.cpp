@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string>
 
-#include <syncbus/transport/nats_transport.hpp>
+#include <syncbus/transport/nats/nats_transport.hpp>
 
 #include "contract/nats_node.hpp"
 #include "contract/thrown_by.hpp"

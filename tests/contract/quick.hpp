@@ -3,7 +3,7 @@
 
 #include <chrono>
 
-#include <syncbus/detail/reconnect_tuning.hpp>
+#include <syncbus/transport/session/reconnect_tuning.hpp>
 
 namespace contract {
 

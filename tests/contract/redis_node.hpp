@@ -5,7 +5,7 @@
 #include <string>
 #include <utility>
 
-#include <syncbus/transport/redis_transport.hpp>
+#include <syncbus/transport/redis/redis_transport.hpp>
 
 #include "contract/quick.hpp"
 #include "contract/transport_node.hpp"

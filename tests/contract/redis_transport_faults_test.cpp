@@ -14,7 +14,7 @@
 #include <thread>
 #include <vector>
 
-#include <syncbus/transport/redis_transport.hpp>
+#include <syncbus/transport/redis/redis_transport.hpp>
 
 #include "contract/redis_node.hpp"
 #include "contract/thrown_by.hpp"

@@ -7,7 +7,7 @@
 #include <string>
 #include <thread>
 
-#include <syncbus/detail/problem_reporter.hpp>
+#include <syncbus/transport/session/problem_reporter.hpp>
 
 #include "contract/fixtures.hpp"
 #include "contract/transport_node.hpp"

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include <syncbus/core/codec.hpp>
+#include <syncbus/core/wire/codec.hpp>
 
 #include "support/frame_text.hpp"
 #include "support/reencode.hpp"

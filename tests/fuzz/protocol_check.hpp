@@ -14,8 +14,8 @@
 #include <string_view>
 #include <utility>
 
-#include <syncbus/core/codec.hpp>
 #include <syncbus/core/protocol.hpp>
+#include <syncbus/core/wire/codec.hpp>
 
 #include "support/control_frames.hpp"
 #include "support/frames.hpp"

@@ -7,7 +7,7 @@
 #include <system_error>
 #include <vector>
 
-#include <syncbus/core/codec.hpp>
+#include <syncbus/core/wire/codec.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/metrics.hpp>

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include <syncbus/core/codec.hpp>
+#include <syncbus/core/wire/codec.hpp>
 #include <syncbus/event.hpp>
 
 #include "sim/random.hpp"

@@ -7,7 +7,7 @@
 #include <deque>
 #include <vector>
 
-#include <syncbus/core/wire.hpp>
+#include <syncbus/core/wire/wire.hpp>
 
 #include "sim/audit_records.hpp"
 

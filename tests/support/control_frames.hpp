@@ -8,7 +8,7 @@
 #include <stdexcept>
 #include <vector>
 
-#include <syncbus/core/codec.hpp>
+#include <syncbus/core/wire/codec.hpp>
 #include <syncbus/event.hpp>
 
 #include "support/frames.hpp"

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include <syncbus/core/codec.hpp>
+#include <syncbus/core/wire/codec.hpp>
 
 namespace support {
 

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include <syncbus/core/codec.hpp>
+#include <syncbus/core/wire/codec.hpp>
 #include <syncbus/event.hpp>
 
 namespace support {

@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include <syncbus/core/codec.hpp>
+#include <syncbus/core/wire/codec.hpp>
 
 #include "support/frames.hpp"
 

@@ -24,7 +24,7 @@
 #include <utility>
 #include <vector>
 
-#include <syncbus/detail/wake_fd.hpp>
+#include <syncbus/base/wake_fd.hpp>
 
 #include "support/server_process.hpp"
 

@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include <syncbus/core/acknowledgement_outbox.hpp>
-#include <syncbus/core/answer_memory.hpp>
 #include <syncbus/core/protocol.hpp>
+#include <syncbus/core/receiving/answer_memory.hpp>
+#include <syncbus/core/wire/acknowledgement_outbox.hpp>
 
 #include "support/catch.hpp"
 #include "support/machine.hpp"

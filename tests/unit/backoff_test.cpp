@@ -2,9 +2,9 @@
 #include <chrono>
 #include <set>
 
-#include <syncbus/detail/attempts.hpp>
-#include <syncbus/detail/backoff.hpp>
-#include <syncbus/detail/doubling.hpp>
+#include <syncbus/transport/session/attempts.hpp>
+#include <syncbus/transport/session/backoff.hpp>
+#include <syncbus/transport/session/doubling.hpp>
 
 #include "support/catch.hpp"
 

@@ -22,10 +22,10 @@
 #include <vector>
 
 #include <syncbus/bus.hpp>
-#include <syncbus/detail/await_call.hpp>
-#include <syncbus/detail/awaiting.hpp>
-#include <syncbus/detail/local_bus.hpp>
 #include <syncbus/in_memory_bus.hpp>
+#include <syncbus/local/await_call.hpp>
+#include <syncbus/local/awaiting.hpp>
+#include <syncbus/local/local_bus.hpp>
 #include <syncbus/subscribe_once.hpp>
 
 #include "support/catch.hpp"

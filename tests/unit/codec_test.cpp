@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include <syncbus/core/codec.hpp>
+#include <syncbus/core/wire/codec.hpp>
 #include <syncbus/transport.hpp>  // declares Bytes too: both must be one type
 
 #include "support/catch.hpp"

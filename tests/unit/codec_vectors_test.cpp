@@ -3,7 +3,7 @@
 #include <span>
 #include <vector>
 
-#include <syncbus/core/codec.hpp>
+#include <syncbus/core/wire/codec.hpp>
 
 #include "fuzz/codec_check.hpp"
 #include "support/catch.hpp"

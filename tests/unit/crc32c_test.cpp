@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include <syncbus/core/crc32c.hpp>
+#include <syncbus/core/wire/crc32c.hpp>
 
 #include "support/catch.hpp"
 

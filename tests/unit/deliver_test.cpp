@@ -1,5 +1,5 @@
 // What the dispatch loop does with an item: who hears what, and how awaited events are answered.
-#include <syncbus/detail/deliver.hpp>
+#include <syncbus/local/deliver.hpp>
 
 #include <cstddef>
 #include <cstdint>

@@ -1,6 +1,6 @@
 // The dispatch table and the prefix lengths, without threads: who is found, in
 // which order, at which size.
-#include <syncbus/core/dispatch_table.hpp>
+#include <syncbus/local/dispatch_table.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -15,10 +15,10 @@
 #include <utility>
 #include <vector>
 
-#include <syncbus/core/answer_memory.hpp>
-#include <syncbus/core/hash_bytes.hpp>
-#include <syncbus/core/peer_table.hpp>
-#include <syncbus/core/prefix_lengths.hpp>
+#include <syncbus/base/hash_bytes.hpp>
+#include <syncbus/core/peers/peer_table.hpp>
+#include <syncbus/core/receiving/answer_memory.hpp>
+#include <syncbus/local/prefix_lengths.hpp>
 
 #include "support/catch.hpp"
 

@@ -4,8 +4,8 @@
 #include <string_view>
 #include <system_error>
 
-#include <syncbus/detail/session_failure.hpp>
 #include <syncbus/error.hpp>
+#include <syncbus/transport/session/session_failure.hpp>
 
 #include "support/catch.hpp"
 

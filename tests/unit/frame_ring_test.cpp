@@ -1,5 +1,5 @@
 // The frame ring against a model that keeps every frame in a vector of its own and forgets nothing.
-#include <syncbus/core/frame_ring.hpp>
+#include <syncbus/core/sending/frame_ring.hpp>
 
 #include <algorithm>
 #include <cstddef>

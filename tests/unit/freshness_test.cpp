@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include <syncbus/core/freshness.hpp>
-#include <syncbus/core/oldest_waiting.hpp>
+#include <syncbus/base/split_mix64.hpp>
+#include <syncbus/core/peers/freshness.hpp>
+#include <syncbus/core/peers/oldest_waiting.hpp>
 #include <syncbus/core/protocol.hpp>
-#include <syncbus/detail/split_mix64.hpp>
 
 #include "support/catch.hpp"
 #include "support/cluster.hpp"

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include <syncbus/core/heartbeat_schedule.hpp>
-#include <syncbus/core/own_heartbeats.hpp>
+#include <syncbus/core/peers/heartbeat_schedule.hpp>
+#include <syncbus/core/peers/own_heartbeats.hpp>
 #include <syncbus/core/protocol.hpp>
 
 #include "support/catch.hpp"

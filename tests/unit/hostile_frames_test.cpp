@@ -13,10 +13,10 @@
 #include <string_view>
 #include <vector>
 
-#include <syncbus/core/frame_work.hpp>
 #include <syncbus/core/protocol.hpp>
-#include <syncbus/core/quorum_tracker.hpp>
-#include <syncbus/core/voter_room.hpp>
+#include <syncbus/core/quorum/quorum_tracker.hpp>
+#include <syncbus/core/quorum/voter_room.hpp>
+#include <syncbus/core/wire/frame_work.hpp>
 
 #include "fuzz/protocol_check.hpp"
 #include "support/catch.hpp"

@@ -1,7 +1,7 @@
 // When a silent connection is asked for a sign of life, and when it is dead.
 #include <chrono>
 
-#include <syncbus/detail/idle_watch.hpp>
+#include <syncbus/transport/redis/idle_watch.hpp>
 
 #include "support/catch.hpp"
 

@@ -18,10 +18,10 @@
 #include <utility>
 #include <vector>
 
-#include <syncbus/detail/handler_scope.hpp>
+#include <syncbus/base/handler_scope.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/in_memory_hub.hpp>
-#include <syncbus/transport/in_memory_transport.hpp>
+#include <syncbus/transport/memory/in_memory_transport.hpp>
 
 #include "support/catch.hpp"
 #include "support/eventually.hpp"

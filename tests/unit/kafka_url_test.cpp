@@ -3,7 +3,7 @@
 #include <string_view>
 #include <system_error>
 
-#include <syncbus/detail/kafka_url.hpp>
+#include <syncbus/transport/kafka/kafka_url.hpp>
 
 #include "support/catch.hpp"
 

@@ -5,8 +5,8 @@
 #include <system_error>
 #include <vector>
 
-#include <syncbus/detail/line_limiter.hpp>
 #include <syncbus/error.hpp>
+#include <syncbus/local/line_limiter.hpp>
 
 #include "support/catch.hpp"
 

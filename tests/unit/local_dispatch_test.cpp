@@ -1,6 +1,6 @@
 // The subscribers of one node: who hears what on which thread, what unsubscribe waits for, when a callable is
 // destroyed.
-#include <syncbus/detail/local_dispatch.hpp>
+#include <syncbus/local/local_dispatch.hpp>
 
 #include <sys/wait.h>
 #include <unistd.h>

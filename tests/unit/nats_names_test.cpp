@@ -7,12 +7,12 @@
 #include <system_error>
 #include <vector>
 
-#include <syncbus/detail/frame_mark.hpp>
-#include <syncbus/detail/nats_info.hpp>
-#include <syncbus/detail/nats_servers.hpp>
-#include <syncbus/detail/nats_subject.hpp>
-#include <syncbus/detail/nats_url.hpp>
-#include <syncbus/detail/nats_words.hpp>
+#include <syncbus/transport/nats/frame_mark.hpp>
+#include <syncbus/transport/nats/nats_info.hpp>
+#include <syncbus/transport/nats/nats_servers.hpp>
+#include <syncbus/transport/nats/nats_subject.hpp>
+#include <syncbus/transport/nats/nats_url.hpp>
+#include <syncbus/transport/nats/nats_words.hpp>
 
 #include "support/catch.hpp"
 

@@ -1,5 +1,5 @@
 // PendingEvents: what joins with what, its bounds, and the laws of a semilattice.
-#include <syncbus/core/pending_events.hpp>
+#include <syncbus/core/receiving/pending_events.hpp>
 
 #include <algorithm>
 #include <array>

@@ -2,8 +2,8 @@
 #include <string>
 #include <string_view>
 
-#include <syncbus/detail/plain_text.hpp>
-#include <syncbus/detail/user_log.hpp>
+#include <syncbus/base/plain_text.hpp>
+#include <syncbus/local/user_log.hpp>
 
 #include "support/catch.hpp"
 

@@ -5,8 +5,8 @@
 #include <system_error>
 #include <vector>
 
-#include <syncbus/detail/problem_reporter.hpp>
 #include <syncbus/error.hpp>
+#include <syncbus/transport/session/problem_reporter.hpp>
 
 #include "support/catch.hpp"
 #include "support/recorder.hpp"

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include <syncbus/core/protocol.hpp>
-#include <syncbus/core/quorum_tracker.hpp>
+#include <syncbus/core/quorum/quorum_tracker.hpp>
 
 #include "support/catch.hpp"
 #include "support/cluster.hpp"

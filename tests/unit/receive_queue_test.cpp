@@ -1,5 +1,5 @@
 // ReceiveQueue: order, the ring's bounds, and what happens when it is full.
-#include <syncbus/core/receive_queue.hpp>
+#include <syncbus/core/receiving/receive_queue.hpp>
 
 #include <algorithm>
 #include <cstddef>

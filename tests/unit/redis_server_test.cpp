@@ -3,8 +3,8 @@
 #include <string>
 #include <string_view>
 
-#include <syncbus/detail/redis_server.hpp>
-#include <syncbus/detail/resp.hpp>
+#include <syncbus/transport/redis/redis_server.hpp>
+#include <syncbus/transport/redis/resp.hpp>
 
 #include "support/catch.hpp"
 

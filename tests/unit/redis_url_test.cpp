@@ -3,7 +3,7 @@
 #include <string_view>
 #include <system_error>
 
-#include <syncbus/detail/redis_url.hpp>
+#include <syncbus/transport/redis/redis_url.hpp>
 
 #include "support/catch.hpp"
 

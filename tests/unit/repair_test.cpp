@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
+#include <syncbus/core/peers/repair_clock.hpp>
 #include <syncbus/core/protocol.hpp>
-#include <syncbus/core/repair_answers.hpp>
-#include <syncbus/core/repair_clock.hpp>
+#include <syncbus/core/sending/repair_answers.hpp>
 
 #include "support/all_resyncs.hpp"
 #include "support/catch.hpp"

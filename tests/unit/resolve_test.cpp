@@ -4,9 +4,9 @@
 #include <stdexcept>
 #include <string>
 
-#include <syncbus/detail/detachable_call.hpp>
-#include <syncbus/detail/resolve.hpp>
-#include <syncbus/detail/wake_fd.hpp>
+#include <syncbus/base/wake_fd.hpp>
+#include <syncbus/transport/session/detachable_call.hpp>
+#include <syncbus/transport/session/resolve.hpp>
 
 #include "support/catch.hpp"
 #include "support/eventually.hpp"

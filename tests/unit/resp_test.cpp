@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
-#include <syncbus/detail/resp.hpp>
-#include <syncbus/detail/resp_reader.hpp>
+#include <syncbus/transport/redis/resp.hpp>
+#include <syncbus/transport/redis/resp_reader.hpp>
 
 #include "support/catch.hpp"
 

@@ -1,5 +1,5 @@
 // The sequence tracker against sets of what was seen and what is missing.
-#include <syncbus/core/sequence_tracker.hpp>
+#include <syncbus/core/peers/sequence_tracker.hpp>
 
 #include <algorithm>
 #include <cstddef>

@@ -4,7 +4,7 @@
 #include <mutex>
 #include <thread>
 
-#include <syncbus/detail/standby.hpp>
+#include <syncbus/engine/standby.hpp>
 
 #include "support/catch.hpp"
 #include "support/eventually.hpp"

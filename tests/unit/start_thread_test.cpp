@@ -7,7 +7,7 @@
 #include <system_error>
 #include <thread>
 
-#include <syncbus/detail/start_thread.hpp>
+#include <syncbus/base/start_thread.hpp>
 
 #include "support/catch.hpp"
 

@@ -1,5 +1,5 @@
 // That what handlers leave in OpenSSL's queue of errors breaks no connection. This program has no OpenSSL: its stand-in.
-#include <syncbus/detail/tls_errors.hpp>
+#include <syncbus/transport/redis/tls_errors.hpp>
 
 #include "support/catch.hpp"
 

@@ -6,10 +6,10 @@
 #include <memory>
 #include <vector>
 
-#include <syncbus/detail/engine.hpp>
-#include <syncbus/detail/engine_port.hpp>
-#include <syncbus/detail/local_bus.hpp>
-#include <syncbus/detail/uptime_clock.hpp>
+#include <syncbus/base/uptime_clock.hpp>
+#include <syncbus/engine/engine.hpp>
+#include <syncbus/engine/engine_port.hpp>
+#include <syncbus/local/local_bus.hpp>
 #include <syncbus/transport.hpp>
 
 #include "support/catch.hpp"

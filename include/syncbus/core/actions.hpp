@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <string>
 
-#include <syncbus/core/frame_header.hpp>
-#include <syncbus/core/hash_bytes.hpp>
+#include <syncbus/base/hash_bytes.hpp>
+#include <syncbus/core/wire/frame_header.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/options.hpp>
 

@@ -13,11 +13,11 @@
 #include <vector>
 
 #include <syncbus/core/actions.hpp>
-#include <syncbus/core/codec.hpp>
-#include <syncbus/core/electorate.hpp>
-#include <syncbus/core/health_watch.hpp>
-#include <syncbus/core/hearing.hpp>
-#include <syncbus/core/publishing.hpp>
+#include <syncbus/core/peers/health_watch.hpp>
+#include <syncbus/core/quorum/electorate.hpp>
+#include <syncbus/core/receiving/hearing.hpp>
+#include <syncbus/core/sending/publishing.hpp>
+#include <syncbus/core/wire/codec.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/metrics.hpp>
 #include <syncbus/options.hpp>

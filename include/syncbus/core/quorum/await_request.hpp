@@ -1,0 +1,30 @@
+// What a publisher awaits, and how that ended.
+#pragma once
+
+#include <cstdint>
+#include <system_error>
+#include <vector>
+
+#include <syncbus/core/quorum/await_reserve.hpp>
+#include <syncbus/event.hpp>
+#include <syncbus/options.hpp>
+#include <syncbus/quorum.hpp>
+
+namespace syncbus::inline v1::core {
+
+struct AwaitRequest {
+  Quorum quorum{1};
+  std::uint32_t events = 1;
+  TimePoint deadline{};
+  bool heard_here = true;       ///< this node's own subscribers hear the events: heard_here() will be called for each
+  bool heard_elsewhere = true;  ///< they are broadcast
+};
+
+/// How an await ended. No error: its quorum is satisfied.
+struct AwaitCompletion {
+  Ticket ticket = 0;
+  std::error_code error{};
+  std::vector<NodeId> replicas{};
+};
+
+}  // namespace syncbus::inline v1::core

@@ -1,0 +1,393 @@
+// The awaits of one publisher: which events they are about, who answered, when to ask again, and how each ended.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <system_error>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include <syncbus/core/quorum/await_request.hpp>
+#include <syncbus/core/quorum/await_reserve.hpp>
+#include <syncbus/core/quorum/await_voters.hpp>
+#include <syncbus/core/quorum/quorum_tracker.hpp>
+#include <syncbus/core/quorum/voter_room.hpp>
+#include <syncbus/core/sending/frame_ring.hpp>
+#include <syncbus/core/wire/acknowledgement_outbox.hpp>
+#include <syncbus/core/wire/frame_work.hpp>
+#include <syncbus/error.hpp>
+#include <syncbus/event.hpp>
+#include <syncbus/metrics.hpp>
+#include <syncbus/options.hpp>
+#include <syncbus/quorum.hpp>
+
+namespace syncbus::inline v1::core {
+
+/// Electorate, of the template parameters: as QuorumTracker::verdict takes it; `for_each` visits the peers that can
+/// answer. An await fails early only when nothing more can come: when the electorate is whole, and `answer_time` has
+/// passed, within which whoever hears a broadcast has answered.
+class AwaitTable final : public FrameKeeper {
+ public:
+  /// `max_awaits` bounds the events that are awaited, and with `max_peers` the answers that are kept; `max_bytes` the
+  /// frames that are kept for awaits beyond the ring and the events that wait for the ring.
+  AwaitTable(NodeId self, std::size_t max_awaits, std::size_t max_peers, std::size_t max_bytes,
+             Metrics& metrics) noexcept
+      : self_{self}, max_awaits_{max_awaits}, metrics_{metrics}, room_{max_awaits, max_peers}, reserve_{max_bytes} {}
+
+  AwaitTable(const AwaitTable&) = delete;
+  AwaitTable& operator=(const AwaitTable&) = delete;
+  ~AwaitTable() = default;
+
+  /// None: too many are open, or hold too much memory.
+  [[nodiscard]] std::optional<Ticket> open(const AwaitRequest& request, TimePoint now) {
+    if (reserve_.full()) reserve_.drop_ended([this](Ticket other) { return awaits_.contains(other); });
+    if (reserve_.full() || request.events > max_awaits_ - awaited_) return std::nullopt;
+    const Ticket ticket = ++last_ticket_;
+    const auto place = awaits_.try_emplace(ticket, request, now, &room_).first;
+    try {
+      schedule(ticket, place->second, request.deadline);
+    } catch (...) {
+      awaits_.erase(place);
+      throw;
+    }
+    awaited_ += request.events;
+    for_everyone_ += is_for_everyone(request);
+    return ticket;
+  }
+
+  /// All of its events are on their way; with nobody to wait for, it ends here.
+  template <class Electorate>
+  void submitted(Ticket ticket, const Electorate& electorate) {
+    if (const auto await = awaits_.find(ticket); await != awaits_.end()) judge(await, electorate);
+  }
+
+  // --- where its events are
+
+  /// An event of the await is in the ring.
+  void placed(Ticket ticket, std::uint32_t event, EventPlace place) {
+    const auto await = awaits_.find(ticket);
+    if (await == awaits_.end()) return;
+    waiters_.emplace(place, Waiter{ticket, event});
+    await->second.places.push_back({place, event});
+  }
+
+  /// There is no room in the ring. The event itself goes the way of all that have to wait, in its place among them; for
+  /// the answers it is sent once more behind those, as an invalidation: a second time does no harm.
+  void wait_for_room(Ticket ticket, std::uint32_t event, const WireEvent& what) {
+    const bool lease = what.type == EventType::lease_revoked;
+    reserve_.add({ticket, event, lease ? what.type : EventType::invalidate, std::string{what.key}, what.version});
+  }
+
+  /// The first event that waits for room, of an await that is still open.
+  [[nodiscard]] std::optional<WireEvent> first_waiting() {
+    while (reserve_.first() != nullptr && !awaits_.contains(reserve_.first()->ticket)) reserve_.drop_first();
+    const AwaitReserve::Waiting* const first = reserve_.first();
+    if (first == nullptr) return std::nullopt;
+    return WireEvent{.type = first->type, .key = first->key, .version = first->version, .awaited = true};
+  }
+  void placed_first_waiting(EventPlace place) {
+    placed(reserve_.first()->ticket, reserve_.first()->event, place);
+    reserve_.drop_first();
+  }
+  /// No frame can take it any more: its await ends at the deadline.
+  void drop_first_waiting() { reserve_.drop_first(); }
+
+  /// A frame went to the transport.
+  void handed_over(std::uint64_t sequence, TimePoint now, Duration answer_time) {
+    handed_over_ = (std::max)(handed_over_, sequence);
+    if (waiters_.empty()) return;
+    for (auto at = waiters_.lower_bound({sequence, 0}); at != waiters_.end() && at->first.sequence == sequence; ++at) {
+      Await& await = awaits_.at(at->second.ticket);
+      await.handed_over += std::exchange(at->second.handed_over, true) ? 0U : 1U;
+      if (await.handed_over == await.request.events) {
+        schedule(at->second.ticket, await, now + (std::max)(first_question_after, answer_time));
+      }
+    }
+  }
+
+  // --- answers
+
+  /// This node's own handlers have returned from an event.
+  template <class Electorate>
+  void heard_here(Ticket ticket, std::uint32_t event, AcknowledgementStatus status, const Electorate& electorate) {
+    const auto await = awaits_.find(ticket);
+    if (await == awaits_.end() || !await->second.tracker.answer(self_, event, status, true)) return;
+    judge(await, electorate);
+  }
+
+  /// How many events are awaited.
+  [[nodiscard]] std::size_t awaited() const noexcept { return awaited_; }
+
+  template <class Electorate>
+  void acknowledged(NodeId from, const Acknowledgement& run, TimePoint now, const Electorate& electorate,
+                    FrameWork& work) {
+    std::vector<Ticket> changed;
+    const bool known = electorate.knows(from);
+    for (auto at = first_of(run); is_in(run, at) && work.spend(); ++at) {
+      Await& await = awaits_.at(at->second.ticket);
+      if (!await.tracker.answer(from, at->second.event, run.status, known)) continue;
+      if (run.status == AcknowledgementStatus::applied)
+        metrics_.acknowledgement_latency.record(now - await.submitted_at);
+      if (changed.empty() || changed.back() != at->second.ticket) changed.push_back(at->second.ticket);
+    }
+    for (const Ticket ticket : changed) {
+      if (const auto await = awaits_.find(ticket); await != awaits_.end()) judge(await, electorate);
+    }
+  }
+
+  /// A question of ours to everybody has come back, in this session: what one broker was given before it has been
+  /// heard here. An await counts from the question about the event of it that was placed last, which is asked last.
+  template <class Electorate>
+  void question_returned(const Acknowledgement& run, TimePoint now, Duration answer_time, const Electorate& electorate,
+                         FrameWork& work) {
+    returned(run.sequence, electorate);
+    for (auto at = first_of(run); is_in(run, at) && work.spend(); ++at) {
+      Await& await = awaits_.at(at->second.ticket);
+      const bool out = await.handed_over == await.request.events;  // or it was another await's question
+      if (!out || await.everyone_asked_at || await.places.back().place != at->first) continue;
+      await.everyone_asked_at = now;
+      schedule(at->second.ticket, await, now + answer_time);
+    }
+  }
+
+  /// Whether an await can only be judged once its last frame has come back.
+  [[nodiscard]] bool waits_for_echo() const noexcept { return for_everyone_ != 0; }
+
+  /// Whatever of ours has a sequence up to this one has come back: hellos before it in the common order are known.
+  template <class Electorate>
+  void returned(std::uint64_t sequence, const Electorate& electorate) {
+    const std::uint64_t before = returned_;
+    sequence = (std::min)(sequence, handed_over_);
+    if (sequence <= before) return;
+    returned_ = sequence;
+    if (for_everyone_ == 0) return;
+    std::vector<Ticket> back;
+    const auto end = waiters_.lower_bound({sequence + 1, 0});
+    for (auto at = waiters_.lower_bound({before + 1, 0}); at != end; ++at) back.push_back(at->second.ticket);
+    for (const Ticket ticket : back) {
+      if (const auto await = awaits_.find(ticket); await != awaits_.end()) judge(await, electorate);
+    }
+  }
+
+  // --- time
+
+  /// A session begins: what was asked in the last one may have been lost with it.
+  void begin_session() noexcept {
+    for (auto& [ticket, await] : awaits_) await.everyone_asked_at.reset();
+  }
+
+  [[nodiscard]] TimePoint due() const noexcept { return agenda_.empty() ? (TimePoint::max)() : agenda_.begin()->first; }
+
+  /// Ends what is due to end and puts the questions that are due into `questions`.
+  template <class Electorate>
+  void tick(TimePoint now, Duration answer_time, const Electorate& electorate, AcknowledgementOutbox& questions) {
+    while (due() <= now) {
+      const auto await = awaits_.find(agenda_.begin()->second);
+      if (now >= await->second.request.deadline) {
+        finish(await, Errc::quorum_not_satisfied);
+      } else {
+        review(await, now, answer_time, electorate, questions);
+      }
+    }
+  }
+
+  /// Who can answer has changed.
+  template <class Electorate>
+  void electorate_changed(const Electorate& electorate) {
+    for (auto await = awaits_.begin(); await != awaits_.end();) judge(await++, electorate);
+  }
+
+  void cancel(Ticket ticket, Errc why) {
+    if (const auto await = awaits_.find(ticket); await != awaits_.end()) finish(await, why);
+  }
+  void cancel_all(Errc why) {
+    while (!awaits_.empty()) finish(awaits_.begin(), why);
+  }
+
+  /// Whether one ended since the last call.
+  [[nodiscard]] bool grew() noexcept { return std::exchange(grew_, false); }
+  [[nodiscard]] std::optional<AwaitCompletion> take_completion() {
+    if (completions_.empty()) return std::nullopt;
+    AwaitCompletion completion = std::move(completions_.front());
+    completions_.pop_front();
+    return completion;
+  }
+
+  // --- frames that the ring no longer has
+
+  void before_overwriting(std::uint64_t sequence, Bytes frame) noexcept override {
+    const auto waiter = waiters_.lower_bound({sequence, 0});
+    if (waiter != waiters_.end() && waiter->first.sequence == sequence) reserve_.save(sequence, frame);
+  }
+  [[nodiscard]] const AwaitReserve& reserve() const noexcept { return reserve_; }
+
+ private:
+  static constexpr Duration first_question_after = no_subscriber_delay + std::chrono::milliseconds{5};
+  static constexpr Duration longest_pause = std::chrono::milliseconds{400};
+
+  struct Placed {
+    EventPlace place;
+    std::uint32_t event;
+  };
+
+  struct Await {
+    Await(const AwaitRequest& what, TimePoint now, VoterRoom* room)
+        : request{what}, submitted_at{now}, tracker{what.quorum, what.events, room} {}
+
+    AwaitRequest request;
+    TimePoint submitted_at;
+    QuorumTracker tracker;
+    std::vector<Placed> places{};
+    std::uint32_t handed_over = 0;
+    TimePoint due{};
+    Duration pause = first_question_after;
+    std::optional<TimePoint> everyone_asked_at{};  ///< when the question to everybody came back
+  };
+  using Awaits = std::unordered_map<Ticket, Await>;
+
+  struct Waiter {
+    Ticket ticket;
+    std::uint32_t event;
+    bool handed_over = false;
+  };
+
+  struct PlaceOrder {
+    [[nodiscard]] bool operator()(const EventPlace& a, const EventPlace& b) const noexcept {
+      return std::pair{a.sequence, a.index} < std::pair{b.sequence, b.index};
+    }
+  };
+
+  using Waiters = std::multimap<EventPlace, Waiter, PlaceOrder>;
+
+  /// The awaited events among those that an acknowledgement names.
+  [[nodiscard]] Waiters::const_iterator first_of(const Acknowledgement& run) const {
+    return waiters_.lower_bound({run.sequence, run.index});
+  }
+  [[nodiscard]] bool is_in(const Acknowledgement& run, Waiters::const_iterator at) const noexcept {
+    return at != waiters_.end() && at->first.sequence == run.sequence && at->first.index - run.index < run.count;
+  }
+
+  [[nodiscard]] bool back(const Await& await) const noexcept {
+    return await.places.size() == await.request.events &&
+           std::ranges::all_of(await.places, [this](const Placed& at) { return at.place.sequence <= returned_; });
+  }
+  [[nodiscard]] static std::size_t is_for_everyone(const AwaitRequest& request) noexcept {
+    return request.heard_elsewhere && request.quorum.unit() == Quorum::Unit::everyone ? 1 : 0;
+  }
+
+  /// No answer can be under way any more: all were given, again after everyone was asked, and nobody was out of reach.
+  /// A question that has come back proves that this node hears broadcasts, however busy the machine is; answers, which
+  /// may come another way, have their time from then on.
+  [[nodiscard]] static bool may_fail_early(const Await& await, TimePoint now, Duration answer_time) noexcept {
+    return await.everyone_asked_at && now - *await.everyone_asked_at >= answer_time;
+  }
+
+  /// Whether it is satisfied now; what only this node hears is also told from impossible here.
+  template <class Electorate>
+  void judge(Awaits::iterator at, const Electorate& electorate) {
+    const Await& await = at->second;
+    const AwaitVoters<Electorate> voters{electorate, await.request, self_, back(await)};
+    if (await.tracker.satisfied(voters)) return finish(at, {});
+    if (await.request.heard_elsewhere) return;
+    if (await.tracker.verdict(voters) == QuorumVerdict::impossible) finish(at, Errc::quorum_not_satisfied);
+  }
+
+  template <class Electorate>
+  void review(Awaits::iterator at, TimePoint now, Duration answer_time, const Electorate& electorate,
+              AcknowledgementOutbox& questions) {
+    Await& await = at->second;
+    const bool out = await.request.heard_elsewhere && await.handed_over == await.request.events;
+    if (!out) return schedule(at->first, await, await.request.deadline);  // hastened when the last frame goes out
+    const AwaitVoters<Electorate> voters{electorate, await.request, self_, back(await)};
+    const QuorumVerdict word = await.tracker.verdict(voters);
+    if (word == QuorumVerdict::satisfied) return finish(at, {});
+    if (word == QuorumVerdict::impossible && electorate.whole() && back(await) &&
+        may_fail_early(await, now, answer_time)) {
+      return finish(at, Errc::quorum_not_satisfied);
+    }
+    if (electorate.can_be_asked()) ask(await, word, now, electorate, questions);
+    Duration pause = await.pause;
+    if (word == QuorumVerdict::impossible) {  // everybody answers a question: it is not repeated before it can be back
+      pause = await.everyone_asked_at && electorate.whole() ? answer_time : (std::max)(pause, answer_time);
+    }
+    await.pause = (std::min)(2 * await.pause, longest_pause);
+    schedule(at->first, await, now + pause);
+  }
+
+  /// Those whose answers are missing; before giving up everybody, until that question has come back: there may be one
+  /// that was never heard, or that is left out.
+  template <class Electorate>
+  void ask(Await& await, QuorumVerdict word, TimePoint now, const Electorate& electorate,
+           AcknowledgementOutbox& questions) {
+    if (word != QuorumVerdict::impossible) {
+      electorate.for_each([&](NodeId node) { static_cast<void>(ask_one(await, node, now, questions)); });
+    } else if (!await.everyone_asked_at || !electorate.whole()) {
+      static_cast<void>(ask_one(await, NodeId{}, now, questions));
+    }
+  }
+
+  /// About what a node has not answered; false: there are too many questions already.
+  [[nodiscard]] bool ask_one(const Await& await, NodeId node, TimePoint now, AcknowledgementOutbox& questions) const {
+    return std::ranges::all_of(await.places, [&](const Placed& placed) {
+      return await.tracker.answered(node, placed.event) ||
+             questions.add(
+                 node, {self_, placed.place.sequence, placed.place.index, 1, AcknowledgementStatus::requested}, now);
+    });
+  }
+
+  void schedule(Ticket ticket, Await& await, TimePoint at) {
+    auto place = agenda_.extract({await.due, ticket});  // its memory is there: who has a deadline keeps one
+    await.due = (std::min)(at, await.request.deadline);
+    if (place) {
+      place.value().first = await.due;
+      agenda_.insert(std::move(place));
+    } else {
+      agenda_.insert({await.due, ticket});
+    }
+  }
+
+  void finish(Awaits::iterator at, std::error_code error) {
+    Await& await = at->second;
+    completions_.push_back({at->first, error, await.tracker.replicas()});
+    ++(error ? metrics_.quorums_not_satisfied : metrics_.quorums_satisfied);
+    grew_ = true;
+    agenda_.erase({await.due, at->first});
+    for (const Placed& placed : await.places) forget(placed.place, at->first);
+    awaited_ -= await.request.events;
+    for_everyone_ -= is_for_everyone(await.request);
+    awaits_.erase(at);
+  }
+
+  void forget(EventPlace place, Ticket ticket) {
+    for (auto [first, last] = waiters_.equal_range(place); first != last;) {
+      first = first->second.ticket == ticket ? waiters_.erase(first) : std::next(first);
+    }
+    const auto other = waiters_.lower_bound({place.sequence, 0});
+    if (other == waiters_.end() || other->first.sequence != place.sequence) reserve_.drop(place.sequence);
+  }
+
+  NodeId self_;
+  std::size_t max_awaits_;
+  Metrics& metrics_;
+  Ticket last_ticket_ = 0;
+  std::size_t awaited_ = 0;       ///< events of open awaits
+  std::size_t for_everyone_ = 0;  ///< open awaits of all peers
+  std::uint64_t handed_over_ = 0, returned_ = 0;  ///< the newest frame that went out, that is known to have come back
+  VoterRoom room_;  // of the trackers in
+  Awaits awaits_;
+  std::set<std::pair<TimePoint, Ticket>> agenda_;
+  Waiters waiters_;
+  AwaitReserve reserve_;
+  std::deque<AwaitCompletion> completions_;
+  bool grew_ = false;
+};
+
+}  // namespace syncbus::inline v1::core

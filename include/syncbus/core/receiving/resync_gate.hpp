@@ -1,0 +1,149 @@
+// What is lost by one incident is one resync, however many peers it befell: losses wait for each other.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <utility>
+
+#include <syncbus/core/peers/cut_off.hpp>
+#include <syncbus/core/peers/membership.hpp>
+#include <syncbus/core/peers/peer_state.hpp>
+#include <syncbus/core/receiving/gapped_peers.hpp>
+#include <syncbus/core/receiving/pending_events.hpp>
+#include <syncbus/core/receiving/receiving.hpp>
+#include <syncbus/event.hpp>
+#include <syncbus/options.hpp>
+
+namespace syncbus::inline v1::core {
+
+/// The losses that a node finds go through here to its handlers. Inside the join window those of before it (*joined*,
+/// *interrupted*) are held back until its end. After an outage, ours or of peers, the gate is *open* for a while: what
+/// is found to be lost waits until all have told who may have been hit as well, or had time to. All of it goes as one,
+/// and stands for whatever is known to be missing of anybody by then: what was hit by an outage is not asked for once
+/// everybody clears all the same.
+///
+/// What may be lost of peers that are left out is a resync as well. It, what is held back, and an interruption that is
+/// not over, count as waiting, from when they were known.
+class ResyncGate {
+ public:
+  ResyncGate(Membership& membership, GappedPeers& gapped, Receiving& receiving) noexcept
+      : membership_{membership}, gapped_{gapped}, receiving_{receiving} {}
+
+  // --- our outages
+
+  void begin_session(std::uint64_t session) noexcept { session_ = session; }
+
+  /// From `since` on nothing of others may have come.
+  void cut_off(TimePoint since) noexcept { cut_off_.begin(since, session_); }
+  /// This node hears nobody anyway.
+  void hears_nobody() noexcept { cut_off_.end(); }
+
+  /// The join window has closed.
+  void window_closed(TimePoint now) noexcept {
+    if (session_ > 1) open(now);
+    if (due_ == at_window_end) due_ = due(now);
+    if (!holds()) cut_off_.joined(session_, receiving_.inbox().pushed());
+  }
+
+  // --- outages of peers
+
+  /// One has fallen silent: others may, soon.
+  void fell_silent(TimePoint now) noexcept { open(now); }
+
+  /// One that was overdue is heard again, before its record says so.
+  void returned(PeerState& peer, TimePoint now) noexcept {
+    if (peer.silent || now >= open_until_) silent_since_ = peer.last_heard;
+    peer.back_without_word = true;
+    open(now);
+  }
+
+  // --- losses
+
+  /// There is reason for a resync, known `since`.
+  void raise(const Resync& resync, TimePoint since, TimePoint now) noexcept {
+    using enum ResyncCause;
+    const bool of_the_past = resync.cause == joined || resync.cause == interrupted;
+    const bool loss = of_the_past || resync.cause == unrepairable || resync.cause == peer_lost;
+    if (!loss || (membership_.window_open() && !of_the_past)) return receiving_.push(resync, since);
+    if (!holds()) due_ = membership_.window_open() ? at_window_end : due(now);
+    held_back_since_ = held_back_ ? (std::min)(held_back_since_, since) : since;
+    held_back_ = held_back_ ? join(*held_back_, resync) : resync;
+    release_if_all_have_told(now);
+  }
+
+  /// What is held back goes, once nobody is expected any more to tell of the same incident.
+  void release_if_all_have_told(TimePoint now) noexcept {
+    if (!holds() || (now < due_ && (membership_.window_open() || others_will_tell(now)))) return;
+    TimePoint since = held_back_since_;
+    if (now < open_until_) {
+      gapped_.for_each([&](NodeId, PeerState& peer) {
+        since = (std::min)(since, peer.missing_since(now));
+        peer.cover();
+      });
+    }
+    receiving_.push(*std::exchange(held_back_, std::nullopt), since);
+    cut_off_.joined(session_, receiving_.inbox().pushed());
+  }
+
+  /// When tick() has something to do, at the latest.
+  [[nodiscard]] TimePoint due() const noexcept {
+    return (std::min)(holds() ? due_ : (TimePoint::max)(), membership_.left_out().due());
+  }
+  /// Also, what may have been lost of those for whom there is no room may be due.
+  void tick(TimePoint now) noexcept {
+    release_if_all_have_told(now);
+    if (const auto since = membership_.left_out().raise(now)) raise({ResyncCause::overflow, {}}, *since, now);
+  }
+
+  /// Whether something is held back: nothing is proved meanwhile.
+  [[nodiscard]] bool holds() const noexcept { return held_back_.has_value(); }
+
+  /// Since when it is known that handlers have something to hear yet, or may have; `now`: nothing is known.
+  [[nodiscard]] TimePoint waiting_since(TimePoint now) noexcept {
+    const TimePoint cut_off_at = cut_off_.since(receiving_.inbox().settled()).value_or(now);
+    const TimePoint left_out = membership_.left_out().fresh_at(now);
+    const TimePoint waiting = (std::min)({cut_off_at, left_out, receiving_.waiting_since(now)});
+    return held_back_ ? (std::min)(waiting, held_back_since_) : waiting;
+  }
+
+ private:
+  static constexpr TimePoint at_window_end = (TimePoint::max)();
+
+  void open(TimePoint now) noexcept { open_until_ = now + membership_.settling_time(); }
+
+  /// Until when what is held back from now on may wait.
+  [[nodiscard]] TimePoint due(TimePoint now) const noexcept {
+    return now < open_until_ ? now + membership_.settling_time() : now;
+  }
+
+  /// Whether a peer may have been hit by the incident for which the gate is open, and has not said since how far it is:
+  /// one that is overdue, or was; one that said nothing in this session; one that fell silent when those did that are
+  /// back.
+  [[nodiscard]] bool others_will_tell(TimePoint now) const noexcept {
+    const Duration together = membership_.settling_time();
+    bool any = false;
+    membership_.peers().for_each([&](NodeId, const PeerState& peer) {
+      if (any || peer.gone || !peer.heard) return;
+      const bool not_yet = now > peer.overdue_at() || peer.back_without_word ||
+                           (session_ > 1 && peer.reconciled_in != session_);
+      const bool as_others =
+          peer.last_heard - silent_since_ <= together && silent_since_ - peer.last_heard <= together;
+      any = peer.silent ? as_others : not_yet;
+    });
+    return any;
+  }
+
+  Membership& membership_;
+  GappedPeers& gapped_;
+  Receiving& receiving_;
+  std::uint64_t session_ = 0;
+  TimePoint open_until_{};
+  TimePoint silent_since_{};  // when those were heard last who were silent, or nearly so, and are back
+  std::optional<Resync> held_back_;
+  TimePoint held_back_since_{};
+  TimePoint due_{};  // when it goes, whatever else may come
+  CutOff cut_off_;
+};
+
+}  // namespace syncbus::inline v1::core

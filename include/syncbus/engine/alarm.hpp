@@ -1,0 +1,85 @@
+// Calls back at a time, on a thread of its own.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include <syncbus/base/start_thread.hpp>
+#include <syncbus/base/uptime_clock.hpp>
+#include <syncbus/options.hpp>
+
+namespace syncbus::inline v1::detail {
+
+/// One time, of the uptime clock, is set at once; setting another replaces it. What falls into a suspend of the machine
+/// rings late: when as much time has passed awake. Thread safety: set() from any thread, also from inside the
+/// callback; start() and stop() once each, by the owner.
+class Alarm {
+ public:
+  Alarm() = default;
+  Alarm(const Alarm&) = delete;
+  Alarm& operator=(const Alarm&) = delete;
+  ~Alarm() { stop(); }
+
+  /// `ring` is called without a lock held, one call at a time, for each time that was set and not replaced before it
+  /// came.
+  void start(std::function<void()> ring) {
+    thread_ = start_thread([this, ring = std::move(ring)] { run(ring); });
+  }
+
+  /// The thread is only woken when the new time is the earlier one.
+  void set(TimePoint at) noexcept {
+    const std::lock_guard lock{mutex_};
+    at_ = at;
+    if (at < sleeps_until_) changed_.notify_one();
+  }
+
+  /// Waits for a call that is running.
+  void stop() noexcept {
+    {
+      const std::lock_guard lock{mutex_};
+      stopping_ = true;
+    }
+    changed_.notify_one();
+    if (thread_.joinable()) thread_.join();
+  }
+
+ private:
+  static constexpr TimePoint never = (TimePoint::max)();
+
+  void run(const std::function<void()>& ring) noexcept {
+    std::unique_lock lock{mutex_};
+    while (!stopping_) {
+      if (at_ <= UptimeClock::now()) {
+        at_ = never;
+        lock.unlock();
+        ring();
+        lock.lock();
+      } else {
+        sleep(lock);
+      }
+    }
+  }
+
+  void sleep(std::unique_lock<std::mutex>& lock) noexcept {
+    sleeps_until_ = at_;
+    if (at_ == never) {
+      changed_.wait(lock);
+    } else {
+      changed_.wait_for(lock, at_ - UptimeClock::now());
+    }
+    sleeps_until_ = TimePoint{};
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  TimePoint at_ = never;
+  TimePoint sleeps_until_{};  ///< of the thread; in the past while it is awake
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace syncbus::inline v1::detail

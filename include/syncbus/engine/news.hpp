@@ -1,0 +1,112 @@
+// What a bus has to tell its user besides events: how awaits ended, its health, lines for the log.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include <syncbus/base/unlocked.hpp>
+#include <syncbus/engine/await_calls.hpp>
+#include <syncbus/engine/bounded_log.hpp>
+#include <syncbus/local/await_call.hpp>
+#include <syncbus/local/line_limiter.hpp>
+#include <syncbus/local/local_dispatch.hpp>
+#include <syncbus/options.hpp>
+
+namespace syncbus::inline v1::detail {
+
+/// Collected under the owner's lock, told by the dispatcher with that lock released. Of a health only the latest is
+/// told.
+class News {
+ public:
+  News(const BusOptions& options, std::shared_ptr<LocalDispatch> subscribers)
+      : on_health_{options.on_health}, subscribers_{std::move(subscribers)} {}
+
+  [[nodiscard]] AwaitCalls& awaits() noexcept { return awaits_; }
+  void health_changed() noexcept { health_due_ = static_cast<bool>(on_health_); }
+
+  /// Without a code, what the user asked for.
+  void log(const std::error_code& code, std::string_view sentence) noexcept {
+    log(kind_of_problem(code), [sentence] { return std::string{sentence}; });
+  }
+  /// `line()` makes its words.
+  template <class Line>
+  void log(LineKind kind, const Line& line) noexcept try {
+    if (!subscribers_->log()) return;
+    if (const auto told = subscribers_->log().admit(kind, line())) log_.add(*told);
+  } catch (const std::bad_alloc&) {
+    log_.leave_one_out();
+  }
+
+  /// To be called now and then: brings what was left out and has waited long enough.
+  void look_at_log() noexcept try {
+    if (!subscribers_->log()) return;
+    while (const auto line = subscribers_->log().overdue()) log_.add(*line);
+  } catch (const std::bad_alloc&) {
+    log_.leave_one_out();
+  }
+
+  /// Nothing more will come, and nobody needs to know the health any more: what is left are completions, the lines that
+  /// wait, and the last of those that were left out.
+  void end() noexcept {
+    ended_ = true;
+    health_due_ = false;
+  }
+
+  [[nodiscard]] bool empty() const noexcept { return !health_due_ && !awaits_.has_completions() && !has_lines(); }
+  [[nodiscard]] bool has_lines() const noexcept {
+    return !log_.empty() || (ended_ && subscribers_->log() && subscribers_->log().any_left_out());
+  }
+
+  /// Tells the most urgent; `health()` is how it is now. False: there is nothing.
+  template <class HealthNow>
+  bool tell_one(const HealthNow& health, std::unique_lock<std::mutex>& lock) noexcept {
+    if (awaits_.has_completions()) {
+      complete_one(lock);
+    } else if (std::exchange(health_due_, false)) {
+      unlocked(lock, [&, now = health()] { subscribers_->run_hook([&] { on_health_(now); }); });
+    } else if (const auto line = take_line()) {
+      unlocked(lock, [&] { subscribers_->report(*line); });
+    } else {
+      return false;
+    }
+    return true;
+  }
+
+  /// Calls every completion that is due.
+  void complete_all(std::unique_lock<std::mutex>& lock) noexcept {
+    while (awaits_.has_completions()) complete_one(lock);
+  }
+
+ private:
+  [[nodiscard]] std::optional<std::string> take_line() {
+    if (!log_.empty()) return log_.take();
+    return ended_ && subscribers_->log() ? subscribers_->log().overdue(true) : std::nullopt;
+  }
+
+  void complete_one(std::unique_lock<std::mutex>& lock) noexcept {
+    auto call = awaits_.next_completion();
+    unlocked(lock, [&] {
+      subscribers_->run_hook([&] {
+        const auto ended =
+            std::move(call);  // ends inside the hook: it may be the last that keeps something of the user's
+        ended->complete();
+      });
+    });
+  }
+
+  const std::function<void(const Health&)>& on_health_;
+  const std::shared_ptr<LocalDispatch> subscribers_;
+  AwaitCalls awaits_;
+  BoundedLog log_;
+  bool health_due_ = false;
+  bool ended_ = false;
+};
+
+}  // namespace syncbus::inline v1::detail

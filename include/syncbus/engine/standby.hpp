@@ -1,0 +1,49 @@
+// Where a thread waits that may be needed: now, or in a moment if nobody else does the work by then (Linux).
+#pragma once
+
+#include <poll.h>
+
+#include <array>
+#include <chrono>
+
+#include <syncbus/base/timer_fd.hpp>
+#include <syncbus/base/wake_fd.hpp>
+
+namespace syncbus::inline v1::detail {
+
+/// A condition variable can only wake a thread at once, which costs the caller microseconds and takes a processor from
+/// whoever would have been ready first. Here the kernel's timer does it, only if that is late.
+///
+/// Thread safety: wait() needs no lock; everything else is called under one lock of the owner's. Spurious returns
+/// happen; no call is lost between the owner's look at its state and wait().
+class Standby {
+ public:
+  /// Wakes all who wait.
+  void call_now() noexcept { now_.signal(); }
+
+  /// Wakes all who wait then, or when an earlier call_in() said, if that is still to come.
+  void call_in(std::chrono::microseconds delay) noexcept {
+    if (called_) return;
+    called_ = timer_.set(delay);  // below a second
+    if (!called_) call_now();
+  }
+
+  /// Blocks until there is a call that nobody has answered.
+  void wait() const noexcept {
+    std::array<pollfd, 2> polled{{{now_.fd(), POLLIN, 0}, {timer_.fd(), POLLIN, 0}}};
+    ::poll(polled.data(), polled.size(), -1);
+  }
+
+  /// Who looks at the owner's state from here on answers all calls made so far; one whose time has not come still will.
+  void answer() noexcept {
+    now_.drain();
+    if (timer_.drain()) called_ = false;
+  }
+
+ private:
+  WakeFd now_;
+  TimerFd timer_;
+  bool called_ = false;  ///< the timer runs, or has run out unanswered
+};
+
+}  // namespace syncbus::inline v1::detail

@@ -1,0 +1,31 @@
+// What became of one event at a node's subscribers, for those who ask.
+#pragma once
+
+#include <cstdint>
+
+#include <syncbus/local/subscriber.hpp>
+
+namespace syncbus::inline v1::detail {
+
+struct DispatchTally {
+  std::uint32_t matched = 0;  ///< subscribers that it was given to; not closed mailboxes, which took nothing
+  std::uint32_t failed = 0;   ///< those of them that threw
+};
+
+/// Who dispatches without a tally pays for none: these calls are empty, and so is what is passed along.
+struct Uncounted {
+  void called(const Stored&) const noexcept {}
+  void threw() const noexcept {}
+};
+
+struct Counted {
+  DispatchTally* tally;
+
+  void called(const Stored& stored) const noexcept { tally->matched += stored.stored ? 1U : 0U; }
+  void threw() const noexcept {
+    ++tally->matched;
+    ++tally->failed;
+  }
+};
+
+}  // namespace syncbus::inline v1::detail

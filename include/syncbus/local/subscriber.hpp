@@ -1,0 +1,190 @@
+// What a subscription calls: a handler of events, handlers of events and resyncs, or a mailbox, behind one type.
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <new>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+#include <syncbus/base/is_null.hpp>
+#include <syncbus/event.hpp>
+
+namespace syncbus::inline v1::detail {
+
+/// What became of an event that was put into a mailbox.
+struct Stored {
+  bool stored = true;       ///< false: the mailbox is closed
+  bool overflowed = false;  ///< everything joined to a resync, cause overflow
+  std::uint32_t joined = 0; ///< events that were absorbed
+};
+
+class ForkMark;
+class Waiting;
+
+/// Where a mailbox takes what is dispatched to it. Calls are short and run no user code.
+class MailboxSink {
+ public:
+  /// Once, before anything is put. `waiting`: how whoever reads it waits; null: on the steady clock.
+  virtual void attached_to(std::shared_ptr<Waiting> waiting, const ForkMark& fork_mark) noexcept = 0;
+  virtual Stored put(const Event& event) noexcept = 0;
+  virtual Stored put_resync(const Resync& resync) noexcept = 0;
+  virtual void close() noexcept = 0;
+
+ protected:
+  ~MailboxSink() = default;
+};
+
+template <class H>
+struct EventCaller {
+  H on_event;
+
+  [[nodiscard]] bool null() const noexcept { return is_null(on_event); }
+  Stored event(const Event& event) {
+    static_cast<void>(std::invoke(on_event, event));
+    return {};
+  }
+  Stored resync(const Resync& resync, std::string_view key) {
+    static_cast<void>(std::invoke(on_event, Event{EventType::resync, key, 0, resync.peer}));
+    return {};
+  }
+  void attached_to(const std::shared_ptr<Waiting>&, const ForkMark&) noexcept {}
+  void close() noexcept {}
+};
+
+template <class H, class R>
+struct PairCaller {
+  H on_event;
+  R on_resync;
+
+  [[nodiscard]] bool null() const noexcept { return is_null(on_event) || is_null(on_resync); }
+  Stored event(const Event& event) {
+    static_cast<void>(std::invoke(on_event, event));
+    return {};
+  }
+  Stored resync(const Resync& resync, std::string_view) {
+    static_cast<void>(std::invoke(on_resync, resync));
+    return {};
+  }
+  void attached_to(const std::shared_ptr<Waiting>&, const ForkMark&) noexcept {}
+  void close() noexcept {}
+};
+
+struct MailboxCaller {
+  std::shared_ptr<MailboxSink> mailbox;
+
+  [[nodiscard]] bool null() const noexcept { return false; }
+  Stored event(const Event& event) noexcept { return mailbox->put(event); }
+  Stored resync(const Resync& resync, std::string_view) noexcept { return mailbox->put_resync(resync); }
+  void attached_to(const std::shared_ptr<Waiting>& waiting, const ForkMark& fork_mark) noexcept {
+    mailbox->attached_to(waiting, fork_mark);
+  }
+  void close() noexcept { mailbox->close(); }
+};
+
+/// One of the three, owned; move-only. What takes at most `inline_bytes` (four pointers: a caller of three captures)
+/// lies inside, so subscribing it allocates nothing for it. A handler may throw through event() and resync().
+class Subscriber {
+ public:
+  static constexpr std::size_t inline_bytes = 4 * sizeof(void*);
+
+  template <class H>
+    requires(!std::same_as<std::decay_t<H>, Subscriber> && std::invocable<std::decay_t<H>&, const Event&>)
+  explicit Subscriber(H&& handler) {
+    emplace(EventCaller<std::decay_t<H>>{std::forward<H>(handler)});
+  }
+
+  template <class H, class R>
+  Subscriber(H&& on_event, R&& on_resync) {
+    emplace(PairCaller<std::decay_t<H>, std::decay_t<R>>{std::forward<H>(on_event), std::forward<R>(on_resync)});
+  }
+
+  explicit Subscriber(std::shared_ptr<MailboxSink> mailbox) { emplace(MailboxCaller{std::move(mailbox)}); }
+
+  Subscriber(Subscriber&& other) noexcept : event_{other.event_}, verbs_{other.verbs_} {
+    verbs_->move(storage_, other.storage_);
+  }
+  Subscriber& operator=(Subscriber&&) = delete;
+  ~Subscriber() { verbs_->destroy(storage_); }
+
+  /// Whether a callable is a null pointer or an empty function object.
+  [[nodiscard]] bool null() const noexcept { return verbs_->null(storage_); }
+
+  Stored event(const Event& event) { return event_(storage_, event); }
+  Stored resync(const Resync& resync, std::string_view key) { return verbs_->resync(storage_, resync, key); }
+  void attached_to(const std::shared_ptr<Waiting>& waiting, const ForkMark& fork_mark) noexcept {
+    verbs_->attached_to(storage_, waiting, fork_mark);
+  }
+  void close() noexcept { verbs_->close(storage_); }
+
+ private:
+  struct Verbs {
+    Stored (*resync)(void*, const Resync&, std::string_view);
+    void (*attached_to)(void*, const std::shared_ptr<Waiting>&, const ForkMark&) noexcept;
+    void (*close)(void*) noexcept;
+    bool (*null)(const void*) noexcept;
+    void (*move)(void*, void*) noexcept;
+    void (*destroy)(void*) noexcept;
+  };
+
+  /// A caller in place, or a pointer to one on the heap.
+  template <class Caller>
+  struct Access {
+    static constexpr bool in_place = sizeof(Caller) <= inline_bytes && alignof(Caller) <= alignof(void*) &&
+                                     std::is_nothrow_move_constructible_v<Caller>;
+
+    static Caller& get(void* storage) noexcept {
+      if constexpr (in_place) {
+        return *std::launder(static_cast<Caller*>(storage));
+      } else {
+        return **std::launder(static_cast<Caller**>(storage));
+      }
+    }
+    static Stored event(void* storage, const Event& event) { return get(storage).event(event); }
+    static Stored resync(void* storage, const Resync& resync, std::string_view key) {
+      return get(storage).resync(resync, key);
+    }
+    static void attached_to(void* storage, const std::shared_ptr<Waiting>& waiting, const ForkMark& mark) noexcept {
+      get(storage).attached_to(waiting, mark);
+    }
+    static void close(void* storage) noexcept { get(storage).close(); }
+    static bool null(const void* storage) noexcept { return get(const_cast<void*>(storage)).null(); }
+    static void move(void* to, void* from) noexcept {
+      if constexpr (in_place) {
+        ::new (to) Caller{std::move(get(from))};
+      } else {
+        ::new (to) Caller* {std::exchange(*std::launder(static_cast<Caller**>(from)), nullptr)};
+      }
+    }
+    static void destroy(void* storage) noexcept {
+      if constexpr (in_place) {
+        get(storage).~Caller();
+      } else {
+        delete *std::launder(static_cast<Caller**>(storage));
+      }
+    }
+    // Hidden: of two plugins whose handlers have one name, each has its own.
+    [[gnu::visibility("hidden")]] static constexpr Verbs verbs{resync, attached_to, close, null, move, destroy};
+  };
+
+  template <class Caller>
+  void emplace(Caller&& caller) {
+    if constexpr (Access<Caller>::in_place) {
+      ::new (static_cast<void*>(storage_)) Caller{std::move(caller)};
+    } else {
+      ::new (static_cast<void*>(storage_)) Caller* {new Caller{std::move(caller)}};
+    }
+    event_ = Access<Caller>::event;
+    verbs_ = &Access<Caller>::verbs;
+  }
+
+  Stored (*event_)(void*, const Event&) = nullptr;  // beside the caller: one load less for each event
+  const Verbs* verbs_ = nullptr;
+  alignas(void*) std::byte storage_[inline_bytes];
+};
+
+}  // namespace syncbus::inline v1::detail

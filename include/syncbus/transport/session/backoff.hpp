@@ -1,0 +1,34 @@
+// How long to wait before the next attempt: doubling, with jitter, so that a cluster does not come back as one. Pure.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include <syncbus/base/split_mix64.hpp>
+#include <syncbus/options.hpp>
+#include <syncbus/transport/session/doubling.hpp>
+
+namespace syncbus::inline v1::detail {
+
+class Backoff {
+ public:
+  Backoff(Duration least, Duration most, std::uint64_t seed) noexcept
+      : whole_{least, (std::max)(least, most)}, random_{seed} {}
+
+  /// The next delay: between half and all of a value that begins at `least` and doubles up to `most`.
+  [[nodiscard]] Duration next() noexcept {
+    const Duration whole = whole_.next();
+    const Duration half = whole / 2;
+    const auto spread = static_cast<std::uint64_t>((whole - half).count());
+    return half + Duration{static_cast<Duration::rep>(random_.next() % (spread + 1))};
+  }
+
+  /// What was attempted works.
+  void reset() noexcept { whole_.reset(); }
+
+ private:
+  Doubling whole_;
+  SplitMix64 random_;
+};
+
+}  // namespace syncbus::inline v1::detail

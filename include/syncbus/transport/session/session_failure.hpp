@@ -1,0 +1,64 @@
+// Why a transport has no session with its broker: an error and a sentence for the user.
+#pragma once
+
+#include <cerrno>
+#include <cstddef>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include <syncbus/base/descriptors.hpp>
+#include <syncbus/error.hpp>
+#include <syncbus/transport.hpp>
+
+namespace syncbus::inline v1::detail {
+
+/// Why a session ended, or could not be made.
+struct SessionEnd {
+  Errc code = Errc::not_connected;
+  std::string sentence{};
+};
+
+/// Whether another attempt may go better because the broker is there, or ready, by then.
+[[nodiscard]] constexpr bool is_worth_waiting(Errc code) noexcept {
+  return code == Errc::not_connected || code == Errc::timed_out || code == Errc::transport_failure;
+}
+
+/// The same, or that there was no descriptor to connect with: clients hardly say so.
+[[nodiscard]] inline SessionEnd unless_without_descriptors(SessionEnd why) {
+  if (!is_worth_waiting(why.code)) return why;
+  const auto says = [&](int error) {
+    return why.sentence.find(std::generic_category().message(error)) != std::string::npos;
+  };
+  const int error = says(ENFILE) ? ENFILE : says(EMFILE) ? EMFILE : why_no_descriptor();  // its words begin with those
+  const std::string_view advice = advice_without_descriptor(error);
+  if (advice.empty() || why.sentence.starts_with(advice)) return why;
+  std::string sentence{advice};
+  sentence += " (";
+  sentence += why.sentence;
+  sentence += ')';
+  return {why.code, std::move(sentence)};
+}
+
+/// The same, thrown while a session is made.
+class SessionFailure : public std::runtime_error {
+ public:
+  explicit SessionFailure(const SessionEnd& why) : SessionFailure{why.code, why.sentence} {}
+  SessionFailure(Errc code, const std::string& sentence) : std::runtime_error{sentence}, code_{code} {}
+
+  [[nodiscard]] SessionEnd end() const { return {code_, what()}; }
+
+ private:
+  Errc code_;
+};
+
+/// Throws it when a broker takes too small messages for a session. `what` takes them, `limit` in bytes.
+inline void require_frame_bytes(std::size_t limit, const std::string& what) {
+  if (limit >= least_frame_bytes) return;
+  throw SessionFailure{Errc::frame_too_large, what + " takes messages of " + std::to_string(limit) +
+                                                  " bytes at most, and a node needs " + std::to_string(least_frame_bytes)};
+}
+
+}  // namespace syncbus::inline v1::detail

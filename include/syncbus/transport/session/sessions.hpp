@@ -1,0 +1,135 @@
+// One session with a broker after the other, in steps: whoever takes a step does the transport's I/O meanwhile.
+#pragma once
+
+#include <poll.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include <syncbus/base/deadline.hpp>
+#include <syncbus/base/poll_timeout.hpp>
+#include <syncbus/base/wake_fd.hpp>
+#include <syncbus/error.hpp>
+#include <syncbus/options.hpp>
+#include <syncbus/transport.hpp>
+#include <syncbus/transport/session/attempts.hpp>
+#include <syncbus/transport/session/problem_reporter.hpp>
+#include <syncbus/transport/session/reconnect_tuning.hpp>
+#include <syncbus/transport/session/session_failure.hpp>
+
+namespace syncbus::inline v1::detail {
+
+/// What the sessions of every transport have in common. A transport's own surroundings derive from it.
+struct SessionSurroundings {
+  const TransportSettings& settings;
+  TransportSink& sink;
+  ProblemReporter& problems;
+  WakeFd& wake;
+  std::atomic<std::uint64_t>& live_session;  ///< set to 0 by who wants it reopened
+  const std::atomic<bool>& stop;
+};
+
+/// `Session` has
+///
+///     using Surroundings;                            // derived from SessionSurroundings
+///     static constexpr bool takes_longer_attempts;   // after some that failed
+///     Session(const Surroundings&, TimePoint deadline);  // throws SessionFailure
+///     void begin(std::uint64_t number);              // tells the sink, the last thing that it does; throws only before
+///     void serve() noexcept;                         // does what there is to do, or waits until there is something
+///     void finish() noexcept;                        // nothing is sent any more
+///     const std::optional<SessionEnd>& end() const noexcept;
+///     bool confirmed_any() const noexcept;           // the broker accepted a broadcast
+///     bool reopened() const noexcept;                // it ended because the engine asked for a new one
+///
+/// Thread safety: none; steps may come from different threads, one after the other.
+template <class Session>
+class Sessions {
+ public:
+  using Surroundings = typename Session::Surroundings;
+
+  /// `opened` hears once how the first attempt went, or that of the others that wait_for_broker allows; when it failed,
+  /// no further is made.
+  Sessions(const Surroundings& around, const ReconnectTuning& tuning, std::function<void(const SessionEnd*)> opened)
+      : around_{around},
+        opened_{std::move(opened)},
+        attempts_{around.settings, tuning,
+                  Session::takes_longer_attempts ? around.settings.connect_timeout : tuning.attempt_timeout, now()} {}
+
+  /// Attempts to make a session, or does what there is to do in it, or waits until there is something: at most until
+  /// the wake signal.
+  void step() noexcept {
+    if (session_) {
+      session_->serve();
+      if (session_->end()) end_session();
+    } else if (now() < attempts_.due()) {
+      pause();
+    } else {
+      attempt();
+    }
+  }
+
+  /// Whether the first attempt failed.
+  [[nodiscard]] bool failed() const noexcept { return failed_; }
+
+  /// Ends the session without a word. Returns whether there was one.
+  bool close() noexcept {
+    if (!session_) return false;
+    session_->finish();
+    session_.reset();
+    return true;
+  }
+
+ private:
+  [[nodiscard]] static TimePoint now() noexcept { return std::chrono::steady_clock::now(); }
+
+  void attempt() noexcept {
+    try {
+      session_ = std::make_unique<Session>(around_, deadline_after(attempts_.limit()));
+      session_->begin(sessions_ + 1);
+      attempts_.succeeded();
+      if (++sessions_ == 1) opened_(nullptr);
+    } catch (const SessionFailure& failure) {
+      fail(unless_without_descriptors(failure.end()));
+    } catch (const std::exception& error) {
+      fail({Errc::not_connected, error.what()});
+    }
+  }
+
+  void end_session() noexcept {
+    session_->finish();
+    const SessionEnd end = *session_->end();
+    if (session_->confirmed_any() || session_->reopened()) attempts_.did_well();
+    session_.reset();
+    around_.sink.on_interrupted();
+    fail(end);
+  }
+
+  void fail(const SessionEnd& why) noexcept {
+    close();  // one may have failed as it began
+    if (!attempts_.failed(why.code, now())) {
+      failed_ = true;
+      return opened_(&why);
+    }
+    if (!around_.stop.load()) around_.problems.report(around_.sink, make_error_code(why.code), why.sentence, now());
+  }
+
+  void pause() noexcept {
+    pollfd waited{around_.wake.fd(), POLLIN, 0};
+    if (::poll(&waited, 1, poll_timeout(attempts_.due())) > 0) around_.wake.drain();
+  }
+
+  const Surroundings around_;
+  const std::function<void(const SessionEnd*)> opened_;
+  Attempts attempts_;
+  std::uint64_t sessions_ = 0;
+  bool failed_ = false;
+  std::unique_ptr<Session> session_;
+};
+
+}  // namespace syncbus::inline v1::detail
