@@ -3,16 +3,17 @@ include("${CMAKE_CURRENT_LIST_DIR}/syncbus_find_client.cmake")
 
 # syncbus_add_component(<name> CLIENT <c> PKG_CONFIG <module> HEADER <file> LIBRARY <name> PACKAGE <Debian package>)
 #
-# Takes the headers called <name>_*.hpp, in any folder, out of `syncbus_headers`. The option SYNCBUS_<NAME> says whether
+# Takes <name>_bus.hpp and the folder transport/<name>/ out of `syncbus_headers`. The option SYNCBUS_<NAME> says whether
 # the component is wanted: ON stops when the client is missing, OFF leaves it out, AUTO (the default) takes it when the
 # client is there. With AUTO and no client the core still configures, and a test fails with the sentence that is kept in
 # the global property `syncbus_missing`: tests that did not run must not look like tests that passed.
 function(syncbus_add_component name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "CLIENT;PKG_CONFIG;HEADER;LIBRARY;PACKAGE" "")
 
+  set(own "/syncbus/(${name}_bus\\.hpp|transport/${name}/[^/]*\\.hpp)$")
   set(headers ${syncbus_headers})
-  list(FILTER headers INCLUDE REGEX "/${name}_[^/]*\\.hpp$")
-  list(FILTER syncbus_headers EXCLUDE REGEX "/${name}_[^/]*\\.hpp$")
+  list(FILTER headers INCLUDE REGEX "${own}")
+  list(FILTER syncbus_headers EXCLUDE REGEX "${own}")
   set(syncbus_headers ${syncbus_headers} PARENT_SCOPE)
 
   set_property(GLOBAL APPEND PROPERTY syncbus_brokers ${name})

@@ -172,7 +172,7 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
   [[nodiscard]] std::error_code wait(detail::AwaitCall& call, Duration timeout) {
     const auto ended = [&call] { return call.ended(); };
     const bool stuck =
-        hub_ && hub_->settle_until((TimePoint::max)(), timeout, ended) == detail::Settled::stuck;
+        hub_ && hub_->settle_until(detail::never, timeout, ended) == detail::Settled::stuck;
     if (stuck) link_->engine().cancel(call.ticket);
     call.wait();
     return stuck ? make_error_code(Errc::would_deadlock) : std::error_code{};

@@ -7,8 +7,8 @@
 #include <span>
 
 #include <syncbus/base/fork_mark.hpp>
+#include <syncbus/base/time.hpp>
 #include <syncbus/event.hpp>
-#include <syncbus/options.hpp>
 #include <syncbus/transport/memory/hub_state.hpp>
 
 namespace syncbus::inline v1 {

@@ -12,12 +12,10 @@
 #include <string>
 #include <string_view>
 
+#include <syncbus/base/time.hpp>
 #include <syncbus/event.hpp>
 
 namespace syncbus::inline v1 {
-
-using Duration = std::chrono::steady_clock::duration;
-using TimePoint = std::chrono::steady_clock::time_point;
 
 /// How one publish is made.
 struct PublishOptions {

@@ -9,8 +9,8 @@
 #include <string_view>
 #include <system_error>
 
+#include <syncbus/base/time.hpp>
 #include <syncbus/event.hpp>
-#include <syncbus/options.hpp>
 
 namespace syncbus::inline v1 {
 

@@ -22,13 +22,13 @@
 
 #include "support/catch.hpp"
 
-using syncbus::core::HashSecret;
-using syncbus::core::PrefixLengths;
+using syncbus::detail::HashSecret;
+using syncbus::detail::PrefixLengths;
 using syncbus::KeySpace;
 
 namespace {
 
-using Table = syncbus::core::DispatchTable<int>;
+using Table = syncbus::detail::DispatchTable<int>;
 using Node = Table::Node;
 constexpr std::uint64_t everyone = ~std::uint64_t{0};
 
@@ -128,11 +128,11 @@ TEST_CASE("any bytes are a name, whatever their number") {
 TEST_CASE("bytes are equal when all are, wherever one differs") {
   for (std::size_t size = 0; size != 70; ++size) {
     const std::string one(size, 'x');
-    CHECK(syncbus::core::equal_bytes(one.data(), std::string{one}.data(), size));
+    CHECK(syncbus::detail::equal_bytes(one.data(), std::string{one}.data(), size));
     for (std::size_t at = 0; at != size; ++at) {
       std::string other = one;
       other[at] = 'y';
-      CHECK_FALSE(syncbus::core::equal_bytes(one.data(), other.data(), size));
+      CHECK_FALSE(syncbus::detail::equal_bytes(one.data(), other.data(), size));
     }
   }
 }
@@ -402,10 +402,10 @@ TEST_CASE("a table frees who is left in it") {
   };
   const auto token = std::make_shared<int>(0);
   {
-    syncbus::core::DispatchTable<Held> table;
+    syncbus::detail::DispatchTable<Held> table;
     for (std::size_t i = 0; i != 10; ++i) {
       table.make_room();
-      table.insert(syncbus::core::DispatchNode<Held>::make(KeySpace::key, key_of(i), {token}));
+      table.insert(syncbus::detail::DispatchNode<Held>::make(KeySpace::key, key_of(i), {token}));
     }
     CHECK(token.use_count() == 11);
   }

@@ -136,7 +136,7 @@ TEST_CASE("every node hashes with odd numbers of its own") {
   CHECK(one.odd1 != one.odd2);
   CHECK(one.odd1 != other.odd1);
   CHECK(one.odd2 != other.odd2);
-  CHECK(one.odd2 != core::HashSecret{}.odd2);
+  CHECK(one.odd2 != detail::HashSecret{}.odd2);
 }
 
 TEST_CASE("an event arrives as it was published") {

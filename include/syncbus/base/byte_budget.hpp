@@ -5,9 +5,9 @@
 #include <chrono>
 #include <cstddef>
 
-#include <syncbus/options.hpp>
+#include <syncbus/base/time.hpp>
 
-namespace syncbus::inline v1::core {
+namespace syncbus::inline v1::detail {
 
 /// A request of some bytes is answered with megabytes, and anybody can write one in anybody's name.
 class ByteBudget {
@@ -46,4 +46,4 @@ class ByteBudget {
   TimePoint filled_at_{};
 };
 
-}  // namespace syncbus::inline v1::core
+}  // namespace syncbus::inline v1::detail

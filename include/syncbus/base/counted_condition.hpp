@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <mutex>
 
-#include <syncbus/options.hpp>
+#include <syncbus/base/time.hpp>
 
 namespace syncbus::inline v1::detail {
 

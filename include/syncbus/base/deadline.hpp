@@ -1,24 +1,21 @@
-// Deadlines on the steady clock that do not overflow, however long the timeout.
+// Deadlines by the steady clock: from now, and how long poll() is to wait for one.
 #pragma once
 
 #include <chrono>
 
-#include <syncbus/options.hpp>
+#include <syncbus/base/time.hpp>
 
 namespace syncbus::inline v1::detail {
 
-/// For ever, for a time that somebody waits: longer ones are cut to it where sums of times must not overflow.
-inline constexpr Duration longest_time = std::chrono::hours{24 * 365};
-
-/// The time `timeout` after `start`; a negative timeout is none, a huge one saturates.
-[[nodiscard]] constexpr TimePoint deadline_after(TimePoint start, Duration timeout) noexcept {
-  if (timeout <= Duration::zero()) return start;
-  return timeout > (TimePoint::max)() - start ? (TimePoint::max)() : start + timeout;
-}
-
-/// The same from now.
+/// The time `timeout` from now; a negative timeout is none, a huge one is never.
 [[nodiscard]] inline TimePoint deadline_after(Duration timeout) noexcept {
   return deadline_after(std::chrono::steady_clock::now(), timeout);
+}
+
+/// Milliseconds until then, rounded up, so that what is due at the deadline is due when poll() returns.
+[[nodiscard]] inline int poll_timeout(TimePoint deadline) noexcept {
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+  return left <= 0 ? 0 : left > 60'000 ? 60'000 : static_cast<int>(left);
 }
 
 }  // namespace syncbus::inline v1::detail

@@ -88,8 +88,8 @@ inline void leave_behind(std::shared_ptr<const void> object) noexcept {
     explicit Never(std::shared_ptr<const void>&& kept) noexcept : object{std::move(kept)} {}
     ~Never() {}
     std::shared_ptr<const void> object;
-  } never{std::move(object)};
-  auto* const kept = new (std::nothrow) Kept{never.object, nullptr};
+  } copy{std::move(object)};
+  auto* const kept = new (std::nothrow) Kept{copy.object, nullptr};
   if (kept == nullptr) return;
   kept->next = last.load(std::memory_order_relaxed);
   while (!last.compare_exchange_weak(kept->next, kept, std::memory_order_release, std::memory_order_relaxed)) {

@@ -7,7 +7,7 @@
 #include <cstring>
 #include <string_view>
 
-namespace syncbus::inline v1::core {
+namespace syncbus::inline v1::detail {
 
 /// Eight bytes from anywhere, in the machine's order.
 [[nodiscard]] inline std::uint64_t load_word(const char* from) noexcept {
@@ -70,4 +70,4 @@ struct HashSecret {
   return std::memcmp(a + last, b + last, 16) == 0;
 }
 
-}  // namespace syncbus::inline v1::core
+}  // namespace syncbus::inline v1::detail

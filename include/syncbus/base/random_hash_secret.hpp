@@ -13,7 +13,7 @@
 namespace syncbus::inline v1::detail {
 
 /// Throws std::system_error when the system has no entropy to give. One system call: every mailbox draws one.
-[[nodiscard]] inline core::HashSecret random_hash_secret() {
+[[nodiscard]] inline HashSecret random_hash_secret() {
   std::array<std::uint64_t, 2> drawn{};
   if (::getentropy(drawn.data(), sizeof drawn) != 0) {
     throw std::system_error{errno, std::generic_category(), "syncbus: cannot draw what a table hashes with"};

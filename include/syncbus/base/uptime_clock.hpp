@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <chrono>
 
-#include <syncbus/options.hpp>
+#include <syncbus/base/time.hpp>
 
 namespace syncbus::inline v1::detail {
 

@@ -3,7 +3,7 @@
 
 #include <functional>
 
-#include <syncbus/options.hpp>
+#include <syncbus/base/time.hpp>
 
 namespace syncbus::inline v1::detail {
 

@@ -7,9 +7,9 @@
 #include <string>
 
 #include <syncbus/base/hash_bytes.hpp>
+#include <syncbus/base/time.hpp>
 #include <syncbus/core/wire/frame_header.hpp>
 #include <syncbus/event.hpp>
-#include <syncbus/options.hpp>
 
 namespace syncbus::inline v1::core {
 
@@ -31,7 +31,7 @@ struct ProtocolOptions {
   std::size_t pending_bytes = std::size_t{8} << 20U;
   std::size_t max_peers = 4'096;
   std::size_t max_awaits = 65'536;
-  HashSecret hash_secret{};  ///< of the tables that strangers fill: drawn by the shell
+  detail::HashSecret hash_secret{};  ///< of the tables that strangers fill: drawn by the shell
 };
 
 /// What the shell is to do. Actions are derived from the state when asked for, never queued, so they cannot pile up.

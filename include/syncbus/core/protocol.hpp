@@ -146,7 +146,7 @@ class Protocol {
   // --- time
 
   void tick(TimePoint now) noexcept try {
-    told_wake_ = (TimePoint::max)();
+    told_wake_ = detail::never;
     if (!deaf_ && connected_ && hearing_.membership().deaf(now)) {
       deaf_ = true;
       hearing_.cut_off(now);
@@ -386,7 +386,7 @@ class Protocol {
     TimePoint at = (std::min)(awaits().due(), hearing_.due(speaks()));
     if (connected()) at = (std::min)(at, hearing_.membership().deaf_at());
     if (speaks()) {
-      const TimePoint heartbeat = gone_ ? (TimePoint::max)() : hearing_.membership().heartbeat_due();
+      const TimePoint heartbeat = gone_ ? detail::never : hearing_.membership().heartbeat_due();
       at = (std::min)({at, heartbeat, questions_.due(), hearing_.receiving().answers().due()});
     }
     at = (std::max)(at, rest_until_);
@@ -411,7 +411,7 @@ class Protocol {
   bool gone_ = false;
   int goodbyes_left_ = 0;
   bool reopen_due_ = false, room_changed_ = false;
-  TimePoint told_wake_ = (TimePoint::max)();
+  TimePoint told_wake_ = detail::never;
   TimePoint rest_until_{};  ///< for want of memory
 };
 

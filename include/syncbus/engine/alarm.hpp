@@ -9,8 +9,8 @@
 #include <utility>
 
 #include <syncbus/base/start_thread.hpp>
+#include <syncbus/base/time.hpp>
 #include <syncbus/base/uptime_clock.hpp>
-#include <syncbus/options.hpp>
 
 namespace syncbus::inline v1::detail {
 
@@ -48,7 +48,6 @@ class Alarm {
   }
 
  private:
-  static constexpr TimePoint never = (TimePoint::max)();
 
   void run(const std::function<void()>& ring) noexcept {
     std::unique_lock lock{mutex_};

@@ -126,7 +126,6 @@ class DispatchLoop {
   }
 
  private:
-  static constexpr TimePoint never = (TimePoint::max)();
 
   void run_all(ProcessMutex::Lock& lock, TimePoint deadline = never) noexcept {
     if (std::exchange(running_, true)) return;

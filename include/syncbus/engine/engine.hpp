@@ -120,7 +120,7 @@ class Engine final : public TransportSink, public ActionRunner {
     mutex_.locked([this](Lock& lock) {
       sending_ = false;
       const Duration to_tell = options_.executor ? Duration::zero() : options_.close_timeout;
-      static_cast<void>(end_dispatch(deadline_after(to_tell), (TimePoint::max)(), lock));
+      static_cast<void>(end_dispatch(deadline_after(to_tell), never, lock));
     });
   }
 
@@ -283,7 +283,7 @@ class Engine final : public TransportSink, public ActionRunner {
     protocol_.say_goodbye();
     run_actions(lock);
     // Soon: no port blocks, and no code of the user's runs in there.
-    changed_.wait_until(lock, (TimePoint::max)(), [&] { return !running_; });
+    changed_.wait_until(lock, never, [&] { return !running_; });
     sending_ = false;
     lock.unlock();
     port_->close();

@@ -6,10 +6,10 @@
 #include <type_traits>
 #include <utility>
 
+#include <syncbus/base/time.hpp>
 #include <syncbus/base/uptime_clock.hpp>
 #include <syncbus/engine/alarm.hpp>
 #include <syncbus/event.hpp>
-#include <syncbus/options.hpp>
 #include <syncbus/transport.hpp>
 
 namespace syncbus::inline v1::detail {

@@ -10,7 +10,7 @@ namespace syncbus::inline v1::detail {
 
 [[nodiscard]] inline core::ProtocolOptions protocol_options(NodeId self, const BusOptions& options,
                                                             bool lossless_sessions,
-                                                            const core::HashSecret& hash_secret) {
+                                                            const HashSecret& hash_secret) {
   return {.self = self,
           .name = options.name,
           .zone = options.zone,

@@ -17,7 +17,7 @@
 #include <syncbus/event.hpp>
 #include <syncbus/submission.hpp>
 
-namespace syncbus::inline v1::core {
+namespace syncbus::inline v1::detail {
 
 /// Where the subscribers of a name stand: its hash with the lowest bit set, so never where a sentinel stands.
 [[nodiscard]] inline std::uint64_t order_of(KeySpace space, std::string_view name, const HashSecret& secret) noexcept {
@@ -91,4 +91,4 @@ class DispatchNode : public DispatchLink {
   }
 };
 
-}  // namespace syncbus::inline v1::core
+}  // namespace syncbus::inline v1::detail

@@ -13,7 +13,7 @@
 
 #include <syncbus/local/dispatch_node.hpp>
 
-namespace syncbus::inline v1::core {
+namespace syncbus::inline v1::detail {
 
 /// The table: one list that ascends by hash, and sentinels that cut it into intervals of hashes, each a way into it.
 /// They are halved one at a time, in turn (linear hashing, on a list as in Shalev and Shavit, "Split-Ordered Lists",
@@ -94,7 +94,7 @@ class DispatchTable {
 
   /// Where the subscribers of a name stand in this table.
   [[nodiscard]] std::uint64_t order_of(KeySpace space, std::string_view name) const noexcept {
-    return core::order_of(space, name, secret_);
+    return detail::order_of(space, name, secret_);
   }
 
   /// What a walk looks for: a name, and the latest subscriber that it may find.
@@ -233,4 +233,4 @@ class DispatchTable {
   std::size_t size_ = 0;
 };
 
-}  // namespace syncbus::inline v1::core
+}  // namespace syncbus::inline v1::detail

@@ -12,8 +12,8 @@
 #include <system_error>
 #include <utility>
 
+#include <syncbus/base/time.hpp>
 #include <syncbus/error.hpp>
-#include <syncbus/options.hpp>
 
 namespace syncbus::inline v1::detail {
 

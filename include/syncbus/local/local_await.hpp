@@ -14,12 +14,12 @@
 
 #include <syncbus/base/handler_scope.hpp>
 #include <syncbus/base/process_mutex.hpp>
+#include <syncbus/base/time.hpp>
 #include <syncbus/core/quorum/quorum_tracker.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/local/await_call.hpp>
 #include <syncbus/local/local_bus.hpp>
 #include <syncbus/local/local_dispatch.hpp>
-#include <syncbus/options.hpp>
 #include <syncbus/quorum.hpp>
 #include <syncbus/submission.hpp>
 

@@ -15,11 +15,11 @@
 #include <system_error>
 #include <utility>
 
-#include <syncbus/base/deadline.hpp>
 #include <syncbus/base/fork_mark.hpp>
 #include <syncbus/base/hash_bytes.hpp>
 #include <syncbus/base/random_hash_secret.hpp>
 #include <syncbus/base/split_mix64.hpp>
+#include <syncbus/base/time.hpp>
 #include <syncbus/base/waiting.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/event.hpp>
@@ -167,7 +167,7 @@ class LocalBus {
   [[nodiscard]] bool closed() const noexcept { return closed_.load(std::memory_order_acquire); }
 
  private:
-  LocalBus(BusOptions options, NodeId id, const core::HashSecret& secret, std::shared_ptr<Waiting> waiting = nullptr)
+  LocalBus(BusOptions options, NodeId id, const HashSecret& secret, std::shared_ptr<Waiting> waiting = nullptr)
       : id_{id},
         waiting_{std::move(waiting)},
         options_{std::make_shared<const BusOptions>(with_finite_times(std::move(options)))},
@@ -181,7 +181,7 @@ class LocalBus {
     }
   }
 
-  [[nodiscard]] static core::HashSecret hash_secret_of(NodeId id) noexcept {
+  [[nodiscard]] static HashSecret hash_secret_of(NodeId id) noexcept {
     SplitMix64 random{id.value};
     const std::uint64_t first = random.next();
     return {first, random.next()};

@@ -21,6 +21,7 @@
 #include <syncbus/base/process_mutex.hpp>
 #include <syncbus/base/random_hash_secret.hpp>
 #include <syncbus/base/thread_marks.hpp>
+#include <syncbus/base/time.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/local/await_call.hpp>
@@ -33,7 +34,6 @@
 #include <syncbus/local/subscriber.hpp>
 #include <syncbus/local/user_log.hpp>
 #include <syncbus/metrics.hpp>
-#include <syncbus/options.hpp>
 #include <syncbus/subscription.hpp>
 
 namespace syncbus::inline v1::detail {
@@ -48,7 +48,7 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
  public:
   /// `on_log` may be empty. `secret` is for all that this node hashes and strangers choose.
   explicit LocalDispatch(std::function<void(std::string_view)> on_log,
-                         const core::HashSecret& secret = random_hash_secret())
+                         const HashSecret& secret = random_hash_secret())
       : hash_secret_{secret}, table_{secret}, log_{std::move(on_log)} {}
 
   // --- subscribing
@@ -173,7 +173,7 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   /// Whether the calling thread is inside a handler or hook: of this bus, or of any other that can be known here.
   [[nodiscard]] bool in_handler() const noexcept { return detail::in_handler(marks_); }
 
-  [[nodiscard]] const core::HashSecret& hash_secret() const noexcept { return hash_secret_; }
+  [[nodiscard]] const HashSecret& hash_secret() const noexcept { return hash_secret_; }
 
   /// Whether this process is not the one that made the bus; then nobody may be attached, and whoever is attached stays.
   [[nodiscard]] bool forked() const noexcept { return fork_mark_.forked(); }
@@ -239,7 +239,7 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   }
 
  private:
-  using Table = core::DispatchTable<Subscriber>;
+  using Table = DispatchTable<Subscriber>;
   using Node = Table::Node;
   using Target = Table::Target;
 
@@ -386,9 +386,9 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
 
   const ForkMark fork_mark_;
   ProcessMutex mutex_{fork_mark_};
-  const core::HashSecret hash_secret_;
+  const HashSecret hash_secret_;
   Table table_;
-  core::PrefixLengths lengths_;
+  PrefixLengths lengths_;
   MemberCounts members_;
   ThreadMarks& marks_ = ThreadMarks::home();
   RetiredNodes<Node> retired_{marks_};

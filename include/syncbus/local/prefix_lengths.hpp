@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <memory>
 
-namespace syncbus::inline v1::core {
+namespace syncbus::inline v1::detail {
 
 /// A list that only grows, one entry for each length that ever was in use, so at most as many as a key has bytes. One
 /// writer (whoever calls add and remove); readers take no lock.
@@ -55,4 +55,4 @@ class PrefixLengths {
   std::atomic<Entry*> first_{nullptr};
 };
 
-}  // namespace syncbus::inline v1::core
+}  // namespace syncbus::inline v1::detail

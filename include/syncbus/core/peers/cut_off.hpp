@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <optional>
 
-#include <syncbus/options.hpp>
+#include <syncbus/base/time.hpp>
 
 namespace syncbus::inline v1::core {
 

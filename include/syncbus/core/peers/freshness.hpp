@@ -7,8 +7,8 @@
 #include <cstdint>
 #include <limits>
 
+#include <syncbus/base/time.hpp>
 #include <syncbus/core/peers/sequence_tracker.hpp>
-#include <syncbus/options.hpp>
 
 namespace syncbus::inline v1::core {
 

@@ -11,10 +11,10 @@
 #include <vector>
 
 #include <syncbus/base/byte_budget.hpp>
+#include <syncbus/base/time.hpp>
 #include <syncbus/core/peers/peer_table.hpp>
 #include <syncbus/core/wire/welcome_frame.hpp>
 #include <syncbus/event.hpp>
-#include <syncbus/options.hpp>
 
 namespace syncbus::inline v1::core {
 
@@ -97,7 +97,7 @@ class Greeter {
   [[nodiscard]] bool begin(std::span<std::byte> out, const WelcomeEntry& own, PeerTable& peers, bool left_out,
                            std::uint64_t session, TimePoint now) {
     if (now < due_) return false;
-    due_ = (TimePoint::max)();
+    due_ = detail::never;
     std::uint64_t rank = left_out ? 1 : 0;
     peers.for_each([&](NodeId id, const PeerState& peer) {
       if (id < self_ && peer.greets && peer.live() && now >= peer.joins_until) ++rank;
@@ -191,8 +191,8 @@ class Greeter {
   NodeId self_;
   bool greets_;
   Duration a_delivery_;  // of one message, the share of a second
-  ByteBudget budget_{bytes_a_second, bytes_a_second};
-  TimePoint due_ = (TimePoint::max)();
+  detail::ByteBudget budget_{bytes_a_second, bytes_a_second};
+  TimePoint due_ = detail::never;
   TimePoint paid_until_{};  // by the share of deliveries, is what has been sent
   TimePoint again_at_{};    // by that of bytes
   std::uint64_t number_ = 0;                     // of the newest welcome

@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include <syncbus/options.hpp>
+#include <syncbus/base/time.hpp>
 
 namespace syncbus::inline v1::core {
 
@@ -113,7 +113,7 @@ class HeartbeatSchedule {
   }
 
   [[nodiscard]] TimePoint due() const noexcept {
-    if (!began_) return (TimePoint::max)();
+    if (!began_) return detail::never;
     return (std::max)(last_ + spacing_, (std::min)(quiet_at_, last_ + heartbeat_));
   }
 

@@ -10,9 +10,9 @@
 #include <utility>
 #include <vector>
 
+#include <syncbus/base/time.hpp>
 #include <syncbus/core/wire/welcome_frame.hpp>
 #include <syncbus/event.hpp>
-#include <syncbus/options.hpp>
 
 namespace syncbus::inline v1::core {
 

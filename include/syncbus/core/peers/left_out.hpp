@@ -7,8 +7,8 @@
 #include <optional>
 #include <utility>
 
+#include <syncbus/base/time.hpp>
 #include <syncbus/core/wire/heartbeat_frame.hpp>
-#include <syncbus/options.hpp>
 
 namespace syncbus::inline v1::core {
 
@@ -78,7 +78,7 @@ class LeftOut {
   /// Whether it is to be raised now: that may have been since then.
   [[nodiscard]] std::optional<TimePoint> raise(TimePoint now) noexcept {
     if (now < due_) return std::nullopt;
-    due_ = (TimePoint::max)();
+    due_ = detail::never;
     raised_ = now;
     return std::exchange(doubted_since_, std::nullopt);
   }
@@ -108,7 +108,7 @@ class LeftOut {
   std::optional<TimePoint> since_;          // when they began to be
   std::optional<TimePoint> doubted_since_;  // what may have been lost; a resync is due
   std::optional<TimePoint> raised_;         // the last one
-  TimePoint due_ = (TimePoint::max)();
+  TimePoint due_ = detail::never;
   std::uint64_t past_doubted_in_ = 0;  // our session
 };
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <syncbus/base/split_mix64.hpp>
+#include <syncbus/base/time.hpp>
 #include <syncbus/core/actions.hpp>
 #include <syncbus/core/peers/greeter.hpp>
 #include <syncbus/core/peers/heartbeat_schedule.hpp>
@@ -26,7 +27,6 @@
 #include <syncbus/core/wire/heartbeat_frame.hpp>
 #include <syncbus/core/wire/welcome_frame.hpp>
 #include <syncbus/event.hpp>
-#include <syncbus/options.hpp>
 
 namespace syncbus::inline v1::core {
 
@@ -79,7 +79,7 @@ class Membership {
     joining_.begin_session();
     greeter_.begin_session();
     window_open_ = !publish_only_;
-    window_ends_ = sure_at_ = (TimePoint::max)();
+    window_ends_ = sure_at_ = detail::never;
     welcomed_in_session_ = false;
     hello_number_ = number_ + 1;
   }
@@ -90,7 +90,7 @@ class Membership {
   // --- the join window
 
   [[nodiscard]] bool window_open() const noexcept { return window_open_; }
-  [[nodiscard]] TimePoint window_ends() const noexcept { return window_open_ ? window_ends_ : (TimePoint::max)(); }
+  [[nodiscard]] TimePoint window_ends() const noexcept { return window_open_ ? window_ends_ : detail::never; }
 
   /// A stranger was met: others may follow.
   void reopen_window(TimePoint now) noexcept {
@@ -99,12 +99,12 @@ class Membership {
   }
   /// A node that takes itself for the first, since nobody has answered, is not sure of it at once: on a busy machine
   /// answers come late. Until it is, nothing is decided that needs everybody.
-  [[nodiscard]] bool sure_who_is_there() const noexcept { return sure_at_ == (TimePoint::max)(); }
+  [[nodiscard]] bool sure_who_is_there() const noexcept { return sure_at_ == detail::never; }
   [[nodiscard]] TimePoint sure_at() const noexcept { return sure_at_; }
   /// Whether it is sure from now on.
   [[nodiscard]] bool becomes_sure(TimePoint now) noexcept {
     if (now < sure_at_) return false;
-    sure_at_ = (TimePoint::max)();
+    sure_at_ = detail::never;
     return true;
   }
   /// Whether it closes now.
@@ -165,7 +165,7 @@ class Membership {
   }
 
   [[nodiscard]] TimePoint welcome_due() const noexcept {
-    return window_open_ ? (TimePoint::max)() : greeter_.due();
+    return window_open_ ? detail::never : greeter_.due();
   }
   /// The next frame of a welcome that is due, into `out`.
   [[nodiscard]] std::optional<Greeter::Welcome> next_welcome(std::span<std::byte> out, const PublishedExtent& published,
@@ -202,7 +202,7 @@ class Membership {
   /// A node that joins says its hello, and no more before it knows how many there are.
   [[nodiscard]] TimePoint heartbeat_due() const noexcept {
     const bool waits = !joining_.joined() && own_.returned_in_session() && number_ >= hello_number_;
-    return waits ? (TimePoint::max)() : schedule_.due();
+    return waits ? detail::never : schedule_.due();
   }
 
   /// Whether the session is to begin with a hello now: peers are to know of it before its first frame.
@@ -263,7 +263,7 @@ class Membership {
     note_newest(self_, number);
     if (!own_.returned_in_session()) return;
     if (number >= hello_number_) joining_.hello_returned();
-    if (!window_open_ || window_ends_ != (TimePoint::max)()) return;
+    if (!window_open_ || window_ends_ != detail::never) return;
     if (!joining_.joined()) {
       joins_by_ = now + joins_within_;
       window_ends_ = now + hello_window() / 2;
@@ -305,7 +305,7 @@ class Membership {
   [[nodiscard]] bool deaf(TimePoint now) const noexcept { return now >= deaf_at(); }
   [[nodiscard]] TimePoint deaf_at() const noexcept {
     const auto since = own_.unanswered_since();
-    return since && !publish_only_ ? *since + peer_timeout_ : (TimePoint::max)();
+    return since && !publish_only_ ? *since + peer_timeout_ : detail::never;
   }
 
   /// One that was met by a frame has announced no heartbeat, and one that said hello did not know how many there are:
@@ -454,7 +454,7 @@ class Membership {
   bool window_open_ = false;
   TimePoint window_ends_{};
   TimePoint joins_by_{};
-  TimePoint sure_at_ = (TimePoint::max)();  // that it is the first; the end of time: it is sure
+  TimePoint sure_at_ = detail::never;  // that it is the first; the end of time: it is sure
   bool welcomed_in_session_ = false;
   std::uint64_t hello_number_ = 0;  // of the first heartbeat that is this attempt's hello
 };

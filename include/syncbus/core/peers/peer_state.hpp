@@ -10,6 +10,7 @@
 #include <string>
 #include <utility>
 
+#include <syncbus/base/time.hpp>
 #include <syncbus/core/peers/freshness.hpp>
 #include <syncbus/core/peers/given_up.hpp>
 #include <syncbus/core/peers/oldest_waiting.hpp>
@@ -18,7 +19,6 @@
 #include <syncbus/core/wire/heartbeat_frame.hpp>
 #include <syncbus/core/wire/welcome_frame.hpp>
 #include <syncbus/event.hpp>
-#include <syncbus/options.hpp>
 
 namespace syncbus::inline v1::core {
 
@@ -100,7 +100,7 @@ struct PeerState {
 
   /// When a heartbeat of it will have been missed for certain, if it is not heard before; never, before its first.
   [[nodiscard]] TimePoint overdue_at() const noexcept {
-    return newest_heartbeat == 0 ? (TimePoint::max)() : last_heard + 2 * interval;
+    return newest_heartbeat == 0 ? detail::never : last_heard + 2 * interval;
   }
 
   /// Gives up what is missing up to `last`; whether anything was.

@@ -18,10 +18,10 @@ namespace syncbus::inline v1::core {
 
 /// Strangers may choose their ids.
 struct NodeIdHash {
-  HashSecret secret;
+  detail::HashSecret secret;
 
   [[nodiscard]] std::size_t operator()(NodeId id) const noexcept {
-    return static_cast<std::size_t>(fold_product(id.value ^ secret.odd2, secret.odd1));
+    return static_cast<std::size_t>(detail::fold_product(id.value ^ secret.odd2, secret.odd1));
   }
 };
 
@@ -30,7 +30,7 @@ struct NodeIdHash {
 /// late frame of theirs is then no first contact. Who is live is not forgotten: see LeftOut.
 class PeerTable {
  public:
-  explicit PeerTable(std::size_t max_peers, const HashSecret& secret = {})
+  explicit PeerTable(std::size_t max_peers, const detail::HashSecret& secret = {})
       : max_peers_{(std::max)(max_peers, std::size_t{1})}, peers_{0, NodeIdHash{secret}} {}
 
   [[nodiscard]] PeerState* find(NodeId id) noexcept {

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <optional>
 
-#include <syncbus/options.hpp>
+#include <syncbus/base/time.hpp>
 
 namespace syncbus::inline v1::core {
 
@@ -97,14 +97,14 @@ class RepairClock {
   [[nodiscard]] std::size_t frame_bytes() const noexcept { return frame_bytes_; }
 
   /// When it is to ask; never, while it waits for its turn.
-  [[nodiscard]] TimePoint due() const noexcept { return waits_since_ ? (TimePoint::max)() : due_; }
+  [[nodiscard]] TimePoint due() const noexcept { return waits_since_ ? detail::never : due_; }
 
   /// When nothing had come for `timeout`, though the peer could answer: it is still heard then, or has said that it
   /// ends. Never, as long as it is not.
   [[nodiscard]] TimePoint gives_up_at(Duration timeout, TimePoint peer_heard, bool peer_gone) const noexcept {
-    if (waits_since_ && !peer_gone) return (TimePoint::max)();
+    if (waits_since_ && !peer_gone) return detail::never;
     const TimePoint end = progress_ + timeout;
-    return peer_gone || peer_heard >= end ? end : (TimePoint::max)();
+    return peer_gone || peer_heard >= end ? end : detail::never;
   }
 
  private:

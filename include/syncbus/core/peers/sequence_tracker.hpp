@@ -11,15 +11,9 @@
 #include <utility>
 #include <vector>
 
+#include <syncbus/core/wire/sequence_range.hpp>
+
 namespace syncbus::inline v1::core {
-
-/// Sequences from `first` to `last`, both included.
-struct SequenceRange {
-  std::uint64_t first = 0;
-  std::uint64_t last = 0;
-
-  friend constexpr bool operator==(const SequenceRange&, const SequenceRange&) = default;
-};
 
 /// Gaps and duplicates of one peer. Every sequence up to the highest known one was seen, is missing, or was given up: a
 /// frame that was given up counts as a duplicate when it comes after all, for a resync has covered it. The missing ones

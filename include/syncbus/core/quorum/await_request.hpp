@@ -5,9 +5,9 @@
 #include <system_error>
 #include <vector>
 
+#include <syncbus/base/time.hpp>
 #include <syncbus/core/quorum/await_reserve.hpp>
 #include <syncbus/event.hpp>
-#include <syncbus/options.hpp>
 #include <syncbus/quorum.hpp>
 
 namespace syncbus::inline v1::core {

@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include <syncbus/base/time.hpp>
 #include <syncbus/core/quorum/await_request.hpp>
 #include <syncbus/core/quorum/await_reserve.hpp>
 #include <syncbus/core/quorum/await_voters.hpp>
@@ -26,7 +27,6 @@
 #include <syncbus/error.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/metrics.hpp>
-#include <syncbus/options.hpp>
 #include <syncbus/quorum.hpp>
 
 namespace syncbus::inline v1::core {
@@ -184,7 +184,7 @@ class AwaitTable final : public FrameKeeper {
     for (auto& [ticket, await] : awaits_) await.everyone_asked_at.reset();
   }
 
-  [[nodiscard]] TimePoint due() const noexcept { return agenda_.empty() ? (TimePoint::max)() : agenda_.begin()->first; }
+  [[nodiscard]] TimePoint due() const noexcept { return agenda_.empty() ? detail::never : agenda_.begin()->first; }
 
   /// Ends what is due to end and puts the questions that are due into `questions`.
   template <class Electorate>

@@ -27,11 +27,11 @@ struct FrameName {
 
 /// Strangers choose both.
 struct FrameNameHash {
-  HashSecret secret;
+  detail::HashSecret secret;
 
   [[nodiscard]] std::size_t operator()(const FrameName& name) const noexcept {
-    const std::uint64_t of_publisher = fold_product(name.publisher.value ^ secret.odd2, secret.odd1);
-    return static_cast<std::size_t>(fold_product(name.sequence ^ of_publisher, secret.odd2));
+    const std::uint64_t of_publisher = detail::fold_product(name.publisher.value ^ secret.odd2, secret.odd1);
+    return static_cast<std::size_t>(detail::fold_product(name.sequence ^ of_publisher, secret.odd2));
   }
 };
 
@@ -40,7 +40,7 @@ struct FrameNameHash {
 /// dispatched and answered once more, which is safe.
 class AnswerMemory {
  public:
-  explicit AnswerMemory(std::size_t max_answers, const HashSecret& secret = {})
+  explicit AnswerMemory(std::size_t max_answers, const detail::HashSecret& secret = {})
       : max_answers_{(std::max)(max_answers, std::size_t{1})}, frames_{0, FrameNameHash{secret}} {}
 
   /// A frame was queued behind position `position` of the queue: until that is settled its events are pending.

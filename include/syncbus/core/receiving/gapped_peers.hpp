@@ -6,10 +6,10 @@
 #include <cstdint>
 #include <vector>
 
+#include <syncbus/base/time.hpp>
 #include <syncbus/core/peers/peer_table.hpp>
 #include <syncbus/core/sending/repair_answers.hpp>
 #include <syncbus/event.hpp>
-#include <syncbus/options.hpp>
 
 namespace syncbus::inline v1::core {
 

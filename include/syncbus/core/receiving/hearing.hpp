@@ -10,6 +10,7 @@
 #include <span>
 #include <utility>
 
+#include <syncbus/base/time.hpp>
 #include <syncbus/core/actions.hpp>
 #include <syncbus/core/peers/membership.hpp>
 #include <syncbus/core/receiving/gapped_peers.hpp>
@@ -20,7 +21,6 @@
 #include <syncbus/core/wire/codec.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/metrics.hpp>
-#include <syncbus/options.hpp>
 
 namespace syncbus::inline v1::core {
 

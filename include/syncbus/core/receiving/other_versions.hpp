@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <optional>
 
-#include <syncbus/options.hpp>
+#include <syncbus/base/time.hpp>
 
 namespace syncbus::inline v1::core {
 
@@ -22,14 +22,14 @@ class OtherVersions {
   [[nodiscard]] bool raise(TimePoint now) noexcept {
     if (now < due_) return false;
     since_ = now;
-    due_ = (TimePoint::max)();
+    due_ = detail::never;
     return true;
   }
 
  private:
   Duration interval_;
   std::optional<TimePoint> since_;         // when the last one was raised
-  TimePoint due_ = (TimePoint::max)();     // when the next one is to be
+  TimePoint due_ = detail::never;     // when the next one is to be
 };
 
 }  // namespace syncbus::inline v1::core

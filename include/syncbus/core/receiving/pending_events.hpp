@@ -65,7 +65,7 @@ class PendingEvents {
  public:
   static constexpr std::size_t idle_bytes = std::size_t{256} << 10U;
 
-  PendingEvents(std::size_t max_events, std::size_t max_bytes, const HashSecret& secret = {}) noexcept
+  PendingEvents(std::size_t max_events, std::size_t max_bytes, const detail::HashSecret& secret = {}) noexcept
       : max_events_{max_events}, max_bytes_{max_bytes}, secret_{secret} {}
 
   PendingEvents(const PendingEvents&) = delete;
@@ -184,8 +184,8 @@ class PendingEvents {
   }
 
   std::uint32_t hash_of(const Identity& id) const noexcept {
-    const std::uint64_t of_key = hash_bytes(id.key, id.lease ? 1U : 0U, secret_);
-    return static_cast<std::uint32_t>(fold_product(of_key ^ id.origin.value, secret_.odd1) >> 32U);
+    const std::uint64_t of_key = detail::hash_bytes(id.key, id.lease ? 1U : 0U, secret_);
+    return static_cast<std::uint32_t>(detail::fold_product(of_key ^ id.origin.value, secret_.odd1) >> 32U);
   }
 
   [[nodiscard]] std::size_t index_bytes() const noexcept { return bucket_count_ * sizeof(Node*); }
@@ -316,7 +316,7 @@ class PendingEvents {
 
   std::size_t max_events_;
   std::size_t max_bytes_;
-  HashSecret secret_;
+  detail::HashSecret secret_;
   std::optional<Resync> top_;
   Node* first_ = nullptr;
   Node* last_ = nullptr;

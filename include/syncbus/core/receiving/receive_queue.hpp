@@ -47,7 +47,7 @@ class ReceiveQueue {
   };
 
   /// Throws bad_alloc when there is no address space for the ring.
-  ReceiveQueue(std::size_t queue_bytes, std::size_t pending_bytes, const HashSecret& secret = {})
+  ReceiveQueue(std::size_t queue_bytes, std::size_t pending_bytes, const detail::HashSecret& secret = {})
       : ring_{std::make_unique_for_overwrite<std::byte[]>(queue_bytes)},
         capacity_{queue_bytes},
         pending_{(std::numeric_limits<std::size_t>::max)(), pending_bytes, secret} {}

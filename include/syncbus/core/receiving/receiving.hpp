@@ -138,7 +138,7 @@ class Receiving {
     return std::nullopt;
   }
   [[nodiscard]] TimePoint wanted_due() const noexcept {
-    if (to_ask_.empty()) return (TimePoint::max)();
+    if (to_ask_.empty()) return detail::never;
     return asked_in_turn_ < wanted_at_once ? turn_began_ : turn_began_ + asked_again_after;
   }
 

@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include <syncbus/base/time.hpp>
 #include <syncbus/core/peers/cut_off.hpp>
 #include <syncbus/core/peers/membership.hpp>
 #include <syncbus/core/peers/peer_state.hpp>
@@ -13,7 +14,6 @@
 #include <syncbus/core/receiving/pending_events.hpp>
 #include <syncbus/core/receiving/receiving.hpp>
 #include <syncbus/event.hpp>
-#include <syncbus/options.hpp>
 
 namespace syncbus::inline v1::core {
 
@@ -88,7 +88,7 @@ class ResyncGate {
 
   /// When tick() has something to do, at the latest.
   [[nodiscard]] TimePoint due() const noexcept {
-    return (std::min)(holds() ? due_ : (TimePoint::max)(), membership_.left_out().due());
+    return (std::min)(holds() ? due_ : detail::never, membership_.left_out().due());
   }
   /// Also, what may have been lost of those for whom there is no room may be due.
   void tick(TimePoint now) noexcept {
@@ -108,7 +108,7 @@ class ResyncGate {
   }
 
  private:
-  static constexpr TimePoint at_window_end = (TimePoint::max)();
+  static constexpr TimePoint at_window_end = detail::never;
 
   void open(TimePoint now) noexcept { open_until_ = now + membership_.settling_time(); }
 

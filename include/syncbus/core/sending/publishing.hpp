@@ -209,7 +209,7 @@ class Publishing {
   FrameRing ring_;  // tells awaits_ what it overwrites
   PendingEvents outbox_;
   RepairAnswers answers_;
-  ByteBudget budget_;  // of repairs
+  detail::ByteBudget budget_;  // of repairs
   std::size_t frame_limit_ = 0;  // of the session, in bytes
   std::uint64_t taken_ = 0;      // the sequence that next() took last, until was_read(); 0: none
   bool taken_is_confirmed_ = false;

@@ -9,9 +9,9 @@
 #include <map>
 #include <optional>
 
+#include <syncbus/base/time.hpp>
 #include <syncbus/core/peers/sequence_tracker.hpp>
 #include <syncbus/event.hpp>
-#include <syncbus/options.hpp>
 
 namespace syncbus::inline v1::core {
 

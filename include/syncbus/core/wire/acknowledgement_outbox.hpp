@@ -12,9 +12,9 @@
 #include <utility>
 #include <vector>
 
+#include <syncbus/base/time.hpp>
 #include <syncbus/core/wire/acknowledgement_frame.hpp>
 #include <syncbus/event.hpp>
-#include <syncbus/options.hpp>
 
 namespace syncbus::inline v1::core {
 
@@ -79,7 +79,7 @@ class AcknowledgementOutbox {
   }
 
   [[nodiscard]] TimePoint due() const noexcept {
-    return agenda_.empty() ? (TimePoint::max)() : agenda_.begin()->first;
+    return agenda_.empty() ? detail::never : agenda_.begin()->first;
   }
 
  private:

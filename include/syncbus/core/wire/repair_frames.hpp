@@ -8,14 +8,14 @@
 #include <limits>
 #include <span>
 
-#include <syncbus/core/peers/sequence_tracker.hpp>
 #include <syncbus/core/wire/events_frame.hpp>
 #include <syncbus/core/wire/frame_header.hpp>
+#include <syncbus/core/wire/sequence_range.hpp>
 
 namespace syncbus::inline v1::core {
 
 /// A request names at most so many ranges; what is missing beyond them is for the next one.
-inline constexpr std::size_t max_request_ranges = SequenceTracker::max_ranges;
+inline constexpr std::size_t max_request_ranges = 64;
 
 /// A buffer of so many bytes holds every repair request.
 inline constexpr std::size_t max_repair_request_bytes =

@@ -5,7 +5,7 @@
 #include <chrono>
 #include <memory>
 
-#include <syncbus/options.hpp>
+#include <syncbus/base/time.hpp>
 #include <syncbus/transport/kafka/kafka_events.hpp>
 #include <syncbus/transport/kafka/kafka_handles.hpp>
 

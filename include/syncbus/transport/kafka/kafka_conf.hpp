@@ -8,8 +8,8 @@
 
 #include <syncbus/base/blocked_signals.hpp>
 #include <syncbus/base/start_thread.hpp>
+#include <syncbus/base/time.hpp>
 #include <syncbus/error.hpp>
-#include <syncbus/options.hpp>
 #include <syncbus/transport/kafka/kafka_handles.hpp>
 #include <syncbus/transport/session/session_failure.hpp>
 

@@ -12,9 +12,9 @@
 #include <string_view>
 #include <utility>
 
-#include <syncbus/base/poll_timeout.hpp>
+#include <syncbus/base/deadline.hpp>
+#include <syncbus/base/time.hpp>
 #include <syncbus/error.hpp>
-#include <syncbus/options.hpp>
 #include <syncbus/transport/kafka/kafka_calls.hpp>
 #include <syncbus/transport/kafka/kafka_clients.hpp>
 #include <syncbus/transport/kafka/kafka_events.hpp>

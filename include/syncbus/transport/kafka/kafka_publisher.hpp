@@ -14,8 +14,8 @@
 #include <utility>
 #include <vector>
 
+#include <syncbus/base/time.hpp>
 #include <syncbus/event.hpp>
-#include <syncbus/options.hpp>
 #include <syncbus/transport.hpp>
 #include <syncbus/transport/kafka/kafka_clients.hpp>
 #include <syncbus/transport/kafka/kafka_handles.hpp>

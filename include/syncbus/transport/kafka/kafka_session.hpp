@@ -17,7 +17,6 @@
 #include <vector>
 
 #include <syncbus/base/deadline.hpp>
-#include <syncbus/base/poll_timeout.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/transport.hpp>
 #include <syncbus/transport/kafka/kafka_clients.hpp>

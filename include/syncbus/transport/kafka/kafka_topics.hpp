@@ -11,8 +11,8 @@
 #include <string>
 #include <string_view>
 
+#include <syncbus/base/time.hpp>
 #include <syncbus/error.hpp>
-#include <syncbus/options.hpp>
 #include <syncbus/transport/kafka/kafka_clients.hpp>
 #include <syncbus/transport/kafka/kafka_conf.hpp>
 #include <syncbus/transport/kafka/kafka_handles.hpp>

@@ -11,8 +11,8 @@
 #include <system_error>
 #include <utility>
 
+#include <syncbus/base/time.hpp>
 #include <syncbus/error.hpp>
-#include <syncbus/options.hpp>
 #include <syncbus/transport.hpp>
 #include <syncbus/transport/kafka/kafka_clients.hpp>
 #include <syncbus/transport/kafka/kafka_handles.hpp>

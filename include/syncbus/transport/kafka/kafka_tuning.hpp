@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include <syncbus/options.hpp>
+#include <syncbus/base/time.hpp>
 
 namespace syncbus::inline v1 {
 

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <vector>
 
-#include <syncbus/options.hpp>
+#include <syncbus/base/time.hpp>
 #include <syncbus/transport/memory/hub_node.hpp>
 
 namespace syncbus::inline v1::detail {

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include <syncbus/options.hpp>
+#include <syncbus/base/time.hpp>
 #include <syncbus/transport.hpp>
 #include <syncbus/transport/memory/hub_clock.hpp>
 #include <syncbus/transport/memory/hub_network.hpp>

@@ -9,9 +9,9 @@
 #include <unordered_map>
 
 #include <syncbus/base/split_mix64.hpp>
+#include <syncbus/base/time.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/event.hpp>
-#include <syncbus/options.hpp>
 
 namespace syncbus::inline v1::detail {
 

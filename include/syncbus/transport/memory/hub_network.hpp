@@ -11,11 +11,10 @@
 #include <utility>
 #include <vector>
 
-#include <syncbus/base/deadline.hpp>
 #include <syncbus/base/split_mix64.hpp>
+#include <syncbus/base/time.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/event.hpp>
-#include <syncbus/options.hpp>
 #include <syncbus/transport.hpp>
 #include <syncbus/transport/memory/hub_faults.hpp>
 #include <syncbus/transport/memory/hub_node.hpp>

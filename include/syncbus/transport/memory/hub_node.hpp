@@ -7,15 +7,13 @@
 #include <optional>
 #include <vector>
 
+#include <syncbus/base/time.hpp>
 #include <syncbus/event.hpp>
-#include <syncbus/options.hpp>
 #include <syncbus/transport.hpp>
 
 namespace syncbus::inline v1::detail {
 
 /// A time that does not come.
-inline constexpr TimePoint never = (TimePoint::max)();
-
 /// Memory has no limit of frames; the codec has this one.
 inline constexpr std::size_t hub_frame_bytes = std::size_t{64} << 20U;
 

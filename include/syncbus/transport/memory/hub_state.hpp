@@ -14,15 +14,14 @@
 #include <thread>
 #include <utility>
 
-#include <syncbus/base/deadline.hpp>
 #include <syncbus/base/fork_mark.hpp>
 #include <syncbus/base/handler_scope.hpp>
 #include <syncbus/base/process_mutex.hpp>
 #include <syncbus/base/start_thread.hpp>
+#include <syncbus/base/time.hpp>
 #include <syncbus/base/waiting.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/event.hpp>
-#include <syncbus/options.hpp>
 #include <syncbus/transport.hpp>
 #include <syncbus/transport/memory/hub_clock.hpp>
 #include <syncbus/transport/memory/hub_deadlines.hpp>

@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include <syncbus/options.hpp>
+#include <syncbus/base/time.hpp>
 #include <syncbus/transport/memory/hub_node.hpp>
 
 namespace syncbus::inline v1::detail {

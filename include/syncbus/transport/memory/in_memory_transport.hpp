@@ -6,9 +6,9 @@
 #include <memory>
 #include <utility>
 
+#include <syncbus/base/time.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/in_memory_hub.hpp>
-#include <syncbus/options.hpp>
 #include <syncbus/transport.hpp>
 #include <syncbus/transport/memory/hub_state.hpp>
 
@@ -42,7 +42,7 @@ class InMemoryTransport {
   /// Takes no lock: may be called under any.
   [[nodiscard]] TimePoint now() const noexcept { return hub_->now(); }
 
-  /// A time that has passed is now. TimePoint::max() asks for nothing.
+  /// A time that has passed is now. never asks for nothing.
   void wake_at(TimePoint time) noexcept { hub_->wake_at(*node_, time); }
 
   /// Throws std::system_error (would_deadlock) when an executor does not run its tasks.

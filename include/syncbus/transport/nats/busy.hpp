@@ -4,7 +4,7 @@
 #include <atomic>
 #include <chrono>
 
-#include <syncbus/options.hpp>
+#include <syncbus/base/time.hpp>
 
 namespace syncbus::inline v1::detail {
 

@@ -20,8 +20,8 @@
 
 #include <syncbus/base/close_on_exec.hpp>
 #include <syncbus/base/own_sockets.hpp>
+#include <syncbus/base/time.hpp>
 #include <syncbus/error.hpp>
-#include <syncbus/options.hpp>
 #include <syncbus/transport.hpp>
 #include <syncbus/transport/nats/nats_url.hpp>
 #include <syncbus/transport/nats/nats_words.hpp>

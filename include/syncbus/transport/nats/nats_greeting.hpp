@@ -14,8 +14,8 @@
 #include <string_view>
 #include <utility>
 
-#include <syncbus/base/poll_timeout.hpp>
-#include <syncbus/options.hpp>
+#include <syncbus/base/deadline.hpp>
+#include <syncbus/base/time.hpp>
 #include <syncbus/transport/nats/nats_info.hpp>
 #include <syncbus/transport/session/resolve.hpp>
 

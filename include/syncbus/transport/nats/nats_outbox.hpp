@@ -13,7 +13,7 @@
 #include <vector>
 
 #include <syncbus/base/fifo.hpp>
-#include <syncbus/options.hpp>
+#include <syncbus/base/time.hpp>
 #include <syncbus/transport.hpp>
 
 namespace syncbus::inline v1::detail {

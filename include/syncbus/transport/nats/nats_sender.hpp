@@ -15,9 +15,9 @@
 #include <vector>
 
 #include <syncbus/base/deadline.hpp>
+#include <syncbus/base/time.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/event.hpp>
-#include <syncbus/options.hpp>
 #include <syncbus/transport.hpp>
 #include <syncbus/transport/nats/nats_connection.hpp>
 #include <syncbus/transport/nats/nats_greeting.hpp>

@@ -16,8 +16,8 @@
 #include <vector>
 
 #include <syncbus/base/deadline.hpp>
+#include <syncbus/base/time.hpp>
 #include <syncbus/error.hpp>
-#include <syncbus/options.hpp>
 #include <syncbus/transport.hpp>
 #include <syncbus/transport/nats/busy.hpp>
 #include <syncbus/transport/nats/frame_mark.hpp>

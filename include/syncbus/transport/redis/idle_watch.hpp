@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include <syncbus/options.hpp>
+#include <syncbus/base/time.hpp>
 
 namespace syncbus::inline v1::detail {
 

@@ -22,10 +22,9 @@
 #include <vector>
 
 #include <syncbus/base/deadline.hpp>
-#include <syncbus/base/poll_timeout.hpp>
+#include <syncbus/base/time.hpp>
 #include <syncbus/base/wake_fd.hpp>
 #include <syncbus/error.hpp>
-#include <syncbus/options.hpp>
 #include <syncbus/transport/redis/redis_connection.hpp>
 #include <syncbus/transport/redis/redis_url.hpp>
 #include <syncbus/transport/session/detachable_call.hpp>

@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-#include <syncbus/base/poll_timeout.hpp>
+#include <syncbus/base/deadline.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/transport/redis/redis_connection.hpp>
 #include <syncbus/transport/redis/redis_dialer.hpp>

@@ -10,7 +10,7 @@
 #include <string>
 #include <string_view>
 
-#include <syncbus/options.hpp>
+#include <syncbus/base/time.hpp>
 #include <syncbus/transport/redis/resp.hpp>
 
 namespace syncbus::inline v1::detail {

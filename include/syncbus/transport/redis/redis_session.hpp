@@ -16,7 +16,7 @@
 #include <string_view>
 #include <utility>
 
-#include <syncbus/base/poll_timeout.hpp>
+#include <syncbus/base/deadline.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/transport.hpp>
 #include <syncbus/transport/redis/idle_watch.hpp>

@@ -8,8 +8,8 @@
 #include <system_error>
 #include <utility>
 
+#include <syncbus/base/time.hpp>
 #include <syncbus/error.hpp>
-#include <syncbus/options.hpp>
 #include <syncbus/transport.hpp>
 #include <syncbus/transport/redis/redis_connection.hpp>
 #include <syncbus/transport/redis/redis_dialer.hpp>

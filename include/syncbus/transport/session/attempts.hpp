@@ -4,9 +4,8 @@
 #include <algorithm>
 #include <cstdint>
 
-#include <syncbus/base/deadline.hpp>
+#include <syncbus/base/time.hpp>
 #include <syncbus/error.hpp>
-#include <syncbus/options.hpp>
 #include <syncbus/transport.hpp>
 #include <syncbus/transport/session/backoff.hpp>
 #include <syncbus/transport/session/doubling.hpp>

@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include <syncbus/base/split_mix64.hpp>
-#include <syncbus/options.hpp>
+#include <syncbus/base/time.hpp>
 #include <syncbus/transport/session/doubling.hpp>
 
 namespace syncbus::inline v1::detail {

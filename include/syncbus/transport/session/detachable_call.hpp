@@ -12,10 +12,10 @@
 #include <thread>
 #include <utility>
 
-#include <syncbus/base/poll_timeout.hpp>
+#include <syncbus/base/deadline.hpp>
 #include <syncbus/base/start_thread.hpp>
+#include <syncbus/base/time.hpp>
 #include <syncbus/base/wake_fd.hpp>
-#include <syncbus/options.hpp>
 
 namespace syncbus::inline v1::detail {
 

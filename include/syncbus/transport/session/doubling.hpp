@@ -3,8 +3,7 @@
 
 #include <algorithm>
 
-#include <syncbus/base/deadline.hpp>
-#include <syncbus/options.hpp>
+#include <syncbus/base/time.hpp>
 
 namespace syncbus::inline v1::detail {
 

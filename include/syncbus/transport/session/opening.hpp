@@ -7,8 +7,8 @@
 #include <system_error>
 
 #include <syncbus/base/plain_text.hpp>
+#include <syncbus/base/time.hpp>
 #include <syncbus/error.hpp>
-#include <syncbus/options.hpp>
 #include <syncbus/transport/session/session_failure.hpp>
 
 namespace syncbus::inline v1::detail {
@@ -51,10 +51,10 @@ class Opening {
 
   /// Returns when an attempt has succeeded; throws std::system_error when the last one failed, or has not ended by the
   /// deadline.
-  void wait_for_end(TimePoint deadline = (TimePoint::max)()) {
+  void wait_for_end(TimePoint deadline = never) {
     std::unique_lock lock{mutex_};
     const auto ended = [this] { return ended_; };
-    if (deadline == (TimePoint::max)()) {
+    if (deadline == never) {
       changed_.wait(lock, ended);
     } else if (!changed_.wait_until(lock, deadline, ended)) {
       throw std::system_error{make_error_code(Errc::not_connected),

@@ -3,7 +3,7 @@
 
 #include <chrono>
 
-#include <syncbus/options.hpp>
+#include <syncbus/base/time.hpp>
 
 namespace syncbus::inline v1 {
 

@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include <syncbus/options.hpp>
+#include <syncbus/base/time.hpp>
 #include <syncbus/transport/session/detachable_call.hpp>
 
 namespace syncbus::inline v1::detail {

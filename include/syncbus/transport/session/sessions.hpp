@@ -13,10 +13,9 @@
 #include <utility>
 
 #include <syncbus/base/deadline.hpp>
-#include <syncbus/base/poll_timeout.hpp>
+#include <syncbus/base/time.hpp>
 #include <syncbus/base/wake_fd.hpp>
 #include <syncbus/error.hpp>
-#include <syncbus/options.hpp>
 #include <syncbus/transport.hpp>
 #include <syncbus/transport/session/attempts.hpp>
 #include <syncbus/transport/session/problem_reporter.hpp>
