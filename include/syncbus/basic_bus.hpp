@@ -13,7 +13,7 @@
 #include <syncbus/engine/engine_link.hpp>
 #include <syncbus/local/await_call.hpp>
 #include <syncbus/local/awaiting.hpp>
-#include <syncbus/local/local_bus.hpp>
+#include <syncbus/local/local_node.hpp>
 #include <syncbus/quorum.hpp>
 #include <syncbus/transport.hpp>
 
@@ -141,7 +141,7 @@ class BasicBus : public BusFacade<BasicBus<T>> {
   }
 
   [[nodiscard]] std::function<void()> canceller(const std::shared_ptr<detail::AwaitCall>& call) const {
-    return [engine = link_.engine().shared(), ticket = call->ticket]() noexcept { engine->cancel(ticket); };
+    return [engine = link_.engine().shared(), await_id = call->await_id]() noexcept { engine->cancel(await_id); };
   }
 
   [[nodiscard]] bool in_handler() const noexcept { return local_.subscribers()->in_handler(); }
@@ -153,7 +153,7 @@ class BasicBus : public BusFacade<BasicBus<T>> {
     return error;
   }
 
-  detail::LocalBus local_;
+  detail::LocalNode local_;
   detail::EngineLink<T> link_;
 };
 

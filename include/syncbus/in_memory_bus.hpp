@@ -18,7 +18,7 @@
 #include <syncbus/local/await_call.hpp>
 #include <syncbus/local/awaiting.hpp>
 #include <syncbus/local/local_await.hpp>
-#include <syncbus/local/local_bus.hpp>
+#include <syncbus/local/local_node.hpp>
 #include <syncbus/quorum.hpp>
 #include <syncbus/transport/memory/hub_task.hpp>
 #include <syncbus/transport/memory/in_memory_transport.hpp>
@@ -173,7 +173,7 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
     const auto ended = [&call] { return call.ended(); };
     const bool stuck =
         hub_ && hub_->settle_until(detail::never, timeout, ended) == detail::Settled::stuck;
-    if (stuck) link_->engine().cancel(call.ticket);
+    if (stuck) link_->engine().cancel(call.await_id);
     call.wait();
     return stuck ? make_error_code(Errc::would_deadlock) : std::error_code{};
   }
@@ -186,9 +186,9 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
         if (const auto kept = weak.lock()) kept_awaits->end(kept, {.error = Errc::canceled});
       };
     }
-    return [engine = link_->engine().shared(), hub = hub_, ticket = call->ticket]() noexcept {
+    return [engine = link_->engine().shared(), hub = hub_, await_id = call->await_id]() noexcept {
       const auto [kept_engine, kept_hub] = std::pair{engine, hub};
-      kept_engine->cancel(ticket);
+      kept_engine->cancel(await_id);
       kept_hub->recheck();
     };
   }
@@ -228,7 +228,7 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
     return error;
   }
 
-  detail::LocalBus local_;
+  detail::LocalNode local_;
   std::shared_ptr<detail::LocalAwaits> awaits_;  // null: on a hub
   std::shared_ptr<detail::HubState> hub_;        // null: alone
   std::unique_ptr<detail::EngineLink<InMemoryTransport>> link_;

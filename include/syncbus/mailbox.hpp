@@ -44,25 +44,25 @@ class MailboxState final : public MailboxSink {
     mutex_.belongs_to(fork_mark);
   }
 
-  Stored put(const Event& event) noexcept override {
-    const Stored result = mutex_.locked(
-        [&]() -> Stored {
+  PutResult put(const Event& event) noexcept override {
+    const PutResult result = mutex_.locked(
+        [&]() -> PutResult {
           if (closed_) return {.stored = false};
           const auto put = pending_.put({.type = event.type, .key = event.key, .version = event.version}, event.origin);
           return {.overflowed = put.overflowed, .joined = static_cast<std::uint32_t>(put.absorbed)};
         },
-        Stored{.stored = false});
+        PutResult{.stored = false});
     if (result.stored) announce();
     return result;
   }
 
-  Stored put_resync(const Resync& resync) noexcept override {
-    const Stored result = mutex_.locked(
-        [&]() -> Stored {
+  PutResult put_resync(const Resync& resync) noexcept override {
+    const PutResult result = mutex_.locked(
+        [&]() -> PutResult {
           if (closed_) return {.stored = false};
           return {.joined = static_cast<std::uint32_t>(pending_.put_resync(resync))};
         },
-        Stored{.stored = false});
+        PutResult{.stored = false});
     if (result.stored) announce();
     return result;
   }

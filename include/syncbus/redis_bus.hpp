@@ -34,7 +34,7 @@ class RedisBus : public BasicBus<RedisTransport> {
   RedisBus(RedisConnector connector, std::string_view channel, BusOptions options = {}, RedisTuning tuning = {})
       : BasicBus{std::move(options), std::in_place, std::move(connector), std::string{channel}, tuning} {}
 
-  /// Not to be had: a context cannot be rebuilt after a disconnection. Give a connector that makes one.
+  /// Deleted: a context cannot be rebuilt after a disconnection. Give a connector that makes one.
   RedisBus(redisContext* context, std::string_view channel, BusOptions options = {}, RedisTuning tuning = {}) = delete;
 };
 

@@ -8,7 +8,7 @@ namespace syncbus::inline v1 {
 
 namespace detail {
 
-/// Where subscriptions end. Implemented by LocalDispatch, which subscriptions keep alive, so they may outlive their
+/// Where subscriptions end. Implemented by Subscribers, which subscriptions keep alive, so they may outlive their
 /// bus.
 class SubscriptionHome {
  public:

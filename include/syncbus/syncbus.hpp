@@ -1,6 +1,7 @@
 // Everything that needs no broker's client: the vocabulary, InMemoryBus and InMemoryHub, FillGuard.
 #pragma once
 
+#include <syncbus/version.hpp>
 #include <syncbus/bus.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/event.hpp>
@@ -13,4 +14,3 @@
 #include <syncbus/quorum.hpp>
 #include <syncbus/subscribe_once.hpp>
 #include <syncbus/subscription.hpp>
-#include <syncbus/version.hpp>

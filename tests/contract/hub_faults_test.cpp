@@ -14,7 +14,7 @@
 #include <syncbus/engine/engine_link.hpp>
 #include <syncbus/in_memory_bus.hpp>
 #include <syncbus/in_memory_hub.hpp>
-#include <syncbus/local/local_bus.hpp>
+#include <syncbus/local/local_node.hpp>
 #include <syncbus/transport/memory/hub_state.hpp>
 #include <syncbus/transport/memory/in_memory_transport.hpp>
 
@@ -244,7 +244,7 @@ class Clone : public syncbus::BusFacade<Clone> {
 
  private:
   std::shared_ptr<syncbus::detail::HubState> hub_;
-  syncbus::detail::LocalBus local_;
+  syncbus::detail::LocalNode local_;
   syncbus::detail::EngineLink<syncbus::InMemoryTransport> link_;
 
  public:

@@ -72,19 +72,19 @@ class Cache {
       const std::lock_guard lock{mutex_};
       if (versions_[row] != 0) return;
     }
-    const auto ticket = guard_.begin(Database::key(row));
+    const auto await_id = guard_.begin(Database::key(row));
     const std::uint64_t version = database_.read(row);
     const std::lock_guard lock{mutex_};
-    if (guard_.may_store(ticket)) versions_[row] = version;
+    if (guard_.may_store(await_id)) versions_[row] = version;
   }
 
   /// Writes through and keeps it, unless somebody else's write was heard of meanwhile. Its version, to announce.
   [[nodiscard]] std::uint64_t write(std::size_t row) {
     const std::string key = Database::key(row);
-    const auto ticket = guard_.begin(key);
+    const auto await_id = guard_.begin(key);
     const std::uint64_t version = database_.write(row);
     const std::lock_guard lock{mutex_};
-    const bool undisturbed = guard_.may_store(ticket);
+    const bool undisturbed = guard_.may_store(await_id);
     guard_.invalidated(key);  // for loads of this cache that read the old version
     versions_[row] = undisturbed ? version : 0;
     return version;

@@ -162,9 +162,9 @@ class HauntedMachine {
   }
 
   void open_await() {
-    const auto ticket = node_.await({std::string{key()}}, syncbus::Quorum{static_cast<int>(byte() % 3)},
+    const auto await_id = node_.await({std::string{key()}}, syncbus::Quorum{static_cast<int>(byte() % 3)},
                                     std::chrono::milliseconds{10 * byte()});
-    if (ticket != 0) open_.insert(ticket);
+    if (await_id != 0) open_.insert(await_id);
   }
 
   void check() {
@@ -174,7 +174,7 @@ class HauntedMachine {
     if (node_.machine.peers(node_.now).size() > options_.max_peers) problem_ = "more peers than may be remembered";
     if (node_.staleness() < syncbus::Duration{}) problem_ = "fresh before its time";
     for (; ended_ != node_.ended.size(); ++ended_) {
-      if (open_.erase(node_.ended[ended_].ticket) == 0) problem_ = "an await ended that was not open";
+      if (open_.erase(node_.ended[ended_].await_id) == 0) problem_ = "an await ended that was not open";
     }
     for (; sent_ != node_.sent.size(); ++sent_) {
       const Sent& frame = node_.sent[sent_];
@@ -187,7 +187,7 @@ class HauntedMachine {
   std::span<const std::byte> script_;
   const syncbus::core::ProtocolOptions options_;
   Node node_;
-  std::set<syncbus::core::Ticket> open_;
+  std::set<syncbus::core::AwaitId> open_;
   std::map<std::uint64_t, Frame> frames_;
   std::size_t ended_ = 0, sent_ = 0;
   std::string problem_;

@@ -85,10 +85,10 @@ class Scene {
   }
 
   void await_both() {
-    const auto ticket = machine_.open_await({.quorum = 2, .deadline = now_ + 5s, .heard_here = false}, now_);
-    REQUIRE(ticket);
-    CHECK(machine_.submit({.key = "own"}, true, core::Awaited{*ticket, 0}) == core::Submitted::accepted);
-    machine_.submitted(*ticket);
+    const auto await_id = machine_.open_await({.quorum = 2, .deadline = now_ + 5s, .heard_here = false}, now_);
+    REQUIRE(await_id);
+    CHECK(machine_.submit({.key = "own"}, true, core::Awaited{*await_id, 0}) == core::Submitted::accepted);
+    machine_.submitted(*await_id);
     act();
   }
 

@@ -27,14 +27,14 @@ class AwaitAudit : public ResyncAudit {
     }
     awaits_.push_back(std::move(await));
   }
-  void await_canceled(NodeNumber node, std::uint64_t ticket) {
+  void await_canceled(NodeNumber node, std::uint64_t await_id) {
     for (records::Await& await : awaits_) {
-      await.canceled = await.canceled || (await.node == node && await.ticket == ticket);
+      await.canceled = await.canceled || (await.node == node && await.await_id == await_id);
     }
   }
-  void await_has(NodeNumber node, std::uint64_t ticket, EventNumber event) {
+  void await_has(NodeNumber node, std::uint64_t await_id, EventNumber event) {
     for (records::Await& await : awaits_) {
-      if (await.node != node || await.ticket != ticket) continue;
+      if (await.node != node || await.await_id != await_id) continue;
       await.events.push_back(event);
       await.up_to = nodes_[node].accepted;
       await.no_room = await.no_room || may_have_no_room(node);
@@ -65,10 +65,10 @@ class AwaitAudit : public ResyncAudit {
     if (std::ranges::find(awaits_, node, &records::Await::node) != awaits_.end()) return;
     fail("promise 3: node " + std::to_string(node) + " refuses an await, and has none open");
   }
-  void await_ended(NodeNumber node, std::uint64_t ticket, std::error_code error,
+  void await_ended(NodeNumber node, std::uint64_t await_id, std::error_code error,
                    const std::vector<syncbus::NodeId>& replicas, TimePoint now) {
     const auto await = std::ranges::find_if(
-        awaits_, [&](const records::Await& open) { return open.node == node && open.ticket == ticket; });
+        awaits_, [&](const records::Await& open) { return open.node == node && open.await_id == await_id; });
     if (await == awaits_.end()) return fail("an await ended that was not open");
     check_replicas(*await, replicas, now);
     if (rules_.lied) {

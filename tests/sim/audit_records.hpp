@@ -191,7 +191,7 @@ struct Await {
   };
 
   NodeNumber node = 0;
-  std::uint64_t ticket = 0;
+  std::uint64_t await_id = 0;
   syncbus::Quorum quorum{1};
   TimePoint opened{};
   TimePoint deadline{};

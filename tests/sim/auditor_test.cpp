@@ -202,7 +202,7 @@ TEST_CASE("an await for everyone may end at its deadline when its frame did not 
   const auto node = auditor.node_began(syncbus::NodeId{1}, 0, false);
   auditor.connected(node, 1'024, opened - 1s);
   auditor.await_opened(
-      {.node = node, .ticket = 1, .quorum = syncbus::Quorum::everyone(), .opened = opened, .deadline = deadline});
+      {.node = node, .await_id = 1, .quorum = syncbus::Quorum::everyone(), .opened = opened, .deadline = deadline});
   auditor.await_has(node, 1, auditor.accepted(node, 1, syncbus::EventType::invalidate, 0, opened));
   const sim::Label frame{.kind = sim::Label::Kind::events, .whole = true, .sequence = 1, .bytes = 64, .entries = 1};
   const auto end = [&] {
@@ -238,7 +238,7 @@ TEST_CASE("an await may miss its deadline when history may have had no room for 
   const auto publish = [&] { return auditor.accepted(node, 1, syncbus::EventType::invalidate, 0, opened); };
   for (std::size_t i = 0; i != published_before; ++i) publish();
   auditor.await_opened(
-      {.node = node, .ticket = 1, .quorum = syncbus::Quorum::everyone(), .opened = opened, .deadline = deadline});
+      {.node = node, .await_id = 1, .quorum = syncbus::Quorum::everyone(), .opened = opened, .deadline = deadline});
   auditor.await_has(node, 1, publish());
   auditor.await_ended(node, 1, make_error_code(syncbus::Errc::quorum_not_satisfied), {}, deadline);
   CHECK((auditor.problem() == "") == (published_before == 2));
@@ -270,8 +270,8 @@ TEST_CASE("an await may be satisfied late by who has too many peers to keep thei
   const sim::Label heartbeat{.kind = sim::Label::Kind::heartbeat, .whole = true};
   for (const sim::NodeNumber peer : {1U, 2U}) auditor.copy_came(peer, 0, heartbeat, opened - 1ms);
   const auto subscriber = auditor.subscribed(1, 1, false, opened - 1ms);
-  if (late.after_another) auditor.await_opened({.node = 0, .ticket = 2, .opened = opened, .deadline = opened + 5ms});
-  auditor.await_opened({.node = 0, .ticket = 1, .quorum = late.quorum, .opened = opened, .deadline = opened + 1s});
+  if (late.after_another) auditor.await_opened({.node = 0, .await_id = 2, .opened = opened, .deadline = opened + 5ms});
+  auditor.await_opened({.node = 0, .await_id = 1, .quorum = late.quorum, .opened = opened, .deadline = opened + 1s});
   const std::error_code missed = make_error_code(syncbus::Errc::quorum_not_satisfied);
   if (late.after_another) auditor.await_ended(0, 2, missed, {}, opened + 5ms);
   auditor.await_has(0, 1, auditor.accepted(0, 1, syncbus::EventType::set, 1, opened));

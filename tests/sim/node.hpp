@@ -75,7 +75,7 @@ struct Node {
   // its publishers
   std::uint64_t version = 0;
   std::deque<Wish> waiting;  ///< for room
-  std::vector<syncbus::core::Ticket> awaits;  ///< that are open
+  std::vector<syncbus::core::AwaitId> awaits;  ///< that are open
   bool room = false;
   bool patience_planned = false;
 };

@@ -61,8 +61,8 @@ class Publishers : public Handlers {
       out << "node " << node.number << " publishes version " << event.version << " of key " << wish.key
           << (awaited ? ", awaited" : "");
     });
-    const std::uint64_t ticket = awaited ? awaited->ticket : 0;
-    if (awaited) auditor_.await_has(node.number, ticket, number);
+    const std::uint64_t await_id = awaited ? awaited->await_id : 0;
+    if (awaited) auditor_.await_has(node.number, await_id, number);
     if (wish.heard_here && wish.key != every_key) hear_own(node, wish, event.version, awaited);
     return true;
   }
@@ -71,7 +71,7 @@ class Publishers : public Handlers {
     own_calls_.clear();
     const auto status = begin_calls(node, wish.type, node.number, wish.key, version, own_calls_);
     for (const records::Call& call : own_calls_) auditor_.returned(call, now_);
-    if (awaited) node.protocol.heard_here(awaited->ticket, awaited->event, status);
+    if (awaited) node.protocol.heard_here(awaited->await_id, awaited->event, status);
   }
 
   void open_await(Node& node) { open_await(node, random_.below(5)); }
@@ -86,59 +86,59 @@ class Publishers : public Handlers {
     const bool heard_elsewhere = !random_.chance(plan_.local_awaits);
     const bool heard_here = random_.chance(0.5) || !heard_elsewhere;
     const TimePoint deadline = now_ + random_.between(std::chrono::milliseconds{20}, plan_.longest_await);
-    const auto ticket = node.protocol.open_await(
+    const auto await_id = node.protocol.open_await(
         {.quorum = quorum,
          .events = events,
          .deadline = deadline,
          .heard_here = heard_here,
          .heard_elsewhere = heard_elsewhere},
         now_);
-    if (!ticket || sabotaged(Sabotage::refuse_awaits)) return auditor_.await_refused(node.number);
+    if (!await_id || sabotaged(Sabotage::refuse_awaits)) return auditor_.await_refused(node.number);
     tell([&](std::ostream& out) {
-      out << "node " << node.number << " opens await " << *ticket << " of " << events << " events for "
+      out << "node " << node.number << " opens await " << *await_id << " of " << events << " events for "
           << (kind == 0 ? "everyone" : kind == 1 ? "zones" : "nodes") << " " << some;
     });
     auditor_.await_opened({.node = node.number,
-                           .ticket = *ticket,
+                           .await_id = *await_id,
                            .quorum = quorum,
                            .opened = now_,
                            .deadline = deadline,
                            .heard_here = heard_here,
                            .heard_elsewhere = heard_elsewhere});
-    node.awaits.push_back(*ticket);
+    node.awaits.push_back(*await_id);
     for (std::uint32_t i = 0; i != events; ++i) {
       Wish wish = some_wish();
       wish.heard_here = heard_here;
       if (!heard_elsewhere) {
-        hear_alone(node, wish, {*ticket, i});
-      } else if (!submit(node, wish, true, syncbus::core::Awaited{*ticket, i})) {
+        hear_alone(node, wish, {*await_id, i});
+      } else if (!submit(node, wish, true, syncbus::core::Awaited{*await_id, i})) {
         auditor_.fail("an event was refused");
       }
     }
-    node.protocol.submitted(*ticket);
+    node.protocol.submitted(*await_id);
     if (random_.chance(plan_.awaits_cut)) {
       plan_for(node, now_ + random_.between(std::chrono::milliseconds{20}, std::chrono::milliseconds{80}),
                Moment::Kind::session_ends);
     }
     if (sabotaged(Sabotage::give_up_at_once)) {
-      node.protocol.cancel_await(*ticket, syncbus::Errc::quorum_not_satisfied);
+      node.protocol.cancel_await(*await_id, syncbus::Errc::quorum_not_satisfied);
     }
     settle(node);
   }
 
   /// An awaited event that is for this node's own subscribers.
   void hear_alone(Node& node, const Wish& wish, const syncbus::core::Awaited& awaited) {
-    auditor_.await_has(node.number, awaited.ticket,
+    auditor_.await_has(node.number, awaited.await_id,
                        auditor_.accepted_here(node.number, wish.key, wish.type, 0, now_));
     hear_own(node, wish, 0, awaited);
   }
 
   void cancel_one(Node& node) {
     if (node.awaits.empty()) return;
-    const auto ticket = node.awaits[random_.below(node.awaits.size())];
-    tell([&](std::ostream& out) { out << "node " << node.number << " cancels await " << ticket; });
-    auditor_.await_canceled(node.number, ticket);
-    node.protocol.cancel_await(ticket, syncbus::Errc::canceled);
+    const auto await_id = node.awaits[random_.below(node.awaits.size())];
+    tell([&](std::ostream& out) { out << "node " << node.number << " cancels await " << await_id; });
+    auditor_.await_canceled(node.number, await_id);
+    node.protocol.cancel_await(await_id, syncbus::Errc::canceled);
     settle(node);
   }
 
@@ -148,11 +148,11 @@ class Publishers : public Handlers {
         completion->replicas.push_back(completion->replicas.front());
       }
       tell([&](std::ostream& out) {
-        out << "node " << node.number << "'s await " << completion->ticket << " ends: " << completion->error.message()
+        out << "node " << node.number << "'s await " << completion->await_id << " ends: " << completion->error.message()
             << ", replicas " << completion->replicas.size();
       });
-      std::erase(node.awaits, completion->ticket);
-      auditor_.await_ended(node.number, completion->ticket, completion->error, completion->replicas, now_);
+      std::erase(node.awaits, completion->await_id);
+      auditor_.await_ended(node.number, completion->await_id, completion->error, completion->replicas, now_);
     }
   }
 

@@ -48,20 +48,20 @@ syncbus::core::Submitted Node::submit(const syncbus::core::WireEvent& event, boo
   return result;
 }
 
-syncbus::core::Ticket Node::await(const std::vector<std::string>& keys, syncbus::Quorum quorum,
+syncbus::core::AwaitId Node::await(const std::vector<std::string>& keys, syncbus::Quorum quorum,
                                   syncbus::Duration timeout, bool heard_here) {
-  const auto ticket = machine.open_await({.quorum = quorum,
+  const auto await_id = machine.open_await({.quorum = quorum,
                                           .events = static_cast<std::uint32_t>(keys.size()),
                                           .deadline = now + timeout,
                                           .heard_here = heard_here},
                                          now);
-  if (!ticket) return 0;
+  if (!await_id) return 0;
   for (std::uint32_t i = 0; i != keys.size(); ++i) {
-    (void)machine.submit({.key = keys[i]}, true, syncbus::core::Awaited{*ticket, i});
+    (void)machine.submit({.key = keys[i]}, true, syncbus::core::Awaited{*await_id, i});
   }
-  machine.submitted(*ticket);
+  machine.submitted(*await_id);
   act();
-  return *ticket;
+  return *await_id;
 }
 
 void Node::pass_until(syncbus::TimePoint until) {
@@ -145,7 +145,7 @@ void Node::perform(const syncbus::core::Action& action) {
   reopens += action.kind == Kind::reopen ? 1 : 0;
   if (action.kind != Kind::complete) return;
   while (auto done = machine.take_completion()) {
-    ended.push_back({done->ticket, done->error, std::move(done->replicas), now});
+    ended.push_back({done->await_id, done->error, std::move(done->replicas), now});
   }
 }
 

@@ -43,7 +43,7 @@ struct Sent {
 };
 
 struct Ended {
-  syncbus::core::Ticket ticket = 0;
+  syncbus::core::AwaitId await_id = 0;
   std::error_code error{};
   std::vector<syncbus::NodeId> replicas{};
   syncbus::TimePoint at{};
@@ -118,8 +118,8 @@ class Node {
     return submit({.key = key, .version = version});
   }
 
-  /// Publishes all keys and awaits them; the ticket, 0 when too many are open.
-  syncbus::core::Ticket await(const std::vector<std::string>& keys, syncbus::Quorum quorum,
+  /// Publishes all keys and awaits them; the id of the await, 0 when too many are open.
+  syncbus::core::AwaitId await(const std::vector<std::string>& keys, syncbus::Quorum quorum,
                               syncbus::Duration timeout = std::chrono::seconds{5}, bool heard_here = false);
 
   /// Time passes; the machine is woken when it asked for it, and only then.

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include <syncbus/core/protocol.hpp>
-#include <syncbus/core/receiving/answer_memory.hpp>
+#include <syncbus/core/receiving/outcome_memory.hpp>
 #include <syncbus/core/wire/acknowledgement_outbox.hpp>
 
 #include "support/catch.hpp"
@@ -15,7 +15,7 @@
 
 using namespace std::chrono_literals;
 using namespace syncbus;
-using core::Acknowledgement, core::AcknowledgementOutbox, core::AcknowledgementStatus, core::AnswerMemory;
+using core::Acknowledgement, core::AcknowledgementOutbox, core::AcknowledgementStatus, core::OutcomeMemory;
 using support::acknowledgement_frame, support::events_frame, support::heartbeat_frame, support::kib, support::Lines,
     support::Node, support::roomy, support::Sent, support::start;
 using Status = AcknowledgementStatus;
@@ -210,13 +210,13 @@ TEST_CASE("a question about others' events, or for another node, is nobody's") {
 // --- memory and outbox by themselves
 
 TEST_CASE("the memory forgets the oldest frame first, and never holds more than it may") {
-  AnswerMemory memory{10};
+  OutcomeMemory memory{10};
   for (std::uint64_t sequence = 1; sequence <= 100; ++sequence) {
     memory.queued({peer, sequence}, sequence);
     memory.answered({peer, sequence, 0, 1, Status::applied});
   }
   CHECK_FALSE(memory.find({peer, 1}, 0, 1, 100));
-  CHECK(memory.find({peer, 100}, 0, 1, 100) == AnswerMemory::Word{1, Status::applied});
+  CHECK(memory.find({peer, 100}, 0, 1, 100) == OutcomeMemory::Outcome{1, Status::applied});
   int known = 0;
   for (std::uint64_t sequence = 1; sequence <= 100; ++sequence)
     known += memory.find({peer, sequence}, 0, 1, 100) ? 1 : 0;
@@ -226,14 +226,14 @@ TEST_CASE("the memory forgets the oldest frame first, and never holds more than 
 }
 
 TEST_CASE("the later word about an event counts, and only for the events of its run") {
-  AnswerMemory memory{10};
+  OutcomeMemory memory{10};
   memory.queued({peer, 1}, 1);
   memory.answered({peer, 1, 0, 5, Status::failed});
   memory.answered({peer, 1, 2, 1, Status::applied});
-  CHECK(memory.find({peer, 1}, 0, 9, 1) == AnswerMemory::Word{2, Status::failed});
-  CHECK(memory.find({peer, 1}, 2, 9, 1) == AnswerMemory::Word{1, Status::applied});
-  CHECK(memory.find({peer, 1}, 3, 9, 1) == AnswerMemory::Word{2, Status::failed});
-  CHECK(memory.find({peer, 1}, 5, 9, 0) == AnswerMemory::Word{9, Status::pending});
+  CHECK(memory.find({peer, 1}, 0, 9, 1) == OutcomeMemory::Outcome{2, Status::failed});
+  CHECK(memory.find({peer, 1}, 2, 9, 1) == OutcomeMemory::Outcome{1, Status::applied});
+  CHECK(memory.find({peer, 1}, 3, 9, 1) == OutcomeMemory::Outcome{2, Status::failed});
+  CHECK(memory.find({peer, 1}, 5, 9, 0) == OutcomeMemory::Outcome{9, Status::pending});
   CHECK_FALSE(memory.find({peer, 1}, 5, 9, 1));
   CHECK_FALSE(memory.find({other, 1}, 0, 9, 1));
 }

@@ -127,11 +127,11 @@ TEST_CASE("what is awaited while disconnected is broadcast in its place, and aga
   Publisher node;
   node.meet(a);
   node.on_interrupted();
-  const auto ticket = node.machine.open_await({.quorum = 1, .deadline = node.now + 1min}, node.now);
-  REQUIRE(ticket);
+  const auto await_id = node.machine.open_await({.quorum = 1, .deadline = node.now + 1min}, node.now);
+  REQUIRE(await_id);
   const core::WireEvent set{.type = EventType::set, .key = "k", .version = 7};
-  CHECK(node.machine.submit(set, true, core::Awaited{*ticket, 0}) == Submitted::accepted);
-  node.machine.submitted(*ticket);
+  CHECK(node.machine.submit(set, true, core::Awaited{*await_id, 0}) == Submitted::accepted);
+  node.machine.submitted(*await_id);
   CHECK(node.publish("later") == Submitted::accepted);
   node.on_ready(2);
   REQUIRE(node.sent.size() == 1);
@@ -201,7 +201,7 @@ TEST_CASE("a frame with an open await is repaired after the ring has forgotten i
   Publisher node{with_small_ring()};
   node.meet(a);
   node.meet(b);
-  const auto ticket = node.await({"k"}, 2, 1h);
+  const auto await_id = node.await({"k"}, 2, 1h);
   node.on_confirmed(1);
   overwrite_history(node);
   const std::size_t before = node.others.size();
@@ -214,7 +214,7 @@ TEST_CASE("a frame with an open await is repaired after the ring has forgotten i
   REQUIRE(core::decode_repair(support::header_of(sent.bytes), repair) == core::FrameError::ok);
   CHECK(support::lines_of(repair.frame) == Lines{"invalidate k"});
 
-  node.machine.cancel_await(ticket, Errc::canceled);
+  node.machine.cancel_await(await_id, Errc::canceled);
   node.pass(1s);
   node.on_frame(support::repair_request_frame(a, node.self, {{1, 1}}));
   CHECK(node.repairs(before).size() == 1);
@@ -224,14 +224,14 @@ TEST_CASE("frames beyond the ring count in the history's bytes, are bounded, and
   const auto options = with_small_ring();
   Publisher node{options};
   node.meet(a);
-  std::vector<core::Ticket> tickets;
+  std::vector<core::AwaitId> await_ids;
   for (int i = 0; i != 300; ++i) {
-    tickets.push_back(node.await({std::to_string(i) + std::string(1'000, '.')}, 1, 1h));
+    await_ids.push_back(node.await({std::to_string(i) + std::string(1'000, '.')}, 1, 1h));
     node.on_confirmed(node.sent.back().sequence);
     CHECK(node.machine.metrics().history_bytes <= options.history_bytes);
   }
-  CHECK(tickets.back() == 0);  // the frames of too many are held
-  CHECK(tickets[30] != 0);
+  CHECK(await_ids.back() == 0);  // the frames of too many are held
+  CHECK(await_ids[30] != 0);
   const auto held = node.machine.metrics().history_bytes;
   node.machine.cancel_awaits(Errc::closed);
   node.act();
@@ -246,9 +246,9 @@ TEST_CASE("frames that awaits opened earlier need are kept only as far as they f
   for (int i = 0; i != 1'000; ++i) {  // all opened at once: nothing is beyond the ring yet
     REQUIRE(node.machine.open_await({.quorum = 1, .deadline = node.now + 1h}, node.now));
   }
-  for (core::Ticket ticket = 1; ticket <= 1'000; ++ticket) {
-    const std::string key = std::to_string(ticket) + std::string(1'000, '.');
-    REQUIRE(node.machine.submit({.key = key}, true, core::Awaited{ticket, 0}) == Submitted::accepted);
+  for (core::AwaitId await_id = 1; await_id <= 1'000; ++await_id) {
+    const std::string key = std::to_string(await_id) + std::string(1'000, '.');
+    REQUIRE(node.machine.submit({.key = key}, true, core::Awaited{await_id, 0}) == Submitted::accepted);
     node.act();
     node.on_confirmed(node.sent.back().sequence);
     CHECK(node.machine.metrics().history_bytes <= options.history_bytes);

@@ -25,7 +25,7 @@
 #include <syncbus/in_memory_bus.hpp>
 #include <syncbus/local/await_call.hpp>
 #include <syncbus/local/awaiting.hpp>
-#include <syncbus/local/local_bus.hpp>
+#include <syncbus/local/local_node.hpp>
 #include <syncbus/subscribe_once.hpp>
 
 #include "support/catch.hpp"
@@ -110,7 +110,7 @@ class RecordingBus : public BusFacade<RecordingBus> {
     if (call.has_completion()) local_.subscribers()->complete(call);
   }
 
-  detail::LocalBus local_{BusOptions{.max_key_bytes = 100}};
+  detail::LocalNode local_{BusOptions{.max_key_bytes = 100}};
   std::shared_ptr<detail::AwaitCall> open_;
 };
 

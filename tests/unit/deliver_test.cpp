@@ -18,7 +18,7 @@ using core::Acknowledgement;
 using core::ReceiveQueue;
 using syncbus::KeySpace;
 using core::WireEvent;
-using detail::LocalDispatch;
+using detail::Subscribers;
 using detail::Subscriber;
 using support::events_frame;
 using Status = core::AcknowledgementStatus;
@@ -68,7 +68,7 @@ class Node {
   std::string heard;
 
  private:
-  std::shared_ptr<LocalDispatch> bus_ = std::make_shared<LocalDispatch>(nullptr);
+  std::shared_ptr<Subscribers> bus_ = std::make_shared<Subscribers>(nullptr);
   std::vector<Subscription> subscriptions_{};
   ReceiveQueue queue_;
 };
@@ -112,7 +112,7 @@ TEST_CASE("answers are added behind those that are there") {
   node.push(events_frame(alice, 2, {awaited("good")}));
   ReceiveQueue::Item item;
   REQUIRE(node.queue().take(item));
-  const auto bus = std::make_shared<LocalDispatch>(nullptr);
+  const auto bus = std::make_shared<Subscribers>(nullptr);
   detail::deliver(item, *bus, answers);
   CHECK(answers == Answers{{alice, 1, 0, 1, Status::failed}, {alice, 2, 0, 1, Status::no_subscriber}});
 }

@@ -17,7 +17,7 @@
 
 #include <syncbus/base/hash_bytes.hpp>
 #include <syncbus/core/peers/peer_table.hpp>
-#include <syncbus/core/receiving/answer_memory.hpp>
+#include <syncbus/core/receiving/outcome_memory.hpp>
 #include <syncbus/local/prefix_lengths.hpp>
 
 #include "support/catch.hpp"
@@ -372,10 +372,10 @@ TEST_CASE("whatever comes and goes, the table holds what a map holds") {
     if (step % 2'000 == 0) limit = 1 + below(600);  // grows and shrinks
     const KeySpace space{static_cast<std::uint8_t>(below(3))};
     const std::string key = below(4) == 0 ? colliding(static_cast<char>('a' + below(3))) : key_of(below(200));
-    auto& alike = model[{space, key}];
+    auto& same_hash = model[{space, key}];
     if (everybody.size() < limit && below(3) != 0) {
-      alike.push_back(&add(table, key, step, space));
-      everybody.push_back(alike.back());
+      same_hash.push_back(&add(table, key, step, space));
+      everybody.push_back(same_hash.back());
     } else if (!everybody.empty()) {
       const std::size_t at = below(everybody.size());
       Node* const node = std::exchange(everybody[at], everybody.back());
@@ -384,7 +384,7 @@ TEST_CASE("whatever comes and goes, the table holds what a map holds") {
       drop(table, *node);
     }
     std::vector<int> expected;
-    for (const Node* node : alike) expected.push_back(node->subscriber);
+    for (const Node* node : same_hash) expected.push_back(node->subscriber);
     if (subscribers(table, key, space) != expected || table.size() != everybody.size()) ++wrong;
     if (step % 500 == 0) {
       std::vector<int> all;

@@ -5,7 +5,7 @@
 #include <system_error>
 
 #include <syncbus/error.hpp>
-#include <syncbus/transport/session/session_failure.hpp>
+#include <syncbus/transport/session/session_error.hpp>
 
 #include "support/catch.hpp"
 

@@ -174,7 +174,7 @@ class Checked : private FrameKeeper {
   }
 
   void check_place(const WireEvent& event) const {
-    const EventPlace place = ring.place_of_last();
+    const EventId place = ring.place_of_last();
     require(place.sequence == frames_.size(), "the last event lies in the open frame");
     const auto& events = frames_.back().events;
     require(place.index < events.size() && events[place.index].says(event), "the last event lies at its place");
@@ -392,18 +392,18 @@ TEST_CASE("the place of the last event is known, whether it was appended or merg
     CHECK(checked.append(event) == expected);
     return checked.ring.place_of_last();
   };
-  CHECK(place_of(set_to("a", 1), Append::appended) == EventPlace{1, 0});
-  CHECK(place_of(set_to("a", 1), Append::merged) == EventPlace{1, 0});
-  CHECK(place_of(top(ResyncCause::requested), Append::appended) == EventPlace{1, 1});
-  CHECK(place_of(invalidate(std::string(300, 'k')), Append::appended) == EventPlace{1, 2});
-  CHECK(place_of(set_to("b", 1), Append::appended) == EventPlace{1, 3});
-  CHECK(place_of(invalidate(std::string(300, 'k')), Append::merged) == EventPlace{1, 2});
-  CHECK(place_of(set_to("b", 1), Append::merged) == EventPlace{1, 3});
-  CHECK(place_of(set_to("c", 1), Append::appended) == EventPlace{1, 4});
+  CHECK(place_of(set_to("a", 1), Append::appended) == EventId{1, 0});
+  CHECK(place_of(set_to("a", 1), Append::merged) == EventId{1, 0});
+  CHECK(place_of(top(ResyncCause::requested), Append::appended) == EventId{1, 1});
+  CHECK(place_of(invalidate(std::string(300, 'k')), Append::appended) == EventId{1, 2});
+  CHECK(place_of(set_to("b", 1), Append::appended) == EventId{1, 3});
+  CHECK(place_of(invalidate(std::string(300, 'k')), Append::merged) == EventId{1, 2});
+  CHECK(place_of(set_to("b", 1), Append::merged) == EventId{1, 3});
+  CHECK(place_of(set_to("c", 1), Append::appended) == EventId{1, 4});
   CHECK(checked.next(true) == 1);
-  CHECK(place_of(set_to("a", 1), Append::appended) == EventPlace{2, 0});
-  CHECK(place_of(invalidate(key_for_frame(1024)), Append::appended) == EventPlace{3, 0});
-  CHECK(place_of(invalidate("small"), Append::appended) == EventPlace{4, 0});
+  CHECK(place_of(set_to("a", 1), Append::appended) == EventId{2, 0});
+  CHECK(place_of(invalidate(key_for_frame(1024)), Append::appended) == EventId{3, 0});
+  CHECK(place_of(invalidate("small"), Append::appended) == EventId{4, 0});
 }
 
 TEST_CASE("what was handed over counts anew in a session") {

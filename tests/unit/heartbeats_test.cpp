@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include <syncbus/core/peers/echo_monitor.hpp>
 #include <syncbus/core/peers/heartbeat_schedule.hpp>
-#include <syncbus/core/peers/own_heartbeats.hpp>
 #include <syncbus/core/protocol.hpp>
 
 #include "support/catch.hpp"
@@ -16,7 +16,7 @@
 
 using namespace std::chrono_literals;
 using namespace syncbus;
-using core::HeartbeatSchedule, core::OwnHeartbeats;
+using core::HeartbeatSchedule, core::EchoMonitor;
 using support::Cluster, support::heartbeat_frame, support::heartbeat_of, support::Node, support::roomy, support::Sent,
     support::start;
 
@@ -292,7 +292,7 @@ TEST_CASE("an old heartbeat that comes late does not end deafness, the newest do
 }
 
 TEST_CASE("a heartbeat of an earlier session proves nothing in this one") {
-  OwnHeartbeats own{2s};
+  EchoMonitor own{2s};
   own.begin_session(start);
   CHECK(own.send(start) == 1);
   own.begin_session(start + 1s);
@@ -306,7 +306,7 @@ TEST_CASE("a heartbeat of an earlier session proves nothing in this one") {
 }
 
 TEST_CASE("what comes back in one go after a stall proves no more than its first") {
-  OwnHeartbeats own{2s};
+  EchoMonitor own{2s};
   own.begin_session(start);
   for (int i = 0; i != 5; ++i) (void)own.send(start + i * 1s);
   for (std::uint64_t number = 1; number <= 5; ++number) own.returned(number, start + 5s);
@@ -317,7 +317,7 @@ TEST_CASE("what comes back in one go after a stall proves no more than its first
 }
 
 TEST_CASE("the time of answers is four round trips: a slow one counts at once, quick ones slowly, 20 ms at least") {
-  OwnHeartbeats own{2s};
+  EchoMonitor own{2s};
   own.begin_session(start);
   TimePoint now = start;
   const auto trip = [&](Duration time) {
@@ -337,7 +337,7 @@ TEST_CASE("the time of answers is four round trips: a slow one counts at once, q
 }
 
 TEST_CASE("what comes back of numbers never sent, or twice, changes nothing") {
-  OwnHeartbeats own{2s};
+  EchoMonitor own{2s};
   own.begin_session(start);
   own.returned(0, start);
   own.returned(1, start);
@@ -353,7 +353,7 @@ TEST_CASE("what comes back of numbers never sent, or twice, changes nothing") {
 }
 
 TEST_CASE("deafness is noticed however many heartbeats are under way") {
-  OwnHeartbeats own{2s};
+  EchoMonitor own{2s};
   own.begin_session(start);
   for (int i = 0; i != 1'000; ++i) (void)own.send(start + i * 1ms);
   own.returned(1, start + 1s);

@@ -101,7 +101,7 @@ TEST_CASE("whatever numbers control frames carry, answers, memory and time stay 
     for (int i = 0; i != 20; ++i) {
       const std::size_t before = node.wire.size();
       node.on_frame(dice.frame());
-      CHECK(node.wire.size() - before <= core::RepairAnswers::max_waiting + 8);
+      CHECK(node.wire.size() - before <= core::RepairQueue::max_waiting + 8);
     }
     check_bounds(node, options);
     (void)node.heard();
@@ -355,13 +355,13 @@ TEST_CASE("the room for answers is there again when their awaits have ended") {
   support::Publisher node{many_awaits()};
   node.meet(honest);
   for (int round = 0; round != 40; ++round) {
-    const auto ticket = node.await({"k"}, 1, 1h);
+    const auto await_id = node.await({"k"}, 1, 1h);
     for (std::uint64_t id = 1; id <= 3'000; ++id) {
       node.answer(NodeId{100'000 + id}, node.sent.back().sequence, 0, AcknowledgementStatus::no_subscriber);
     }
     node.answer(NodeId{99'999}, node.sent.back().sequence, 0, AcknowledgementStatus::applied);
     REQUIRE(node.ended.size() == static_cast<std::size_t>(round + 1));
-    CHECK(node.ended.back().ticket == ticket);
+    CHECK(node.ended.back().await_id == await_id);
     node.on_confirmed(node.sent.back().sequence);
   }
 }
@@ -405,7 +405,7 @@ TEST_CASE("of a frame full of questions about frames that nobody has seen, a bou
   const std::size_t before = node.others.size();
   node.on_frame(frame);
   node.pass(50ms);
-  CHECK(node.control(core::FrameType::repair_request, before).size() <= core::Receiving::max_wanted);
+  CHECK(node.control(core::FrameType::repair_request, before).size() <= core::Inbox::max_wanted);
 }
 
 TEST_CASE("whoever asks for how much in how many names, a publisher sends its history again four times a second") {

@@ -247,7 +247,7 @@ TEST_CASE("a publish on another thread returns when its delivery has ended, whoe
 TEST_CASE("settling inside a handler comes back at once and is made good when the handler has ended") {
   Cluster cluster;
   {
-    const detail::HandlerScope scope{detail::ThreadMarks::home().mine()};
+    const detail::HandlerScope scope{detail::HazardRecords::home().mine()};
     cluster.a.publish("x");
     CHECK(cluster.b.heard().empty());
   }
@@ -694,7 +694,7 @@ TEST_CASE("inside a handler or a sink time does not move") {
     CHECK(settles(cluster.a.hub(), start + 1ms, [] { return true; }));
   };
   {
-    const detail::HandlerScope scope{detail::ThreadMarks::home().mine()};
+    const detail::HandlerScope scope{detail::HazardRecords::home().mine()};
     try_it();
   }
   cluster.b.on_text = [&](std::string_view) { try_it(); };

@@ -7,7 +7,7 @@
 #include <system_error>
 #include <vector>
 
-#include <syncbus/transport/nats/frame_mark.hpp>
+#include <syncbus/transport/nats/echo_tag.hpp>
 #include <syncbus/transport/nats/nats_info.hpp>
 #include <syncbus/transport/nats/nats_servers.hpp>
 #include <syncbus/transport/nats/nats_subject.hpp>
@@ -18,7 +18,7 @@
 
 using syncbus::Errc, syncbus::NodeId;
 using syncbus::detail::direct_nats_subject, syncbus::detail::explain_nats, syncbus::detail::fault_of_nats_subject,
-    syncbus::detail::FrameMark, syncbus::detail::is_without_cluster, syncbus::detail::NatsServers,
+    syncbus::detail::EchoTag, syncbus::detail::is_without_cluster, syncbus::detail::NatsServers,
     syncbus::detail::NatsUrl, syncbus::detail::parse_nats_urls;
 
 namespace {
@@ -113,8 +113,8 @@ TEST_CASE("a subject is tokens between dots, without wildcards or blanks") {
 }
 
 TEST_CASE("the mark of an own broadcast is known again in its session, and no other is") {
-  const FrameMark mark{NodeId{7}, 2}, other_node{NodeId{8}, 2}, other_session{NodeId{7}, 3};
-  FrameMark::Buffer buffer;
+  const EchoTag mark{NodeId{7}, 2}, other_node{NodeId{8}, 2}, other_session{NodeId{7}, 3};
+  EchoTag::Buffer buffer;
   for (const std::uint64_t serial : {std::uint64_t{0}, std::uint64_t{1}, UINT64_MAX}) {
     const std::string_view written{mark.write(buffer, serial)};
     CHECK(mark.serial_of(written) == serial);

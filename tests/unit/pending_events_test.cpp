@@ -16,7 +16,7 @@
 #include "support/catch.hpp"
 
 using namespace syncbus;
-using core::EventPlace;
+using core::EventId;
 using core::PendingEvents;
 using core::WireEvent;
 
@@ -46,7 +46,7 @@ struct Held {
   NodeId origin;
   EventType type = EventType::invalidate;
   std::uint64_t version = 0;
-  std::vector<EventPlace> awaited{};
+  std::vector<EventId> awaited{};
 
   friend bool operator==(const Held&, const Held&) = default;
   [[nodiscard]] bool same_identity(const Held& other) const {
@@ -74,7 +74,7 @@ void pour(const State& state, PendingEvents& set) {
   for (const Held& held : state.events) {
     const WireEvent wire{.type = held.type, .key = held.key, .version = held.version};
     if (held.awaited.empty()) set.put(wire, held.origin);
-    for (const EventPlace& place : held.awaited) set.put(wire, held.origin, place);
+    for (const EventId& place : held.awaited) set.put(wire, held.origin, place);
   }
 }
 
@@ -85,7 +85,7 @@ State join_of(const State& a, const State& b, std::size_t max_events = 1'000) {
   return drain(set);
 }
 
-bool before(const EventPlace& a, const EventPlace& b) {
+bool before(const EventId& a, const EventId& b) {
   return std::tie(a.sequence, a.index) < std::tie(b.sequence, b.index);
 }
 
@@ -114,7 +114,7 @@ bool covers(const State& state, const Held& wanted) {
            return held.same_identity(wanted) &&
                   (held.version == 0 || (wanted.version != 0 && held.version >= wanted.version)) &&
                   (held.type == wanted.type || held.type == EventType::invalidate) &&
-                  std::all_of(wanted.awaited.begin(), wanted.awaited.end(), [&](const EventPlace& place) {
+                  std::all_of(wanted.awaited.begin(), wanted.awaited.end(), [&](const EventId& place) {
                     return std::find(held.awaited.begin(), held.awaited.end(), place) != held.awaited.end();
                   });
          });
@@ -137,7 +137,7 @@ class Random {
     return {std::string(1 + below(2) * 40, static_cast<char>('a' + below(3))), NodeId{1 + below(2)},
             all_types[below(all_types.size())], below(4), places()};
   }
-  std::vector<EventPlace> places() {
+  std::vector<EventId> places() {
     if (!one_in(4)) return {};
     return {{1 + below(1'000), static_cast<std::uint32_t>(below(1'000))}};
   }
@@ -227,9 +227,9 @@ TEST_CASE("what joins keeps a common type, the larger version unless one has non
   set.put(event("none", EventType::set, 5), alice);
   set.put(event("none", EventType::set, 0), alice);
   set.put(event("none", EventType::set, 9), alice);
-  set.put(event("awaited", EventType::set, 1), alice, EventPlace{4, 7});
+  set.put(event("awaited", EventType::set, 1), alice, EventId{4, 7});
   set.put(event("awaited", EventType::set, 2), alice);
-  set.put(event("awaited", EventType::set, 3), alice, EventPlace{5, 0});
+  set.put(event("awaited", EventType::set, 3), alice, EventId{5, 0});
   CHECK(drain(set) == State{std::nullopt,
                             {{"same", alice, EventType::set, 7},
                              {"other", alice, EventType::invalidate, 7},
@@ -286,7 +286,7 @@ TEST_CASE("an event of type resync is put as a resync about its origin") {
 TEST_CASE("the front shows what is taken first, the resync as an event without a key") {
   PendingEvents set{10, plenty};
   set.put_resync({ResyncCause::unrepairable, bob});
-  set.put(event("a", EventType::set, 3), alice, EventPlace{1, 1});
+  set.put(event("a", EventType::set, 3), alice, EventId{1, 1});
   set.put(event("b"), alice);
   CHECK(set.front() == top(ResyncCause::unrepairable));
   set.drop_front();
@@ -470,10 +470,10 @@ TEST_CASE("memory kept for reuse is no reason to overflow") {
 
 TEST_CASE("an event carries the places of all awaited ones that joined into it, in their order") {
   PendingEvents set{10, plenty};
-  std::vector<EventPlace> odd;
-  std::vector<EventPlace> even;
+  std::vector<EventId> odd;
+  std::vector<EventId> even;
   for (std::uint64_t i = 0; i != 1'000; ++i) {
-    const EventPlace place{1 + i / 3, static_cast<std::uint32_t>(i % 3)};
+    const EventId place{1 + i / 3, static_cast<std::uint32_t>(i % 3)};
     set.put(event(i % 2 != 0 ? "odd" : "even"), alice, place);
     (i % 2 != 0 ? odd : even).push_back(place);
   }
@@ -486,8 +486,8 @@ TEST_CASE("an event carries the places of all awaited ones that joined into it, 
 
 TEST_CASE("an event that is put again after it was taken has lost its places") {
   PendingEvents set{10, plenty};
-  set.put(event("a"), alice, EventPlace{1, 0});
-  set.put(event("b"), alice, EventPlace{1, 1});
+  set.put(event("a"), alice, EventId{1, 0});
+  set.put(event("b"), alice, EventId{1, 1});
   set.drop_front();
   set.put(event("a"), alice);
   CHECK(drain(set) == State{std::nullopt, {{"b", alice, EventType::invalidate, 0, {{1, 1}}}, {"a", alice}}});
@@ -495,10 +495,10 @@ TEST_CASE("an event that is put again after it was taken has lost its places") {
 
 TEST_CASE("a resync forgets the places of what it absorbs") {
   PendingEvents set{2, plenty};
-  set.put(event("a"), alice, EventPlace{1, 0});
-  set.put(event("b"), alice, EventPlace{1, 1});
+  set.put(event("a"), alice, EventId{1, 0});
+  set.put(event("b"), alice, EventId{1, 1});
   SECTION("when it is put") { set.put_resync({}); }
-  SECTION("when the set overflows") { CHECK(set.put(event("c"), alice, EventPlace{1, 2}).overflowed); }
+  SECTION("when the set overflows") { CHECK(set.put(event("c"), alice, EventId{1, 2}).overflowed); }
   CHECK(set.bytes() == 0);
   set.put(event("a"), alice);
   CHECK(set.take_resync());
@@ -509,8 +509,8 @@ TEST_CASE("a taken event uses the memory of its places again") {
   PendingEvents set{10, plenty};
   core::PendingEvent out;
   out.awaited.reserve(4);
-  const EventPlace* const memory = out.awaited.data();
-  for (std::uint32_t i = 0; i != 4; ++i) set.put(event("a"), alice, EventPlace{1, i});
+  const EventId* const memory = out.awaited.data();
+  for (std::uint32_t i = 0; i != 4; ++i) set.put(event("a"), alice, EventId{1, i});
   set.put(event("b"), alice);
   REQUIRE(set.pop_front(out));
   CHECK(out.awaited.size() == 4);
@@ -523,7 +523,7 @@ TEST_CASE("places beyond the room are forgotten without an overflow, and those r
   const auto max_bytes = static_cast<std::size_t>(GENERATE(512, 1'024, 10'000, 100'000));
   PendingEvents set{10, max_bytes};
   for (std::uint32_t i = 0; i != 10'000; ++i) {
-    REQUIRE_FALSE(set.put(event("hot"), alice, EventPlace{1, i}).overflowed);
+    REQUIRE_FALSE(set.put(event("hot"), alice, EventId{1, i}).overflowed);
     REQUIRE(set.held_bytes() <= max_bytes);
     REQUIRE(set.bytes() <= set.held_bytes());
   }
@@ -531,14 +531,14 @@ TEST_CASE("places beyond the room are forgotten without an overflow, and those r
   REQUIRE(state.events.size() == 1);
   const auto& places = state.events[0].awaited;
   CHECK(places.size() < 10'000);
-  CHECK((places.size() * sizeof(EventPlace) >= max_bytes / 4 || max_bytes < 1'000));
-  for (std::uint32_t i = 0; i != places.size(); ++i) REQUIRE(places[i] == EventPlace{1, i});
+  CHECK((places.size() * sizeof(EventId) >= max_bytes / 4 || max_bytes < 1'000));
+  for (std::uint32_t i = 0; i != places.size(); ++i) REQUIRE(places[i] == EventId{1, i});
 }
 
 TEST_CASE("the memory of places that nobody uses makes room for events") {
   constexpr std::size_t max_bytes = std::size_t{16} << 10U;
   PendingEvents set{1'000, max_bytes};
-  for (std::uint32_t i = 0; i != 400; ++i) set.put(event("hot"), alice, EventPlace{1, i});
+  for (std::uint32_t i = 0; i != 400; ++i) set.put(event("hot"), alice, EventId{1, i});
   drain(set);
   CHECK(set.held_bytes() > max_bytes / 2);
   CHECK_FALSE(set.put(event(std::string(14'000, 'x')), alice).overflowed);
@@ -548,9 +548,9 @@ TEST_CASE("the memory of places that nobody uses makes room for events") {
 TEST_CASE("the memory of places is kept while it is small, and given back after a burst") {
   PendingEvents set{10, plenty};
   const auto burst = [&](std::uint32_t places) {
-    for (std::uint32_t i = 0; i != places; ++i) set.put(event("hot"), alice, EventPlace{1, i});
+    for (std::uint32_t i = 0; i != places; ++i) set.put(event("hot"), alice, EventId{1, i});
     const std::size_t held = set.held_bytes();
-    CHECK(held >= places * sizeof(EventPlace));
+    CHECK(held >= places * sizeof(EventId));
     drain(set);
     return held;
   };
@@ -572,14 +572,14 @@ TEST_CASE("in little memory whatever is remembered is right, and the cap holds")
   for (int step = 0; step != 500; ++step) {
     if (random.below(10) < 7) {
       key_of.push_back(random.held().key);
-      const auto awaited = random.one_in(2) ? std::optional{EventPlace{key_of.size() - 1, 0}} : std::nullopt;
+      const auto awaited = random.one_in(2) ? std::optional{EventId{key_of.size() - 1, 0}} : std::nullopt;
       set.put(event(key_of.back()), alice, awaited);
     } else if (random.one_in(2)) {
       static_cast<void>(set.take_resync());
     } else if (set.pop_front(out)) {
       REQUIRE(std::is_sorted(out.awaited.begin(), out.awaited.end(), before));
-      for (const EventPlace& place : out.awaited) REQUIRE(key_of[place.sequence] == out.key);
-      for (const EventPlace& place : out.awaited) key_of[place.sequence].clear();  // none is told twice
+      for (const EventId& place : out.awaited) REQUIRE(key_of[place.sequence] == out.key);
+      for (const EventId& place : out.awaited) key_of[place.sequence].clear();  // none is told twice
     }
     REQUIRE(set.held_bytes() <= max_bytes);
     REQUIRE((set.bytes() == 0) == (set.size() == 0));

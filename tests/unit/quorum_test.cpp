@@ -135,10 +135,10 @@ TEST_CASE("an await of two succeeds when the second replica has answered, and na
   cluster.add(2);
   cluster.add(3);
   cluster.pass(1s);
-  const auto ticket = publisher.await({"k"}, 2);
+  const auto await_id = publisher.await({"k"}, 2);
   cluster.pass(3ms);
   REQUIRE(publisher.ended.size() == 1);
-  CHECK(publisher.ended[0].ticket == ticket);
+  CHECK(publisher.ended[0].await_id == await_id);
   CHECK_FALSE(publisher.ended[0].error);
   CHECK(publisher.ended[0].replicas == std::vector{NodeId{2}, NodeId{3}});
   CHECK(publisher.machine.metrics().quorums_satisfied == 1);
@@ -147,9 +147,9 @@ TEST_CASE("an await of two succeeds when the second replica has answered, and na
 
 TEST_CASE("the publisher's own node counts when its handlers heard the event") {
   Publisher node;
-  const auto ticket = node.await({"k"}, 1, 5s, true);
+  const auto await_id = node.await({"k"}, 1, 5s, true);
   CHECK(node.ended.empty());
-  node.machine.heard_here(ticket, 0, Status::applied);
+  node.machine.heard_here(await_id, 0, Status::applied);
   node.act();
   REQUIRE(node.ended.size() == 1);
   CHECK(node.ended[0].replicas == std::vector{node.self});
@@ -209,10 +209,10 @@ TEST_CASE("everyone waits until this node has joined: before, it does not know w
     }
   }
   SECTION("but not if nobody else is to hear it") {
-    const auto ticket = node.machine.open_await(
+    const auto await_id = node.machine.open_await(
         {.quorum = Quorum::everyone(), .deadline = node.now + 1h, .heard_elsewhere = false}, node.now);
-    REQUIRE(ticket);
-    node.machine.heard_here(*ticket, 0, Status::applied);
+    REQUIRE(await_id);
+    node.machine.heard_here(*await_id, 0, Status::applied);
     node.act();
     CHECK(node.ended.size() == 1);
   }
@@ -243,10 +243,10 @@ TEST_CASE("an await of zones takes the zones from the heartbeats, its own node's
   options.zone = "home";
   Publisher node{options};
   node.meet(a, "east");
-  const auto ticket = node.await({"k"}, Quorum::zones(2), 5s, true);
+  const auto await_id = node.await({"k"}, Quorum::zones(2), 5s, true);
   node.answer(a, 1, 0, Status::applied);
   CHECK(node.ended.empty());
-  node.machine.heard_here(ticket, 0, Status::applied);
+  node.machine.heard_here(await_id, 0, Status::applied);
   node.act();
   REQUIRE(node.ended.size() == 1);
   CHECK_FALSE(node.outcome());
@@ -299,10 +299,10 @@ TEST_CASE("a run of answers covers the events of several awaits in one frame, an
   node.on_confirmed(1);
   node.answer(a, 2, 1, Status::applied, 100);
   REQUIRE(node.ended.size() == 1);
-  CHECK(node.ended[0].ticket == second);
+  CHECK(node.ended[0].await_id == second);
   node.answer(a, 2, 0, Status::applied);
   REQUIRE(node.ended.size() == 2);
-  CHECK(node.ended[1].ticket == first);
+  CHECK(node.ended[1].await_id == first);
 }
 
 TEST_CASE("a merged repeat has the place of the event it equals, and both awaits end by one answer") {
@@ -354,14 +354,14 @@ TEST_CASE("an await that nothing answers ends at its deadline, with those that d
 
 TEST_CASE("a canceled await ends with its reason, and what is answered later changes nothing") {
   Publisher node;
-  const auto ticket = node.await({"k"}, 1);
+  const auto await_id = node.await({"k"}, 1);
   node.await({"l"}, 1);
-  node.machine.cancel_await(ticket, Errc::canceled);
+  node.machine.cancel_await(await_id, Errc::canceled);
   node.act();
   REQUIRE(node.ended.size() == 1);
   CHECK(node.outcome() == Errc::canceled);
   node.answer(a, 1, 0, Status::applied);
-  node.machine.cancel_await(ticket, Errc::canceled);
+  node.machine.cancel_await(await_id, Errc::canceled);
   node.machine.cancel_awaits(Errc::closed);
   node.act();
   REQUIRE(node.ended.size() == 2);
@@ -402,11 +402,11 @@ TEST_CASE("an impossible quorum fails early: after an answer's time, everyone as
 
 TEST_CASE("an impossible quorum of this node alone fails at once") {
   Publisher node;
-  const auto ticket =
+  const auto await_id =
       node.machine.open_await({.quorum = 2, .deadline = node.now + 5s, .heard_elsewhere = false}, node.now);
-  REQUIRE(ticket);
-  node.machine.submitted(*ticket);
-  node.machine.heard_here(*ticket, 0, Status::applied);
+  REQUIRE(await_id);
+  node.machine.submitted(*await_id);
+  node.machine.heard_here(*await_id, 0, Status::applied);
   node.act();
   REQUIRE(node.ended.size() == 1);
   CHECK(node.outcome() == Errc::quorum_not_satisfied);
@@ -562,7 +562,7 @@ TEST_CASE("no quorum fails early before everyone was asked about each of its eve
     node.on_confirmed(frame);
     node.pass(100ms);
   }
-  CHECK(node.ended[1].ticket == *both);
+  CHECK(node.ended[1].await_id == *both);
   const auto asked = node.entries(true);
   CHECK(std::ranges::any_of(asked, [&](const auto& entry) { return entry.sequence > asked.front().sequence; }));
 }

@@ -14,7 +14,7 @@
 #include "support/catch.hpp"
 
 using namespace syncbus;
-using core::EventPlace;
+using core::EventId;
 using core::ReceiveQueue;
 using core::WireEvent;
 using Item = ReceiveQueue::Item;
@@ -366,10 +366,10 @@ TEST_CASE("awaited events that join carry their places in their frames") {
   CHECK(item.event.awaited.empty());
   REQUIRE(queue.take(item));
   CHECK(item.event.origin == alice);
-  CHECK(item.event.awaited == std::vector<EventPlace>{{7, 0}, {7, 2}, {8, 1}});
+  CHECK(item.event.awaited == std::vector<EventId>{{7, 0}, {7, 2}, {8, 1}});
   REQUIRE(queue.take(item));
   CHECK(item.event.origin == bob);
-  CHECK(item.event.awaited == std::vector<EventPlace>{{8, 0}});
+  CHECK(item.event.awaited == std::vector<EventId>{{8, 0}});
 }
 
 TEST_CASE("an awaited resync in a frame that joins leaves no place behind") {
@@ -385,7 +385,7 @@ TEST_CASE("an awaited resync in a frame that joins leaves no place behind") {
   CHECK(item.kind == Kind::resync);
   REQUIRE(queue.take(item));
   CHECK(item.event.key == "b");
-  CHECK(item.event.awaited == std::vector<EventPlace>{{7, 2}});
+  CHECK(item.event.awaited == std::vector<EventId>{{7, 2}});
   CHECK_FALSE(queue.take(item));
 }
 

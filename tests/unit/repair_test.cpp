@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include <syncbus/core/peers/repair_clock.hpp>
+#include <syncbus/core/peers/repair_timer.hpp>
 #include <syncbus/core/protocol.hpp>
-#include <syncbus/core/sending/repair_answers.hpp>
+#include <syncbus/core/sending/repair_queue.hpp>
 
 #include "support/all_resyncs.hpp"
 #include "support/catch.hpp"
@@ -20,7 +20,7 @@
 
 using namespace std::chrono_literals;
 using namespace syncbus;
-using core::RepairAnswers, core::RepairClock, core::SequenceRange;
+using core::RepairQueue, core::RepairTimer, core::SequenceRange;
 using support::Cluster, support::events_frame, support::heartbeat_frame, support::Lines, support::Node,
     support::repair_request_frame, support::roomy, support::Sent, support::start;
 
@@ -30,7 +30,7 @@ constexpr NodeId a{11}, b{12}, c{13};
 constexpr SequenceRange history{1, 1'000};
 constexpr auto most = ~std::uint64_t{0};
 
-std::size_t count(RepairAnswers& answers) {
+std::size_t count(RepairQueue& answers) {
   std::size_t all = 0;
   while (answers.next()) ++all;
   return all;
@@ -41,7 +41,7 @@ std::size_t count(RepairAnswers& answers) {
 // --- who is answered
 
 TEST_CASE("the first who asks is answered alone, a second within 50 ms has it broadcast, others are ignored so long") {
-  RepairAnswers answers;
+  RepairQueue answers;
   answers.request(a, {7, 7}, history, start);
   auto answer = answers.next();
   REQUIRE(answer);
@@ -66,7 +66,7 @@ TEST_CASE("the first who asks is answered alone, a second within 50 ms has it br
 }
 
 TEST_CASE("an answer that still waits when a second asks is widened, not doubled") {
-  RepairAnswers answers;
+  RepairQueue answers;
   answers.request(a, {7, 7}, history, start);
   answers.request(b, {7, 7}, history, start + 1ms);
   CHECK(answers.next()->destination == NodeId{});
@@ -74,7 +74,7 @@ TEST_CASE("an answer that still waits when a second asks is widened, not doubled
 }
 
 TEST_CASE("who asks twice within 50 ms is answered once, later again") {
-  RepairAnswers answers;
+  RepairQueue answers;
   answers.request(a, {7, 7}, history, start);
   answers.request(a, {7, 7}, history, start + 49ms);
   CHECK(count(answers) == 1);
@@ -83,7 +83,7 @@ TEST_CASE("who asks twice within 50 ms is answered once, later again") {
 }
 
 TEST_CASE("only what history has is answered, and no more than a bounded number") {
-  RepairAnswers answers;
+  RepairQueue answers;
   answers.request(a, {1, most}, {5, 7}, start);
   CHECK(answers.next()->sequence == 5);
   CHECK(count(answers) == 2);
@@ -91,10 +91,10 @@ TEST_CASE("only what history has is answered, and no more than a bounded number"
   answers.request(a, {8, 8}, {9, 7}, start);
   CHECK(answers.empty());
   answers.request(b, {1, most}, {1, 1'000'000}, start);
-  CHECK(count(answers) == RepairAnswers::max_waiting);
+  CHECK(count(answers) == RepairQueue::max_waiting);
   for (int i = 0; i != 100; ++i) {
     answers.request(b, {1 + 256U * static_cast<unsigned>(i), most}, {1, 1'000'000}, start);
-    CHECK(count(answers) <= RepairAnswers::max_waiting);
+    CHECK(count(answers) <= RepairQueue::max_waiting);
   }
 }
 
@@ -125,7 +125,7 @@ TEST_CASE("the random delay grows with the peers, 0.1 ms each, up to 200 ms") {
 }
 
 TEST_CASE("a gap is asked for after the grace and its delay, again after 60 ms, and ever more rarely, up to 240 ms") {
-  RepairClock clock;
+  RepairTimer clock;
   clock.found(start, 5ms, true);
   CHECK(clock.due() == start + 6ms);
   TimePoint now = start + 6ms;
@@ -139,7 +139,7 @@ TEST_CASE("a gap is asked for after the grace and its delay, again after 60 ms, 
 }
 
 TEST_CASE("a gap beside another is asked for no later than that") {
-  RepairClock clock;
+  RepairTimer clock;
   clock.found(start, 100ms, true);
   clock.found(start + 1ms, 200ms, false);
   CHECK(clock.due() == start + 101ms);
@@ -240,7 +240,7 @@ TEST_CASE("a long repair goes on while it makes progress, also of a peer of whic
   cluster.loses = [&](const Node& from, const Node& to, const Sent&) {
     return cut && &from == &publisher && &to == &receiver;
   };
-  constexpr std::size_t lost = 10 * RepairAnswers::max_waiting;
+  constexpr std::size_t lost = 10 * RepairQueue::max_waiting;
   for (std::size_t i = 0; i != lost; ++i) {
     (void)publisher.publish(std::to_string(i));
     cluster.pass(2ms);  // it is confirmed, so the next one is a frame of its own

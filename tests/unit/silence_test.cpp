@@ -349,11 +349,11 @@ TEST_CASE("while a live peer is left out, everyone cannot be known to have appli
     }
   }
   REQUIRE(node.ended.size() == 1);
-  CHECK(node.ended[0].ticket == two);
+  CHECK(node.ended[0].await_id == two);
   CHECK(node.ended[0].replicas.size() == 2);  // who is left out counts where it answers
   pass_with(node, 6s, {2, 9});
   REQUIRE(node.ended.size() == 2);
-  CHECK(node.ended[1].ticket == everyone);
+  CHECK(node.ended[1].await_id == everyone);
   CHECK(node.ended[1].error == Errc::quorum_not_satisfied);
   SECTION("until it has not been heard for as long as makes a peer silent") {
     pass_with(node, 7s, {2});

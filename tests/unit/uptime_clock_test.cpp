@@ -8,8 +8,8 @@
 
 #include <syncbus/base/uptime_clock.hpp>
 #include <syncbus/engine/engine.hpp>
-#include <syncbus/engine/engine_port.hpp>
-#include <syncbus/local/local_bus.hpp>
+#include <syncbus/engine/transport_port.hpp>
+#include <syncbus/local/local_node.hpp>
 #include <syncbus/transport.hpp>
 
 #include "support/catch.hpp"
@@ -24,7 +24,7 @@ namespace {
 constexpr TimePoint uptime{5h}, steady{3h};  // it slept two hours before
 
 /// A port whose machine can be suspended, and which notes what is asked of it.
-class SuspendedPort final : public detail::EnginePort {
+class SuspendedPort final : public detail::TransportPort {
  public:
   void broadcast(Bytes, BroadcastToken) noexcept override {}
   void send(NodeId, Bytes) noexcept override {}
@@ -70,7 +70,7 @@ TEST_CASE("a machine that stays awake was not suspended") {
 }
 
 TEST_CASE("a bus that wakes from a suspend takes another session before it judges anybody") {
-  detail::LocalBus local{BusOptions{.connect_timeout = support::patience}};
+  detail::LocalNode local{BusOptions{.connect_timeout = support::patience}};
   const auto port = std::make_shared<SuspendedPort>();
   const auto engine =
       std::make_shared<detail::Engine>(local.id(), local.options(), false, false, local.subscribers(), port);

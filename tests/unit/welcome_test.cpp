@@ -162,10 +162,10 @@ TEST_CASE("whoever only publishes, or only watches, answers no hello") {
   CHECK(nodes[1]->control(FrameType::welcome).empty());
   CHECK(nodes[2]->control(FrameType::welcome).empty());
   CHECK(asker.machine.peers(asker.now).size() == 3);
-  const auto ticket = asker.await({"k"}, Quorum::everyone());
+  const auto await_id = asker.await({"k"}, Quorum::everyone());
   cluster.pass(50ms);
   REQUIRE(asker.ended.size() == 1);
-  CHECK(asker.ended[0].ticket == ticket);
+  CHECK(asker.ended[0].await_id == await_id);
   CHECK_FALSE(asker.ended[0].error);
   CHECK(asker.ended[0].replicas == std::vector<NodeId>{NodeId{3}});
 }

@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include <syncbus/base/thread_marks.hpp>
+#include <syncbus/base/hazard_records.hpp>
 
 namespace syncbus::inline v1::detail {
 
@@ -13,7 +13,7 @@ namespace syncbus::inline v1::detail {
 /// meanwhile runs, in order, until nothing is left.
 class HandlerScope {
  public:
-  explicit HandlerScope(ThreadMark& mine) noexcept : mine_{mine} { mine_.set_handlers(mine_.handlers() + 1); }
+  explicit HandlerScope(HazardRecord& mine) noexcept : mine_{mine} { mine_.set_handlers(mine_.handlers() + 1); }
   HandlerScope(const HandlerScope&) = delete;
   HandlerScope& operator=(const HandlerScope&) = delete;
   ~HandlerScope() {
@@ -23,20 +23,20 @@ class HandlerScope {
   }
 
   /// Only where must_defer(). The task must not throw.
-  static void defer(ThreadMark& mine, std::function<void()> task) {
+  static void defer(HazardRecord& mine, std::function<void()> task) {
     mine.deferred_.push_back(std::move(task));
     mine.has_deferred_ = true;
   }
 
   /// Whether what this thread publishes now has to wait: inside a handler, and, so that it does not overtake, while
   /// what was put off runs.
-  [[nodiscard]] static bool must_defer(const ThreadMark& mine) noexcept {
+  [[nodiscard]] static bool must_defer(const HazardRecord& mine) noexcept {
     return mine.handlers() != 0 || mine.has_deferred();
   }
 
  private:
   /// A task may dispatch, and its handlers may defer: that comes behind what is here already.
-  [[gnu::noinline]] static void run_deferred(ThreadMark& mine) {
+  [[gnu::noinline]] static void run_deferred(HazardRecord& mine) {
     if (mine.handlers() != 0 || mine.draining_) return;
     mine.draining_ = true;
     for (std::vector<std::function<void()>> tasks; !mine.deferred_.empty(); tasks.clear()) {
@@ -49,11 +49,11 @@ class HandlerScope {
     mine.set_handlers(0);
   }
 
-  ThreadMark& mine_;
+  HazardRecord& mine_;
 };
 
-/// Whether the calling thread is inside a handler or hook: of a bus with these marks, or with any that the calling code
-/// has met.
-[[nodiscard]] inline bool in_handler(const ThreadMarks& marks) noexcept { return marks.of_handler() != nullptr; }
+/// Whether the calling thread is inside a handler or hook: of a bus with these records, or with any that the calling
+/// code has met.
+[[nodiscard]] inline bool in_handler(const HazardRecords& hazards) noexcept { return hazards.of_handler() != nullptr; }
 
 }  // namespace syncbus::inline v1::detail

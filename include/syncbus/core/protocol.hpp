@@ -15,8 +15,8 @@
 #include <syncbus/core/actions.hpp>
 #include <syncbus/core/peers/health_watch.hpp>
 #include <syncbus/core/quorum/electorate.hpp>
-#include <syncbus/core/receiving/hearing.hpp>
-#include <syncbus/core/sending/publishing.hpp>
+#include <syncbus/core/receiving/reconciler.hpp>
+#include <syncbus/core/sending/sender.hpp>
 #include <syncbus/core/wire/codec.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/metrics.hpp>
@@ -27,7 +27,7 @@ namespace syncbus::inline v1::core {
 /// The machine. The owner calls everything under one lock; bytes that an action or a taken item shows may be read
 /// outside it. After each input it asks next_action() until none comes.
 ///
-/// Two halves: Publishing (our events, until everybody has them) and Hearing (theirs, until our handlers have returned,
+/// Two halves: Sender (our events, until everybody has them) and Reconciler (theirs, until our handlers have returned,
 /// or a resync stands for them). Between them it carries frames, judges awaits, and watches that this node hears itself.
 ///
 /// What others send ends no process that is out of memory: what cannot be kept is a resync, or an answer that is asked
@@ -36,8 +36,8 @@ class Protocol {
  public:
   explicit Protocol(const ProtocolOptions& options)
       : options_{options},
-        publishing_{options_, metrics_},
-        hearing_{options_, metrics_},
+        sender_{options_, metrics_},
+        reconciler_{options_, metrics_},
         questions_{options.max_awaits} {}
 
   Protocol(const Protocol&) = delete;
@@ -46,41 +46,41 @@ class Protocol {
   // --- publishing
 
   /// Whether one frame of the broker can hold the event.
-  [[nodiscard]] bool fits(const WireEvent& event) const noexcept { return publishing_.fits(event); }
+  [[nodiscard]] bool fits(const WireEvent& event) const noexcept { return sender_.fits(event); }
 
   /// Takes an event for sending. With `may_join` it is never refused for want of room: it joins what is pending.
   /// Disconnected, it always may. `awaited`: which event of which open await it is.
   [[nodiscard]] Submitted submit(const WireEvent& event, bool may_join,
                                  std::optional<Awaited> awaited = std::nullopt) noexcept {
-    return publishing_.submit(event, connected_, may_join, awaited);
+    return sender_.submit(event, connected_, may_join, awaited);
   }
 
-  [[nodiscard]] std::optional<std::uint64_t> flush_point() const noexcept { return publishing_.flush_point(); }
-  [[nodiscard]] std::uint64_t confirmed() const noexcept { return publishing_.confirmed_sequence(); }  // see Publishing
+  [[nodiscard]] std::optional<std::uint64_t> flush_point() const noexcept { return sender_.flush_point(); }
+  [[nodiscard]] std::uint64_t confirmed() const noexcept { return sender_.confirmed_sequence(); }  // see Publishing
 
   /// Whether next_action() would broadcast events now: all that a submit can have brought about.
-  [[nodiscard]] bool has_frame_to_send() const noexcept { return connected_ && publishing_.has_next(); }
+  [[nodiscard]] bool has_frame_to_send() const noexcept { return connected_ && sender_.has_next(); }
 
   // --- awaits: open one, submit its events, say that this was all; say what own handlers did; take the completion
 
   /// None: too many are open.
-  [[nodiscard]] std::optional<Ticket> open_await(const AwaitRequest& request, TimePoint now) {
+  [[nodiscard]] std::optional<AwaitId> open_await(const AwaitRequest& request, TimePoint now) {
     return awaits().open(request, now);
   }
-  void submitted(Ticket ticket) { awaits().submitted(ticket, electorate()); }
-  void heard_here(Ticket ticket, std::uint32_t event, AcknowledgementStatus status) {
+  void submitted(AwaitId await_id) { awaits().submitted(await_id, electorate()); }
+  void heard_here(AwaitId await_id, std::uint32_t event, AcknowledgementStatus status) {
     if (options_.observer) status = AcknowledgementStatus::no_subscriber;
-    awaits().heard_here(ticket, event, status, electorate());
+    awaits().heard_here(await_id, event, status, electorate());
   }
-  void cancel_await(Ticket ticket, Errc why) { awaits().cancel(ticket, why); }
+  void cancel_await(AwaitId await_id, Errc why) { awaits().cancel(await_id, why); }
   void cancel_awaits(Errc why) { awaits().cancel_all(why); }
   [[nodiscard]] std::optional<AwaitCompletion> take_completion() { return awaits().take_completion(); }
 
   // --- the transport's word
 
   /// What nobody need have was lost; `moved`: by a change of the broker. `listening`, also of on_ready: see on_frame.
-  void on_lost(bool listening, bool moved = false) noexcept { hearing_.lost(listening, moved); }
-  void on_place(std::uint64_t place) noexcept { hearing_.membership().places().here(place); }  // see Places
+  void on_lost(bool listening, bool moved = false) noexcept { reconciler_.lost(listening, moved); }
+  void on_place(std::uint64_t place) noexcept { reconciler_.membership().places().here(place); }  // see Places
 
   void on_ready(std::uint64_t session, std::size_t frame_limit, bool listening, TimePoint now) noexcept {
     session_ = session;
@@ -88,15 +88,15 @@ class Protocol {
     deaf_ = false;
     if (session > 1) ++metrics_.reconnects;
     frame_limit_ = frame_limit;
-    publishing_.begin_session(frame_limit);
+    sender_.begin_session(frame_limit);
     awaits().begin_session();
-    hearing_.begin_session(session, listening, now);
+    reconciler_.begin_session(session, listening, now);
     health_watch_.changed();
   }
 
   void on_interrupted(TimePoint now) noexcept {
     connected_ = false;
-    hearing_.cut_off(now);
+    reconciler_.cut_off(now);
     health_watch_.changed();
     room_changed_ = true;  // a publish no longer waits for room: disconnected it may join
   }
@@ -108,7 +108,7 @@ class Protocol {
   }
 
   void on_confirmed(std::uint64_t sequence) noexcept {
-    publishing_.confirmed(sequence, connected_);
+    sender_.confirmed(sequence, connected_);
     room_changed_ = true;
   }
 
@@ -120,14 +120,15 @@ class Protocol {
       metrics_.bytes_received += bytes.size();
       return;
     }
-    hearing_.listening(listening, now);
+    reconciler_.listening(listening, now);
     FrameHeader header;
     const FrameError error = decode_header(bytes, header);
     const bool directed = header.destination != NodeId{};
     const bool ours = !directed || header.destination == options_.self;
     if (error != FrameError::ok) {
       ++metrics_.invalid_frames;
-      if (error == FrameError::other_version && ours && header.origin != options_.self) hearing_.on_other_version(now);
+      if (error == FrameError::other_version && ours && header.origin != options_.self)
+        reconciler_.on_other_version(now);
       return;
     }
     ++metrics_.frames_received;
@@ -137,9 +138,9 @@ class Protocol {
       const bool understood =
           header.origin == options_.self ? on_echo(header, bytes, now) : on_body(header, bytes, directed, now);
       if (!understood) ++metrics_.invalid_frames;
-      if (hearing_.electorate_changed()) awaits().electorate_changed(electorate());
+      if (reconciler_.electorate_changed()) awaits().electorate_changed(electorate());
     } catch (const std::bad_alloc&) {
-      if (header.origin != options_.self) hearing_.out_of_memory(header.origin);
+      if (header.origin != options_.self) reconciler_.out_of_memory(header.origin);
     }
   }
 
@@ -147,15 +148,15 @@ class Protocol {
 
   void tick(TimePoint now) noexcept try {
     told_wake_ = detail::never;
-    if (!deaf_ && connected_ && hearing_.membership().deaf(now)) {
+    if (!deaf_ && connected_ && reconciler_.membership().deaf(now)) {
       deaf_ = true;
-      hearing_.cut_off(now);
+      reconciler_.cut_off(now);
       reopen_due_ = true;
       health_watch_.changed();
     }
-    hearing_.tick(now, connected_);
-    if (hearing_.electorate_changed()) awaits().electorate_changed(electorate());
-    awaits().tick(now, hearing_.membership().own().answer_time(), electorate(), questions_);
+    reconciler_.tick(now, connected_);
+    if (reconciler_.electorate_changed()) awaits().electorate_changed(electorate());
+    awaits().tick(now, reconciler_.membership().own().answer_time(), electorate(), questions_);
     watch_health(now);
   } catch (const std::bad_alloc&) {
     rest_until_ = now + without_memory;
@@ -167,35 +168,35 @@ class Protocol {
   // --- dispatching
 
   /// The next thing to be heard by subscribers; what it shows is valid until release(). One at a time.
-  [[nodiscard]] bool take(ReceiveQueue::Item& item) noexcept { return hearing_.receiving().inbox().take(item); }
+  [[nodiscard]] bool take(ReceiveQueue::Item& item) noexcept { return reconciler_.receiving().inbox().take(item); }
 
   /// Every handler has returned from the item taken last; `answers` says what became of the awaited events in it.
   void release(std::span<const Acknowledgement> answers, TimePoint now) noexcept {
-    hearing_.receiving().inbox().release();
-    hearing_.receiving().answered(answers, now);
+    reconciler_.receiving().inbox().release();
+    reconciler_.receiving().answered(answers, now);
     if (health_watch_.stale() && !has_received()) watch_health(now);
   }
 
   /// Whether take() has something.
-  [[nodiscard]] bool has_received() const noexcept { return !hearing_.receiving().inbox().empty(); }
+  [[nodiscard]] bool has_received() const noexcept { return !reconciler_.receiving().inbox().empty(); }
 
   // --- what to do, what can be seen
 
   [[nodiscard]] Action next_action(TimePoint now) noexcept try {
-    publishing_.was_read(connected_);
+    sender_.was_read(connected_);
     if (connected_) {
-      if (!gone_ && hearing_.membership().hello_due(now)) return heartbeat({}, now);
-      if (const auto frame = publishing_.next()) return broadcast_events(*frame, now);
+      if (!gone_ && reconciler_.membership().hello_due(now)) return heartbeat({}, now);
+      if (const auto frame = sender_.next()) return broadcast_events(*frame, now);
     }
-    if (hearing_.receiving().grew()) return {.kind = Action::Kind::dispatch};
+    if (reconciler_.receiving().grew()) return {.kind = Action::Kind::dispatch};
     if (awaits().grew()) return {.kind = Action::Kind::complete};
     if (std::exchange(room_changed_, false)) return {.kind = Action::Kind::room};
     if (speaks()) {
       if (const auto control = next_control(now); control.kind != Action::Kind::none) return control;
     }
     if (std::exchange(reopen_due_, false)) return {.kind = Action::Kind::reopen, .session = session_};
-    if (hearing_.membership().left_out().news()) return {.kind = Action::Kind::left_out};
-    if (const auto id = hearing_.membership().doubled_news()) {
+    if (reconciler_.membership().left_out().news()) return {.kind = Action::Kind::left_out};
+    if (const auto id = reconciler_.membership().doubled_news()) {
       return {.kind = Action::Kind::doubled, .destination = *id};
     }
     const bool settled = joined() || !connected();  // a session that is not joined yet is no news
@@ -210,19 +211,19 @@ class Protocol {
   [[nodiscard]] bool connected() const noexcept { return connected_ && !deaf_; }
 
   /// The hello of this session has come back, and whoever is there had time to answer it.
-  [[nodiscard]] bool joined() const noexcept { return connected_ && !hearing_.membership().window_open(); }
+  [[nodiscard]] bool joined() const noexcept { return connected_ && !reconciler_.membership().window_open(); }
 
   /// How far behind this node may be. Not const: what waited for proof may have it by now.
   [[nodiscard]] Health health(TimePoint now) noexcept {
-    return {connected(), hearing_.staleness(now), hearing_.membership().left_out().any()};
+    return {connected(), reconciler_.staleness(now), reconciler_.membership().left_out().any()};
   }
 
-  [[nodiscard]] std::vector<Peer> peers(TimePoint now) const { return hearing_.membership().list(now); }
+  [[nodiscard]] std::vector<Peer> peers(TimePoint now) const { return reconciler_.membership().list(now); }
 
   [[nodiscard]] Metrics metrics() const noexcept {
     Metrics metrics = metrics_;
-    metrics.queue_bytes = hearing_.receiving().inbox().bytes();
-    metrics.history_bytes = publishing_.history_bytes();
+    metrics.queue_bytes = reconciler_.receiving().inbox().bytes();
+    metrics.history_bytes = sender_.history_bytes();
     return metrics;
   }
 
@@ -233,17 +234,17 @@ class Protocol {
   /// Whether control frames may go out: not after the last goodbye.
   [[nodiscard]] bool speaks() const noexcept { return connected_ && (!gone_ || goodbyes_left_ != 0); }
 
-  [[nodiscard]] AwaitTable& awaits() noexcept { return publishing_.awaits(); }
+  [[nodiscard]] AwaitTable& awaits() noexcept { return sender_.awaits(); }
   [[nodiscard]] Electorate electorate() const noexcept {
-    return {hearing_.membership(), options_.self, connected() && joined()};
+    return {reconciler_.membership(), options_.self, connected() && joined()};
   }
 
   // --- frames in
 
   /// Whether bytes that look like an events frame of ours are one, as far as anybody knows.
   [[nodiscard]] bool is_echo(Bytes bytes) const noexcept {
-    const auto sent = publishing_.sent(sequence_in(bytes), checksum_in(bytes));
-    return sent.value_or(!hearing_.membership().namesake().there());
+    const auto sent = sender_.sent(sequence_in(bytes), checksum_in(bytes));
+    return sent.value_or(!reconciler_.membership().namesake().there());
   }
 
   /// A frame of our own came back, or one in our name. Heartbeats and questions of ours prove that we hear.
@@ -253,19 +254,19 @@ class Protocol {
       return read_body(header, decode_events, [&](auto& events) {
         const std::uint64_t sequence = events.sequence();
         if (is_echo(bytes)) return awaits().returned(sequence, electorate());
-        hearing_.on_namesake(events, bytes, publishing_.sent(sequence, checksum_in(bytes)).has_value(), now);
+        reconciler_.on_namesake(events, bytes, sender_.sent(sequence, checksum_in(bytes)).has_value(), now);
       });
     if (header.type != FrameType::heartbeat) return true;
     HeartbeatView heartbeat;
     if (decode_heartbeat(header, heartbeat) != FrameError::ok) return false;
-    const auto sent = hearing_.membership().own().sent(heartbeat.number, checksum_in(bytes));
+    const auto sent = reconciler_.membership().own().sent(heartbeat.number, checksum_in(bytes));
     if (!sent.value_or(!heartbeat.doubled)) {
-      hearing_.on_namesake(heartbeat, now);
+      reconciler_.on_namesake(heartbeat, now);
       return true;
     }
-    hearing_.on_own_heartbeat(heartbeat.number, now);
+    reconciler_.on_own_heartbeat(heartbeat.number, now);
     awaits().returned(heartbeat.last_sequence, electorate());
-    if (deaf_ && !hearing_.membership().deaf(now)) {  // an old one may come late, and those behind it not at all
+    if (deaf_ && !reconciler_.membership().deaf(now)) {  // an old one may come late, and those behind it not at all
       deaf_ = false;
       health_watch_.changed();
     }
@@ -276,18 +277,19 @@ class Protocol {
   bool on_body(const FrameHeader& header, Bytes bytes, bool directed, TimePoint now) {
     switch (header.type) {
       case FrameType::events:
-        return read_body(header, decode_events, [&](auto& events) { hearing_.on_events(events, bytes, false, now); });
+        return read_body(header, decode_events,
+                         [&](auto& events) { reconciler_.on_events(events, bytes, false, now); });
       case FrameType::repair:
         return read_body(header, decode_repair, [&](const RepairView& repair) {
-          if (repair.events.origin() != options_.self) hearing_.on_events(repair.events, repair.frame, true, now);
+          if (repair.events.origin() != options_.self) reconciler_.on_events(repair.events, repair.frame, true, now);
         });
       case FrameType::heartbeat:
         return read_body(header, decode_heartbeat, [&](const HeartbeatView& heartbeat) {
-          hearing_.on_heartbeat(header.origin, heartbeat, directed, now);
+          reconciler_.on_heartbeat(header.origin, heartbeat, directed, now);
         });
       case FrameType::welcome:
         return read_body(header, decode_welcome, [&](const WelcomeView& welcome) {
-          hearing_.on_welcome(header.origin, welcome, directed, now);
+          reconciler_.on_welcome(header.origin, welcome, directed, now);
         });
       case FrameType::acknowledgement: return on_acknowledgement(header, now);
       case FrameType::repair_request: return on_repair_request(header, now);
@@ -298,16 +300,16 @@ class Protocol {
   bool on_acknowledgement(const FrameHeader& header, TimePoint now) {
     AcknowledgementView view;
     if (decode_acknowledgement(header, view) != FrameError::ok) return false;
-    hearing_.heard_from(header.origin, now);
-    const Duration answer_time = hearing_.membership().own().answer_time();
+    reconciler_.heard_from(header.origin, now);
+    const Duration answer_time = reconciler_.membership().own().answer_time();
     FrameWork work{awaits().awaited()};
-    const bool namesake = hearing_.membership().namesake().there();  // then it may be an answer to that one
+    const bool namesake = reconciler_.membership().namesake().there();  // then it may be an answer to that one
     for (Acknowledgement entry; view.next(entry);) {
       const bool question = entry.status == AcknowledgementStatus::requested;
       if (header.origin == options_.self) {
         if (question && joined()) awaits().question_returned(entry, now, answer_time, electorate(), work);
       } else if (question && entry.publisher == header.origin) {
-        hearing_.receiving().asked(header.origin, entry, now, answer_time, work);
+        reconciler_.receiving().asked(header.origin, entry, now, answer_time, work);
       } else if (!question && entry.publisher == options_.self && !namesake) {
         ++metrics_.acknowledgements_received;
         awaits().acknowledged(header.origin, entry, now, electorate(), work);
@@ -319,38 +321,38 @@ class Protocol {
   bool on_repair_request(const FrameHeader& header, TimePoint now) {
     RepairRequestView view;
     if (decode_repair_request(header, view) != FrameError::ok) return false;
-    hearing_.heard_from(header.origin, now);
+    reconciler_.heard_from(header.origin, now);
     if (view.publisher() != options_.self) return true;
-    for (SequenceRange range; view.next(range);) publishing_.requested(header.origin, range, now);
+    for (SequenceRange range; view.next(range);) sender_.requested(header.origin, range, now);
     return true;
   }
 
   // --- actions
 
   [[nodiscard]] Action broadcast_events(const FrameRing::Outgoing& frame, TimePoint now) {
-    awaits().handed_over(frame.sequence, now, hearing_.membership().own().answer_time());
-    hearing_.membership().frame_sent(now);
+    awaits().handed_over(frame.sequence, now, reconciler_.membership().own().answer_time());
+    reconciler_.membership().frame_sent(now);
     return {.kind = Action::Kind::broadcast, .bytes = frame.bytes, .session = session_, .sequence = frame.sequence};
   }
 
   /// What is to be said besides events, the most urgent first.
   [[nodiscard]] Action next_control(TimePoint now) {
-    Membership& membership = hearing_.membership();
+    Membership& membership = reconciler_.membership();
     make_room_for_control();
-    if (const auto answers = hearing_.receiving().next_answers(buffer_, now)) {
+    if (const auto answers = reconciler_.receiving().next_answers(buffer_, now)) {
       metrics_.acknowledgements_sent += answers->entries;
       return control(answers->destination, answers->bytes);
     }
     const auto room = std::span{buffer_}.first((std::min)(buffer_.size(), frame_limit_));
-    if (const auto welcome = membership.next_welcome(room, publishing_.extent(), session_, now))
+    if (const auto welcome = membership.next_welcome(room, sender_.extent(), session_, now))
       return control(welcome->destination, welcome->bytes);
     if (const auto asker = membership.next_answer()) return heartbeat(*asker, now);
-    if (const auto repair = publishing_.next_repair(now)) {
+    if (const auto repair = sender_.next_repair(now)) {
       ++metrics_.repairs_sent;
       buffer_.resize(repair->frame.size() + repair_overhead_bytes);
       return control(repair->destination, encode_repair(buffer_, options_.self, repair->destination, repair->frame));
     }
-    if (const auto request = hearing_.next_request(buffer_, now)) return control(request->publisher, request->bytes);
+    if (const auto request = reconciler_.next_request(buffer_, now)) return control(request->publisher, request->bytes);
     if (const auto questions = questions_.next(options_.self, buffer_, now)) {
       return control(questions->destination, questions->bytes);
     }
@@ -368,7 +370,7 @@ class Protocol {
     gone_ = gone_ || goodbyes_left_ != 0;
     if (goodbyes_left_ != 0 && destination == NodeId{}) --goodbyes_left_;
     return control(destination,
-                   hearing_.membership().write_heartbeat(buffer_, destination, gone_, publishing_.extent(), now));
+                   reconciler_.membership().write_heartbeat(buffer_, destination, gone_, sender_.extent(), now));
   }
 
   [[nodiscard]] Action control(NodeId destination, std::size_t size) noexcept {
@@ -377,17 +379,17 @@ class Protocol {
     return {.kind = destination == NodeId{} ? Action::Kind::broadcast : Action::Kind::send,
             .bytes = Bytes{buffer_}.first(size),
             .session = session_,
-            .sequence = publishing_.handed_over(),
+            .sequence = sender_.handed_over(),
             .destination = destination};
   }
 
   /// Asks to be woken earlier than was asked for last; later, the early call finds nothing to do and asks again.
   [[nodiscard]] Action next_wake() noexcept {
-    TimePoint at = (std::min)(awaits().due(), hearing_.due(speaks()));
-    if (connected()) at = (std::min)(at, hearing_.membership().deaf_at());
+    TimePoint at = (std::min)(awaits().due(), reconciler_.due(speaks()));
+    if (connected()) at = (std::min)(at, reconciler_.membership().deaf_at());
     if (speaks()) {
-      const TimePoint heartbeat = gone_ ? detail::never : hearing_.membership().heartbeat_due();
-      at = (std::min)({at, heartbeat, questions_.due(), hearing_.receiving().answers().due()});
+      const TimePoint heartbeat = gone_ ? detail::never : reconciler_.membership().heartbeat_due();
+      at = (std::min)({at, heartbeat, questions_.due(), reconciler_.receiving().answers().due()});
     }
     at = (std::max)(at, rest_until_);
     if (at >= told_wake_) return {};
@@ -395,12 +397,12 @@ class Protocol {
     return {.kind = Action::Kind::wake, .at = at};
   }
 
-  void watch_health(TimePoint now) noexcept { health_watch_.look(health(now), hearing_.membership().patience()); }
+  void watch_health(TimePoint now) noexcept { health_watch_.look(health(now), reconciler_.membership().patience()); }
 
   const ProtocolOptions options_;
   Metrics metrics_;
-  Publishing publishing_;
-  Hearing hearing_;
+  Sender sender_;
+  Reconciler reconciler_;
   HealthWatch health_watch_;
   AcknowledgementOutbox questions_;  ///< about our own awaits
   std::vector<std::byte> buffer_;    ///< of the control frame that the last action shows

@@ -16,13 +16,13 @@
 #include <syncbus/base/unlocked.hpp>
 #include <syncbus/core/protocol.hpp>
 #include <syncbus/engine/dispatch_loop.hpp>
-#include <syncbus/engine/engine_port.hpp>
-#include <syncbus/engine/news.hpp>
+#include <syncbus/engine/notifications.hpp>
 #include <syncbus/engine/posted_task.hpp>
 #include <syncbus/engine/protocol_options.hpp>
+#include <syncbus/engine/transport_port.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/local/deliver.hpp>
-#include <syncbus/local/local_dispatch.hpp>
+#include <syncbus/local/subscribers.hpp>
 #include <syncbus/options.hpp>
 
 namespace syncbus::inline v1::detail {
@@ -43,12 +43,12 @@ class ActionRunner : public std::enable_shared_from_this<ActionRunner> {
   static constexpr Duration last_words = std::chrono::milliseconds{100};
 
   ActionRunner(NodeId self, const BusOptions& options, bool lossless_sessions, bool inline_dispatch,
-               std::shared_ptr<LocalDispatch> subscribers, std::shared_ptr<EnginePort> port)
+               std::shared_ptr<Subscribers> subscribers, std::shared_ptr<TransportPort> port)
       : options_{options},
         subscribers_{std::move(subscribers)},
         port_{std::move(port)},
         protocol_{protocol_options(self, options, lossless_sessions, subscribers_->hash_secret())},
-        news_{options_, subscribers_},
+        notifications_{options_, subscribers_},
         dispatch_{options.executor ? Dispatching::executor
                                    : (inline_dispatch ? Dispatching::inline_ : Dispatching::thread),
                   port_->lendable(), *this, mutex_} {}
@@ -81,7 +81,7 @@ class ActionRunner : public std::enable_shared_from_this<ActionRunner> {
   }
 
   void tell_news() noexcept {
-    if (!news_.empty()) dispatch_.wake();
+    if (!notifications_.empty()) dispatch_.wake();
   }
 
   /// Nobody is called after it, but what runs at `stop_by`. Completions are called and lines told where they always
@@ -89,10 +89,10 @@ class ActionRunner : public std::enable_shared_from_this<ActionRunner> {
   /// called here: no executor is waited for with them, because the calling thread may be the one that runs its tasks.
   [[nodiscard]] bool end_dispatch(TimePoint tell_by, TimePoint stop_by, Lock& lock) noexcept {
     ending_ = true;
-    news_.end();
+    notifications_.end();
     dispatch_.finish((std::max)(tell_by, deadline_after(last_words)), lock);
     const bool ended = dispatch_.stop(stop_by, lock);
-    news_.complete_all(lock);
+    notifications_.complete_all(lock);
     state_ = State::closed;
     changed_.notify_all();
     return ended;
@@ -114,12 +114,12 @@ class ActionRunner : public std::enable_shared_from_this<ActionRunner> {
       case Kind::room: ++rooms_; return changed_.notify_all();
       case Kind::complete: return end_calls();
       case Kind::left_out:
-        news_.log(LineKind::max_peers, [this] { return max_peers_is_too_small(options_.max_peers); });
+        notifications_.log(LineKind::max_peers, [this] { return max_peers_is_too_small(options_.max_peers); });
         return tell_news();
       case Kind::doubled:
-        news_.log(LineKind::doubled, [&] { return id_is_doubled(action.destination); });
+        notifications_.log(LineKind::doubled, [&] { return id_is_doubled(action.destination); });
         return tell_news();
-      case Kind::health: news_.health_changed(); return tell_news();
+      case Kind::health: notifications_.health_changed(); return tell_news();
       case Kind::dispatch: return dispatch_.wake();
       case Kind::none: return;
     }
@@ -127,7 +127,8 @@ class ActionRunner : public std::enable_shared_from_this<ActionRunner> {
 
   void end_calls() noexcept {
     bool completions = false;
-    while (auto completion = protocol_.take_completion()) completions |= news_.awaits().end(std::move(*completion));
+    while (auto completion = protocol_.take_completion())
+      completions |= notifications_.awaits().end(std::move(*completion));
     if (completions) dispatch_.wake();
   }
 
@@ -149,12 +150,12 @@ class ActionRunner : public std::enable_shared_from_this<ActionRunner> {
   [[nodiscard]] bool serve(const std::atomic<bool>& leave) noexcept { return port_->serve(leave); }
 
   [[nodiscard]] bool has_work() const noexcept {
-    if (!ending_) return protocol_.has_received() || !news_.empty();
-    return options_.executor ? news_.has_lines() : !news_.empty();  // see end_dispatch()
+    if (!ending_) return protocol_.has_received() || !notifications_.empty();
+    return options_.executor ? notifications_.has_lines() : !notifications_.empty();  // see end_dispatch()
   }
 
   bool do_one(Lock& lock) noexcept {
-    if (news_.tell_one([this] { return protocol_.health(port_->now()); }, lock)) return true;
+    if (notifications_.deliver_one([this] { return protocol_.health(port_->now()); }, lock)) return true;
     if (ending_ || !protocol_.take(item_)) return false;
     answers_.clear();
     unlocked(lock, [&] { deliver(item_, *subscribers_, answers_); });
@@ -165,12 +166,12 @@ class ActionRunner : public std::enable_shared_from_this<ActionRunner> {
 
  protected:
   const BusOptions options_;
-  const std::shared_ptr<LocalDispatch> subscribers_;
-  const std::shared_ptr<EnginePort> port_;
+  const std::shared_ptr<Subscribers> subscribers_;
+  const std::shared_ptr<TransportPort> port_;
 
   ProcessMutex mutex_{subscribers_->fork_mark()};
   core::Protocol protocol_;
-  News news_;
+  Notifications notifications_;
   State state_ = State::open;
   bool ending_ = false;        ///< nothing is heard any more, only told
   bool sending_ = true;        ///< until close has ended the last broadcast

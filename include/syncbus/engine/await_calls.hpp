@@ -14,15 +14,15 @@ namespace syncbus::inline v1::detail {
 /// Thread safety: none, the owner locks.
 class AwaitCalls {
  public:
-  void add(core::Ticket ticket, const std::shared_ptr<AwaitCall>& call) {
-    call->ticket = ticket;
-    calls_.emplace(ticket, call);
+  void add(core::AwaitId await_id, const std::shared_ptr<AwaitCall>& call) {
+    call->await_id = await_id;
+    calls_.emplace(await_id, call);
   }
 
   /// One ended. A caller that waits is woken here; a completion is for next_completion(). Returns whether there is one.
   /// Allocates nothing. Whoever had no memory for add() does not wait.
   bool end(core::AwaitCompletion&& completion) noexcept {
-    auto call = calls_.extract(completion.ticket);
+    auto call = calls_.extract(completion.await_id);
     if (!call) return false;
     call.mapped()->end({completion.error, std::move(completion.replicas)});
     if (!call.mapped()->has_completion()) return false;
@@ -48,7 +48,7 @@ class AwaitCalls {
   }
 
  private:
-  std::unordered_map<core::Ticket, std::shared_ptr<AwaitCall>> calls_;
+  std::unordered_map<core::AwaitId, std::shared_ptr<AwaitCall>> calls_;
   std::shared_ptr<AwaitCall> first_;  ///< of those whose completion is still to be called, linked by their `next`
   AwaitCall* last_ = nullptr;
   std::size_t completions_ = 0;

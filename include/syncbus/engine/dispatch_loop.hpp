@@ -15,7 +15,7 @@
 #include <syncbus/base/blocked_signals.hpp>
 #include <syncbus/base/process_mutex.hpp>
 #include <syncbus/base/start_thread.hpp>
-#include <syncbus/engine/standby.hpp>
+#include <syncbus/engine/parking.hpp>
 #include <syncbus/options.hpp>
 
 namespace syncbus::inline v1::detail {
@@ -56,7 +56,7 @@ class DispatchLoop {
   void start(const KeepAlive& keep_alive) {
     if (where_ != Dispatching::thread) return;
     mutex_.locked([&] {
-      if (lends_threads_) standby_.emplace();
+      if (lends_threads_) parking_.emplace();
       serving_possible_ = lends_threads_;
       for (std::size_t i = 0; i != (lends_threads_ ? threads_.size() : 1); ++i) {
         threads_[i] = start_thread([this, keep_alive] { run_until_stopped(); });
@@ -154,15 +154,15 @@ class DispatchLoop {
   }
 
   /// Threads that wait look again.
-  void call_idle() noexcept { standby_ ? standby_->call_now() : wake_.notify_all(); }
+  void call_idle() noexcept { parking_ ? parking_->unpark() : wake_.notify_all(); }
 
   void idle(ProcessMutex::Lock& lock) noexcept {
     ++idle_;
-    if (standby_) {
+    if (parking_) {
       lock.unlock();
-      standby_->wait();
+      parking_->wait();
       lock.lock();
-      if (!stopping_) standby_->answer();  // the last call is for everybody
+      if (!stopping_) parking_->acknowledge();  // the last call is for everybody
     } else {
       wake_.wait(lock);
     }
@@ -178,7 +178,7 @@ class DispatchLoop {
     lock.lock();
     leader_ = {};
     serving_possible_ = serving_possible_ && more;
-    if (idle_ != 0) standby_->call_in(takeover_after);
+    if (idle_ != 0) parking_->unpark_in(takeover_after);
   }
 
   const Dispatching where_;
@@ -194,7 +194,7 @@ class DispatchLoop {
   std::size_t threads_alive_ = 0;
   std::thread::id leader_;         ///< who does the I/O
   std::atomic<bool> leave_{false}; ///< the leader is to leave it
-  std::optional<Standby> standby_;  ///< where they wait, if they do the I/O
+  std::optional<Parking> parking_;  ///< where they wait, if they do the I/O
   std::condition_variable wake_;    ///< or else
   std::condition_variable stopped_;
   std::array<std::thread, 2> threads_;

@@ -14,11 +14,11 @@
 #include <syncbus/base/deadline.hpp>
 #include <syncbus/core/protocol.hpp>
 #include <syncbus/engine/action_runner.hpp>
-#include <syncbus/engine/engine_port.hpp>
+#include <syncbus/engine/transport_port.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/local/await_call.hpp>
-#include <syncbus/local/local_dispatch.hpp>
+#include <syncbus/local/subscribers.hpp>
 #include <syncbus/metrics.hpp>
 #include <syncbus/options.hpp>
 #include <syncbus/quorum.hpp>
@@ -35,7 +35,7 @@ namespace syncbus::inline v1::detail {
 class Engine final : public TransportSink, public ActionRunner {
  public:
   Engine(NodeId self, const BusOptions& options, bool lossless_sessions, bool inline_dispatch,
-         std::shared_ptr<LocalDispatch> subscribers, std::shared_ptr<EnginePort> port)
+         std::shared_ptr<Subscribers> subscribers, std::shared_ptr<TransportPort> port)
       : ActionRunner{self, options, lossless_sessions, inline_dispatch, std::move(subscribers), std::move(port)},
         waits_for_room_{!inline_dispatch && options.send_wait > Duration::zero()} {}
 
@@ -66,18 +66,18 @@ class Engine final : public TransportSink, public ActionRunner {
     return mutex_.locked([&](Lock& lock) { return submit(submission, quorum, timeout, call, lock); }, Errc::forked);
   }
 
-  /// What tells the engine that this node's own handlers have returned from an awaited event: see LocalBus::deliver.
+  /// What tells the engine that this node's own handlers have returned from an awaited event: see LocalNode::deliver.
   [[nodiscard]] auto answers_for(const AwaitCall& call) {
-    return [self = shared(), ticket = call.ticket](std::uint32_t event, core::AcknowledgementStatus status) {
-      self->input([&] { self->protocol_.heard_here(ticket, event, status); });
+    return [self = shared(), await_id = call.await_id](std::uint32_t event, core::AcknowledgementStatus status) {
+      self->input([&] { self->protocol_.heard_here(await_id, event, status); });
     };
   }
 
   [[nodiscard]] bool forked() const noexcept { return mutex_.forked(); }
 
   /// Also after close.
-  void cancel(std::uint64_t ticket) noexcept {
-    input([&] { protocol_.cancel_await(ticket, Errc::canceled); });
+  void cancel(std::uint64_t await_id) noexcept {
+    input([&] { protocol_.cancel_await(await_id, Errc::canceled); });
   }
 
   /// Waits until the broker has confirmed everything accepted so far, or the engine is closed.
@@ -171,14 +171,14 @@ class Engine final : public TransportSink, public ActionRunner {
     input([&] {
       look_for_suspend();
       protocol_.tick(port_->now());
-      news_.look_at_log();
+      notifications_.look_at_log();
       tell_news();
       changed_.notify_all();  // it may have joined
     });
   }
   void on_problem(std::error_code code, std::string_view sentence) noexcept override {
     input([&] {
-      news_.log(code, sentence);
+      notifications_.log(code, sentence);
       tell_news();
     });
   }
@@ -201,7 +201,7 @@ class Engine final : public TransportSink, public ActionRunner {
     return {};
   }
 
-  void submit_all(const Submission& submission, std::optional<core::Ticket> ticket,
+  void submit_all(const Submission& submission, std::optional<core::AwaitId> await_id,
                   Lock& lock) noexcept {
     std::optional<TimePoint> deadline;
     core::WireEvent event{.type = submission.type, .version = submission.version};
@@ -209,7 +209,7 @@ class Engine final : public TransportSink, public ActionRunner {
     std::uint32_t index = 0;
     for (const std::string_view key : submission.keys) {
       event.key = key;
-      submit_one(event, ticket ? std::optional{core::Awaited{*ticket, index++}} : std::nullopt, deadline, lock);
+      submit_one(event, await_id ? std::optional{core::Awaited{*await_id, index++}} : std::nullopt, deadline, lock);
     }
     if (protocol_.has_frame_to_send()) run_actions(lock);
   }
@@ -254,18 +254,18 @@ class Engine final : public TransportSink, public ActionRunner {
                                        const std::shared_ptr<AwaitCall>& call, Lock& lock) {
     if (const auto error = check(submission)) return error;
     // A slow dispatcher may owe completions.
-    if (news_.awaits().size() >= options_.max_awaits) return Errc::too_many_awaits;
+    if (notifications_.awaits().size() >= options_.max_awaits) return Errc::too_many_awaits;
     const TimePoint start = port_->now();
-    const auto ticket = protocol_.open_await({.quorum = quorum,
+    const auto await_id = protocol_.open_await({.quorum = quorum,
                                               .events = static_cast<std::uint32_t>(submission.keys.size()),
                                               .deadline = deadline_after(start, timeout),
                                               .heard_here = submission.scope != Scope::remote,
                                               .heard_elsewhere = submission.scope != Scope::local},
                                              start);
-    if (!ticket) return Errc::too_many_awaits;
-    news_.awaits().add(*ticket, call);
-    if (submission.scope != Scope::local) submit_all(submission, ticket, lock);
-    protocol_.submitted(*ticket);
+    if (!await_id) return Errc::too_many_awaits;
+    notifications_.awaits().add(*await_id, call);
+    if (submission.scope != Scope::local) submit_all(submission, await_id, lock);
+    protocol_.submitted(*await_id);
     settle(lock);
     return {};
   }

@@ -8,10 +8,10 @@
 #include <syncbus/base/deadline.hpp>
 #include <syncbus/base/fork_mark.hpp>
 #include <syncbus/engine/engine.hpp>
-#include <syncbus/engine/engine_port.hpp>
+#include <syncbus/engine/transport_port.hpp>
 #include <syncbus/error.hpp>
-#include <syncbus/local/local_bus.hpp>
-#include <syncbus/local/local_dispatch.hpp>
+#include <syncbus/local/local_node.hpp>
+#include <syncbus/local/subscribers.hpp>
 #include <syncbus/transport.hpp>
 
 namespace syncbus::inline v1::detail {
@@ -22,7 +22,7 @@ class EngineLink {
   /// Opens the transport and waits until the node has joined; throws what the transport throws, or not_connected.
   /// `inline_dispatch`: remote events are heard on the thread that brings them.
   template <class... Args>
-  EngineLink(const LocalBus& local, bool inline_dispatch, Args&&... transport)
+  EngineLink(const LocalNode& local, bool inline_dispatch, Args&&... transport)
       : port_{std::make_shared<PortOf<T>>(std::in_place, std::forward<Args>(transport)...)},
         engine_{std::make_shared<Engine>(local.id(), local.options(), T::lossless_sessions, inline_dispatch,
                                          local.subscribers(), port_)} {
@@ -61,7 +61,7 @@ class EngineLink {
   [[nodiscard]] Engine& engine() const noexcept { return *engine_; }
 
  private:
-  [[nodiscard]] bool wait_joined(TimePoint deadline, [[maybe_unused]] const LocalDispatch& subscribers) {
+  [[nodiscard]] bool wait_joined(TimePoint deadline, [[maybe_unused]] const Subscribers& subscribers) {
     if constexpr (TimedTransport<T>) {
       // Inside a handler time stands still: a node that is made there joins later.
       return port_->transport().wait_until(deadline, [this] { return engine_->joined(); }) ||

@@ -5,7 +5,7 @@
 #include <memory>
 #include <utility>
 
-#include <syncbus/engine/engine_port.hpp>
+#include <syncbus/engine/transport_port.hpp>
 
 namespace syncbus::inline v1::detail {
 
@@ -17,7 +17,7 @@ namespace syncbus::inline v1::detail {
 template <class Work>
 class PostedTask {
  public:
-  PostedTask(std::shared_ptr<Work> work, std::shared_ptr<EnginePort> port) noexcept
+  PostedTask(std::shared_ptr<Work> work, std::shared_ptr<TransportPort> port) noexcept
       : work_{std::move(work)}, port_{std::move(port)} {
     port_->task_began();
   }
@@ -40,7 +40,7 @@ class PostedTask {
 
  private:
   const std::shared_ptr<Work> work_;
-  const std::shared_ptr<EnginePort> port_;
+  const std::shared_ptr<TransportPort> port_;
   std::atomic<bool> begun_{false};
 };
 

@@ -61,7 +61,7 @@ class AwaitCall {
   }
 
   /// Names it at the bus; set before anybody can ask to cancel it.
-  std::uint64_t ticket = 0;
+  std::uint64_t await_id = 0;
 
   /// The bus's: which one is completed behind it.
   std::shared_ptr<AwaitCall> next{};

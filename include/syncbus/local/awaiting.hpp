@@ -10,7 +10,7 @@
 #include <syncbus/error.hpp>
 #include <syncbus/local/await_call.hpp>
 #include <syncbus/local/completion.hpp>
-#include <syncbus/local/local_dispatch.hpp>
+#include <syncbus/local/subscribers.hpp>
 #include <syncbus/options.hpp>
 #include <syncbus/quorum.hpp>
 
@@ -21,7 +21,7 @@ namespace syncbus::inline v1::detail {
 /// now, and may be called when the bus is gone. `wait(AwaitCall&)` returns when the call has ended: without an error,
 /// or it has canceled the call for the one that it returns. A null completion throws invalid_argument.
 template <class Open, class Canceller, class Wait>
-[[nodiscard]] AwaitOutcome await_blocking(const LocalDispatch& subscribers, const AwaitOptions& options,
+[[nodiscard]] AwaitOutcome await_blocking(const Subscribers& subscribers, const AwaitOptions& options,
                                           const Open& open, const Canceller& canceller, const Wait& wait) {
   if (subscribers.in_handler()) return {.error = Errc::would_deadlock};
   const auto call = std::make_shared<AwaitCall>();
@@ -35,7 +35,7 @@ template <class Open, class Canceller, class Wait>
 }
 
 template <class Open, class Canceller>
-void await_async(LocalDispatch& subscribers, const AwaitOptions& options, Completion completion, const Open& open,
+void await_async(Subscribers& subscribers, const AwaitOptions& options, Completion completion, const Open& open,
                  const Canceller& canceller) {
   if (completion.null()) throw std::system_error{Errc::invalid_argument, "async_await: no completion"};
   const auto call = std::make_shared<AwaitCall>(std::move(completion));

@@ -24,14 +24,14 @@ class Completion {
   template <class F>
     requires(!std::same_as<std::decay_t<F>, Completion> && std::invocable<std::decay_t<F>&, AwaitOutcome>)
   explicit Completion(F&& callable) {
-    using Stored = std::decay_t<F>;
-    null_ = is_null<Stored>(callable);
-    if constexpr (fits<Stored>) {
-      ::new (static_cast<void*>(storage_)) Stored(std::forward<F>(callable));
+    using Callable = std::decay_t<F>;
+    null_ = is_null<Callable>(callable);
+    if constexpr (fits<Callable>) {
+      ::new (static_cast<void*>(storage_)) Callable(std::forward<F>(callable));
     } else {
-      ::new (static_cast<void*>(storage_)) Stored* {new Stored(std::forward<F>(callable))};
+      ::new (static_cast<void*>(storage_)) Callable* {new Callable(std::forward<F>(callable))};
     }
-    verbs_ = &verbs<Stored>;
+    verbs_ = &verbs<Callable>;
   }
 
   Completion(Completion&& other) noexcept : verbs_{std::exchange(other.verbs_, nullptr)}, null_{other.null_} {

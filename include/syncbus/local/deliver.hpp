@@ -9,7 +9,7 @@
 #include <syncbus/core/wire/acknowledgement_frame.hpp>
 #include <syncbus/core/wire/events_frame.hpp>
 #include <syncbus/event.hpp>
-#include <syncbus/local/local_dispatch.hpp>
+#include <syncbus/local/subscribers.hpp>
 
 namespace syncbus::inline v1::detail {
 
@@ -20,7 +20,7 @@ namespace syncbus::inline v1::detail {
 }
 
 /// Adds an answer, to the run that it goes on if there is one. Without memory it is lost, and will be asked for again.
-inline void add_answer(std::vector<core::Acknowledgement>& answers, NodeId publisher, const core::EventPlace& place,
+inline void add_answer(std::vector<core::Acknowledgement>& answers, NodeId publisher, const core::EventId& place,
                        core::AcknowledgementStatus status) noexcept try {
   if (!answers.empty()) {
     core::Acknowledgement& last = answers.back();
@@ -37,7 +37,7 @@ inline void add_answer(std::vector<core::Acknowledgement>& answers, NodeId publi
 
 /// Has subscribers hear every event of a frame, in its order. Late ones say invalidate: what they set may be older than
 /// what has been heard since.
-inline void deliver_frame(Bytes frame, bool late, LocalDispatch& subscribers,
+inline void deliver_frame(Bytes frame, bool late, Subscribers& subscribers,
                           std::vector<core::Acknowledgement>& answers) noexcept {
   core::EventsView events = core::reread_events(frame);
   const NodeId origin = events.origin();
@@ -59,16 +59,16 @@ inline void deliver_frame(Bytes frame, bool late, LocalDispatch& subscribers,
 }
 
 /// The same for an event that others joined into: what becomes of it becomes of all of them.
-inline void deliver_joined(const core::PendingEvent& joined, LocalDispatch& subscribers,
+inline void deliver_joined(const core::PendingEvent& joined, Subscribers& subscribers,
                            std::vector<core::Acknowledgement>& answers) noexcept {
   const Event heard{joined.type, joined.key, joined.version, joined.origin};
   if (joined.awaited.empty()) return subscribers.dispatch(heard, false);
   const auto status = status_of(subscribers.dispatch_counted(heard, false));
-  for (const core::EventPlace& place : joined.awaited) add_answer(answers, joined.origin, place, status);
+  for (const core::EventId& place : joined.awaited) add_answer(answers, joined.origin, place, status);
 }
 
 /// Appends to `answers` what became of each awaited event of the item, once its handlers have returned.
-inline void deliver(const core::ReceiveQueue::Item& item, LocalDispatch& subscribers,
+inline void deliver(const core::ReceiveQueue::Item& item, Subscribers& subscribers,
                     std::vector<core::Acknowledgement>& answers) noexcept {
   using Kind = core::ReceiveQueue::Item::Kind;
   switch (item.kind) {

@@ -64,7 +64,7 @@ class DispatchNode : public DispatchLink {
   }
 
   std::uint64_t id = 0;
-  DispatchNode* last_alike = this;  ///< the writer's: at the first node of an order, the last one of it
+  DispatchNode* last_same_hash = this;  ///< the writer's: at the first node of an order, the last one of it
 
  private:
   const std::uint32_t size_;  ///< here, so that it fills a word with the next four

@@ -49,7 +49,7 @@ class DispatchTable {
 
   /// To be called before each insert. May throw bad_alloc, and then nothing has changed.
   void make_room() {
-    if (size_ >= intervals()) halve_an_interval();
+    if (size_ >= intervals()) split_bucket();
   }
 
   /// Puts a node behind the others of its name and gives it the next id.
@@ -58,8 +58,8 @@ class DispatchTable {
     node->order = order_of(node->space, node->name());
     node->id = last_id_.load(std::memory_order_relaxed) + 1;
     DispatchLink* before = &last_below(sentinel_of(node->order), node->order);
-    if (Node* const first = alike(before->next.load(std::memory_order_relaxed), *node)) {
-      Node* const last = std::exchange(first->last_alike, node);
+    if (Node* const first = same_hash(before->next.load(std::memory_order_relaxed), *node)) {
+      Node* const last = std::exchange(first->last_same_hash, node);
       last->followed.store(true);
       before = last;
     }
@@ -72,10 +72,10 @@ class DispatchTable {
   void erase(Node& node) noexcept {
     node.alive.store(false);
     DispatchLink* const next = node.next.load(std::memory_order_relaxed);
-    Node* const before = alike(node.previous, node);
-    Node* const behind = alike(next, node);
-    if (before == nullptr && behind != nullptr) behind->last_alike = node.last_alike;
-    if (before != nullptr && behind == nullptr) first_alike(node).last_alike = before;
+    Node* const before = same_hash(node.previous, node);
+    Node* const behind = same_hash(next, node);
+    if (before == nullptr && behind != nullptr) behind->last_same_hash = node.last_same_hash;
+    if (before != nullptr && behind == nullptr) first_same_hash(node).last_same_hash = before;
     if (next != nullptr) next->previous = node.previous;
     node.previous->next.store(next);
     --size_;
@@ -188,7 +188,7 @@ class DispatchTable {
     return *memory;
   }
 
-  void halve_an_interval() {
+  void split_bucket() {
     const Growth growth{growth_.load(std::memory_order_relaxed)};
     const unsigned bits = growth.bits() + 1;
     if (segments_[bits].load(std::memory_order_relaxed) == nullptr) make_segment(bits);
@@ -204,17 +204,17 @@ class DispatchTable {
     DispatchLink* before = &sentinel;
     for (auto* next = before->next.load(std::memory_order_relaxed); next != nullptr && next->order < order;
          next = before->next.load(std::memory_order_relaxed)) {
-      before = next->is_sentinel() ? next : static_cast<Node*>(next)->last_alike;
+      before = next->is_sentinel() ? next : static_cast<Node*>(next)->last_same_hash;
     }
     return *before;
   }
 
   /// A link as a node of the same order as `node`; null when it is none.
-  [[nodiscard]] static Node* alike(DispatchLink* link, const Node& node) noexcept {
+  [[nodiscard]] static Node* same_hash(DispatchLink* link, const Node& node) noexcept {
     return link != nullptr && link->order == node.order ? static_cast<Node*>(link) : nullptr;
   }
 
-  [[nodiscard]] Node& first_alike(const Node& node) const noexcept {
+  [[nodiscard]] Node& first_same_hash(const Node& node) const noexcept {
     return static_cast<Node&>(*last_below(sentinel_of(node.order), node.order).next.load(std::memory_order_relaxed));
   }
 

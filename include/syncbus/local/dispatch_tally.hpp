@@ -14,14 +14,14 @@ struct DispatchTally {
 
 /// Who dispatches without a tally pays for none: these calls are empty, and so is what is passed along.
 struct Uncounted {
-  void called(const Stored&) const noexcept {}
+  void called(const PutResult&) const noexcept {}
   void threw() const noexcept {}
 };
 
 struct Counted {
   DispatchTally* tally;
 
-  void called(const Stored& stored) const noexcept { tally->matched += stored.stored ? 1U : 0U; }
+  void called(const PutResult& stored) const noexcept { tally->matched += stored.stored ? 1U : 0U; }
   void threw() const noexcept {
     ++tally->matched;
     ++tally->failed;

@@ -18,8 +18,8 @@
 #include <syncbus/core/quorum/quorum_tracker.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/local/await_call.hpp>
-#include <syncbus/local/local_bus.hpp>
-#include <syncbus/local/local_dispatch.hpp>
+#include <syncbus/local/local_node.hpp>
+#include <syncbus/local/subscribers.hpp>
 #include <syncbus/quorum.hpp>
 #include <syncbus/submission.hpp>
 
@@ -29,7 +29,7 @@ namespace syncbus::inline v1::detail {
 /// close ends them. Thread safety: all of it.
 class LocalAwaits {
  public:
-  LocalAwaits(std::shared_ptr<LocalDispatch> subscribers, std::size_t most)
+  LocalAwaits(std::shared_ptr<Subscribers> subscribers, std::size_t most)
       : subscribers_{std::move(subscribers)}, most_{most} {}
 
   /// Errors: closed, too_many_awaits, forked.
@@ -85,7 +85,7 @@ class LocalAwaits {
         nullptr);
   }
 
-  const std::shared_ptr<LocalDispatch> subscribers_;
+  const std::shared_ptr<Subscribers> subscribers_;
   const std::size_t most_;
   ProcessMutex mutex_{subscribers_->fork_mark()};
   std::condition_variable ended_;
@@ -98,16 +98,16 @@ class LocalAwaits {
 /// publisher, perhaps after the bus.
 class LocalAwait {
  public:
-  /// What LocalBus::deliver is to call, for a call that is open. A submission that this node does not hear has ended
+  /// What LocalNode::deliver is to call, for a call that is open. A submission that this node does not hear has ended
   /// when it returns.
-  [[nodiscard]] static auto make(const LocalBus& bus, const std::shared_ptr<LocalAwaits>& awaits,
+  [[nodiscard]] static auto make(const LocalNode& bus, const std::shared_ptr<LocalAwaits>& awaits,
                                  const Submission& submission, Quorum quorum, std::shared_ptr<AwaitCall> call) {
     const auto await = std::make_shared<LocalAwait>(bus, awaits, submission, quorum, std::move(call));
     if (submission.scope == Scope::remote) await->end();
     return [await](std::uint32_t event, core::AcknowledgementStatus status) { await->answer(event, status); };
   }
 
-  LocalAwait(const LocalBus& bus, std::shared_ptr<LocalAwaits> awaits, const Submission& submission, Quorum quorum,
+  LocalAwait(const LocalNode& bus, std::shared_ptr<LocalAwaits> awaits, const Submission& submission, Quorum quorum,
              std::shared_ptr<AwaitCall> call)
       : voters_{bus.id(), bus.options().zone, submission.scope != Scope::remote},
         awaits_{std::move(awaits)},

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include <syncbus/base/handler_scope.hpp>
-#include <syncbus/base/thread_marks.hpp>
+#include <syncbus/base/hazard_records.hpp>
 
 namespace syncbus::inline v1::detail {
 
@@ -16,8 +16,8 @@ namespace syncbus::inline v1::detail {
 template <class Node>
 class RetiredNodes {
  public:
-  /// Of a bus with these marks.
-  explicit RetiredNodes(ThreadMarks& marks) noexcept : marks_{marks} {}
+  /// Of a bus with these records.
+  explicit RetiredNodes(HazardRecords& hazards) noexcept : hazards_{hazards} {}
   RetiredNodes(const RetiredNodes&) = delete;
   RetiredNodes& operator=(const RetiredNodes&) = delete;
   ~RetiredNodes() { destroy(first_); }
@@ -63,7 +63,7 @@ class RetiredNodes {
   /// Runs destructors of the user's: without a lock, and as handlers run, for this may be where a wait would never end.
   void destroy(Node* node) const noexcept {
     if (node == nullptr) return;
-    const HandlerScope scope{marks_.mine()};
+    const HandlerScope scope{hazards_.mine()};
     while (node != nullptr) {
       const typename Node::Owner owned{node};
       node = static_cast<Node*>(owned->previous);
@@ -74,14 +74,14 @@ class RetiredNodes {
   static constexpr std::size_t many = 64;
 
   [[nodiscard]] bool is_held(const Node& node, bool waits) const noexcept {
-    for (const ThreadMark* mark = marks_.first(); mark != nullptr; mark = mark->next()) {
-      const auto touch = waits ? mark->touch_after_walks(&node) : mark->touch(&node);
-      if (touch != ThreadMark::Touch::none) return true;
+    for (const HazardRecord* record = hazards_.first(); record != nullptr; record = record->next()) {
+      const auto touch = waits ? record->touch_after_walks(&node) : record->touch(&node);
+      if (touch != HazardRecord::Touch::none) return true;
     }
     return false;
   }
 
-  ThreadMarks& marks_;
+  HazardRecords& hazards_;
   Node* first_ = nullptr;
   std::size_t count_ = 0;
   std::atomic<bool> any_{false};

@@ -17,7 +17,7 @@
 namespace syncbus::inline v1::detail {
 
 /// What became of an event that was put into a mailbox.
-struct Stored {
+struct PutResult {
   bool stored = true;       ///< false: the mailbox is closed
   bool overflowed = false;  ///< everything joined to a resync, cause overflow
   std::uint32_t joined = 0; ///< events that were absorbed
@@ -31,8 +31,8 @@ class MailboxSink {
  public:
   /// Once, before anything is put. `waiting`: how whoever reads it waits; null: on the steady clock.
   virtual void attached_to(std::shared_ptr<Waiting> waiting, const ForkMark& fork_mark) noexcept = 0;
-  virtual Stored put(const Event& event) noexcept = 0;
-  virtual Stored put_resync(const Resync& resync) noexcept = 0;
+  virtual PutResult put(const Event& event) noexcept = 0;
+  virtual PutResult put_resync(const Resync& resync) noexcept = 0;
   virtual void close() noexcept = 0;
 
  protected:
@@ -44,11 +44,11 @@ struct EventCaller {
   H on_event;
 
   [[nodiscard]] bool null() const noexcept { return is_null(on_event); }
-  Stored event(const Event& event) {
+  PutResult event(const Event& event) {
     static_cast<void>(std::invoke(on_event, event));
     return {};
   }
-  Stored resync(const Resync& resync, std::string_view key) {
+  PutResult resync(const Resync& resync, std::string_view key) {
     static_cast<void>(std::invoke(on_event, Event{EventType::resync, key, 0, resync.peer}));
     return {};
   }
@@ -62,11 +62,11 @@ struct PairCaller {
   R on_resync;
 
   [[nodiscard]] bool null() const noexcept { return is_null(on_event) || is_null(on_resync); }
-  Stored event(const Event& event) {
+  PutResult event(const Event& event) {
     static_cast<void>(std::invoke(on_event, event));
     return {};
   }
-  Stored resync(const Resync& resync, std::string_view) {
+  PutResult resync(const Resync& resync, std::string_view) {
     static_cast<void>(std::invoke(on_resync, resync));
     return {};
   }
@@ -78,8 +78,8 @@ struct MailboxCaller {
   std::shared_ptr<MailboxSink> mailbox;
 
   [[nodiscard]] bool null() const noexcept { return false; }
-  Stored event(const Event& event) noexcept { return mailbox->put(event); }
-  Stored resync(const Resync& resync, std::string_view) noexcept { return mailbox->put_resync(resync); }
+  PutResult event(const Event& event) noexcept { return mailbox->put(event); }
+  PutResult resync(const Resync& resync, std::string_view) noexcept { return mailbox->put_resync(resync); }
   void attached_to(const std::shared_ptr<Waiting>& waiting, const ForkMark& fork_mark) noexcept {
     mailbox->attached_to(waiting, fork_mark);
   }
@@ -114,8 +114,8 @@ class Subscriber {
   /// Whether a callable is a null pointer or an empty function object.
   [[nodiscard]] bool null() const noexcept { return verbs_->null(storage_); }
 
-  Stored event(const Event& event) { return event_(storage_, event); }
-  Stored resync(const Resync& resync, std::string_view key) { return verbs_->resync(storage_, resync, key); }
+  PutResult event(const Event& event) { return event_(storage_, event); }
+  PutResult resync(const Resync& resync, std::string_view key) { return verbs_->resync(storage_, resync, key); }
   void attached_to(const std::shared_ptr<Waiting>& waiting, const ForkMark& fork_mark) noexcept {
     verbs_->attached_to(storage_, waiting, fork_mark);
   }
@@ -123,7 +123,7 @@ class Subscriber {
 
  private:
   struct Verbs {
-    Stored (*resync)(void*, const Resync&, std::string_view);
+    PutResult (*resync)(void*, const Resync&, std::string_view);
     void (*attached_to)(void*, const std::shared_ptr<Waiting>&, const ForkMark&) noexcept;
     void (*close)(void*) noexcept;
     bool (*null)(const void*) noexcept;
@@ -144,8 +144,8 @@ class Subscriber {
         return **std::launder(static_cast<Caller**>(storage));
       }
     }
-    static Stored event(void* storage, const Event& event) { return get(storage).event(event); }
-    static Stored resync(void* storage, const Resync& resync, std::string_view key) {
+    static PutResult event(void* storage, const Event& event) { return get(storage).event(event); }
+    static PutResult resync(void* storage, const Resync& resync, std::string_view key) {
       return get(storage).resync(resync, key);
     }
     static void attached_to(void* storage, const std::shared_ptr<Waiting>& waiting, const ForkMark& mark) noexcept {
@@ -182,7 +182,7 @@ class Subscriber {
     verbs_ = &Access<Caller>::verbs;
   }
 
-  Stored (*event_)(void*, const Event&) = nullptr;  // beside the caller: one load less for each event
+  PutResult (*event_)(void*, const Event&) = nullptr;  // beside the caller: one load less for each event
   const Verbs* verbs_ = nullptr;
   alignas(void*) std::byte storage_[inline_bytes];
 };

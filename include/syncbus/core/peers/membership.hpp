@@ -15,12 +15,12 @@
 #include <syncbus/base/split_mix64.hpp>
 #include <syncbus/base/time.hpp>
 #include <syncbus/core/actions.hpp>
+#include <syncbus/core/peers/echo_monitor.hpp>
 #include <syncbus/core/peers/greeter.hpp>
 #include <syncbus/core/peers/heartbeat_schedule.hpp>
 #include <syncbus/core/peers/joining.hpp>
 #include <syncbus/core/peers/left_out.hpp>
 #include <syncbus/core/peers/namesake.hpp>
-#include <syncbus/core/peers/own_heartbeats.hpp>
 #include <syncbus/core/peers/peer_state.hpp>
 #include <syncbus/core/peers/peer_table.hpp>
 #include <syncbus/core/peers/places.hpp>
@@ -58,7 +58,7 @@ class Membership {
   [[nodiscard]] const PeerTable& peers() const noexcept { return peers_; }
   [[nodiscard]] LeftOut& left_out() noexcept { return left_out_; }
   [[nodiscard]] const LeftOut& left_out() const noexcept { return left_out_; }
-  [[nodiscard]] const OwnHeartbeats& own() const noexcept { return own_; }
+  [[nodiscard]] const EchoMonitor& own() const noexcept { return own_; }
   [[nodiscard]] std::string_view zone() const noexcept { return zone_; }
   [[nodiscard]] Places& places() noexcept { return places_; }
 
@@ -433,7 +433,7 @@ class Membership {
   Duration peer_timeout_;
   HeartbeatSchedule schedule_;
   Duration joins_within_;  // of when its hello came back
-  OwnHeartbeats own_;
+  EchoMonitor own_;
   Joining joining_;
   std::optional<TimePoint> slots_from_;  // until its first heartbeat after it has joined: when that was
   std::size_t paced_for_ = 1;  // nodes, is the time of the next heartbeat

@@ -14,7 +14,7 @@
 #include <syncbus/core/peers/freshness.hpp>
 #include <syncbus/core/peers/given_up.hpp>
 #include <syncbus/core/peers/oldest_waiting.hpp>
-#include <syncbus/core/peers/repair_clock.hpp>
+#include <syncbus/core/peers/repair_timer.hpp>
 #include <syncbus/core/peers/sequence_tracker.hpp>
 #include <syncbus/core/wire/heartbeat_frame.hpp>
 #include <syncbus/core/wire/welcome_frame.hpp>
@@ -53,7 +53,7 @@ struct PeerState {
   std::optional<TimePoint> behind_since;  ///< its heartbeats have told of less
   std::optional<TimePoint> older_since;   ///< their numbers were below that of the newest
   OldestWaiting waiting;  ///< since when the oldest of what is missing is known
-  RepairClock repair;
+  RepairTimer repair;
   std::uint64_t forgotten = 0;  ///< its history begins behind this one: what is missing up to it is under way, or lost
   Freshness freshness;
   HeartbeatPositions positions;

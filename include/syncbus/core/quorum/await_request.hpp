@@ -6,7 +6,7 @@
 #include <vector>
 
 #include <syncbus/base/time.hpp>
-#include <syncbus/core/quorum/await_reserve.hpp>
+#include <syncbus/core/quorum/await_overflow.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/quorum.hpp>
 
@@ -22,7 +22,7 @@ struct AwaitRequest {
 
 /// How an await ended. No error: its quorum is satisfied.
 struct AwaitCompletion {
-  Ticket ticket = 0;
+  AwaitId await_id = 0;
   std::error_code error{};
   std::vector<NodeId> replicas{};
 };

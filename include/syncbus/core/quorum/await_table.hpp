@@ -16,8 +16,8 @@
 #include <vector>
 
 #include <syncbus/base/time.hpp>
+#include <syncbus/core/quorum/await_overflow.hpp>
 #include <syncbus/core/quorum/await_request.hpp>
-#include <syncbus/core/quorum/await_reserve.hpp>
 #include <syncbus/core/quorum/await_voters.hpp>
 #include <syncbus/core/quorum/quorum_tracker.hpp>
 #include <syncbus/core/quorum/voter_room.hpp>
@@ -47,54 +47,54 @@ class AwaitTable final : public FrameKeeper {
   ~AwaitTable() = default;
 
   /// None: too many are open, or hold too much memory.
-  [[nodiscard]] std::optional<Ticket> open(const AwaitRequest& request, TimePoint now) {
-    if (reserve_.full()) reserve_.drop_ended([this](Ticket other) { return awaits_.contains(other); });
+  [[nodiscard]] std::optional<AwaitId> open(const AwaitRequest& request, TimePoint now) {
+    if (reserve_.full()) reserve_.drop_ended([this](AwaitId other) { return awaits_.contains(other); });
     if (reserve_.full() || request.events > max_awaits_ - awaited_) return std::nullopt;
-    const Ticket ticket = ++last_ticket_;
-    const auto place = awaits_.try_emplace(ticket, request, now, &room_).first;
+    const AwaitId await_id = ++last_id_;
+    const auto place = awaits_.try_emplace(await_id, request, now, &room_).first;
     try {
-      schedule(ticket, place->second, request.deadline);
+      schedule(await_id, place->second, request.deadline);
     } catch (...) {
       awaits_.erase(place);
       throw;
     }
     awaited_ += request.events;
     for_everyone_ += is_for_everyone(request);
-    return ticket;
+    return await_id;
   }
 
   /// All of its events are on their way; with nobody to wait for, it ends here.
   template <class Electorate>
-  void submitted(Ticket ticket, const Electorate& electorate) {
-    if (const auto await = awaits_.find(ticket); await != awaits_.end()) judge(await, electorate);
+  void submitted(AwaitId await_id, const Electorate& electorate) {
+    if (const auto await = awaits_.find(await_id); await != awaits_.end()) judge(await, electorate);
   }
 
   // --- where its events are
 
   /// An event of the await is in the ring.
-  void placed(Ticket ticket, std::uint32_t event, EventPlace place) {
-    const auto await = awaits_.find(ticket);
+  void placed(AwaitId await_id, std::uint32_t event, EventId place) {
+    const auto await = awaits_.find(await_id);
     if (await == awaits_.end()) return;
-    waiters_.emplace(place, Waiter{ticket, event});
+    waiters_.emplace(place, Waiter{await_id, event});
     await->second.places.push_back({place, event});
   }
 
   /// There is no room in the ring. The event itself goes the way of all that have to wait, in its place among them; for
   /// the answers it is sent once more behind those, as an invalidation: a second time does no harm.
-  void wait_for_room(Ticket ticket, std::uint32_t event, const WireEvent& what) {
+  void wait_for_room(AwaitId await_id, std::uint32_t event, const WireEvent& what) {
     const bool lease = what.type == EventType::lease_revoked;
-    reserve_.add({ticket, event, lease ? what.type : EventType::invalidate, std::string{what.key}, what.version});
+    reserve_.add({await_id, event, lease ? what.type : EventType::invalidate, std::string{what.key}, what.version});
   }
 
   /// The first event that waits for room, of an await that is still open.
   [[nodiscard]] std::optional<WireEvent> first_waiting() {
-    while (reserve_.first() != nullptr && !awaits_.contains(reserve_.first()->ticket)) reserve_.drop_first();
-    const AwaitReserve::Waiting* const first = reserve_.first();
+    while (reserve_.first() != nullptr && !awaits_.contains(reserve_.first()->await_id)) reserve_.drop_first();
+    const AwaitOverflow::Waiting* const first = reserve_.first();
     if (first == nullptr) return std::nullopt;
     return WireEvent{.type = first->type, .key = first->key, .version = first->version, .awaited = true};
   }
-  void placed_first_waiting(EventPlace place) {
-    placed(reserve_.first()->ticket, reserve_.first()->event, place);
+  void placed_first_waiting(EventId place) {
+    placed(reserve_.first()->await_id, reserve_.first()->event, place);
     reserve_.drop_first();
   }
   /// No frame can take it any more: its await ends at the deadline.
@@ -105,10 +105,10 @@ class AwaitTable final : public FrameKeeper {
     handed_over_ = (std::max)(handed_over_, sequence);
     if (waiters_.empty()) return;
     for (auto at = waiters_.lower_bound({sequence, 0}); at != waiters_.end() && at->first.sequence == sequence; ++at) {
-      Await& await = awaits_.at(at->second.ticket);
+      Await& await = awaits_.at(at->second.await_id);
       await.handed_over += std::exchange(at->second.handed_over, true) ? 0U : 1U;
       if (await.handed_over == await.request.events) {
-        schedule(at->second.ticket, await, now + (std::max)(first_question_after, answer_time));
+        schedule(at->second.await_id, await, now + (std::max)(first_question_after, answer_time));
       }
     }
   }
@@ -117,8 +117,8 @@ class AwaitTable final : public FrameKeeper {
 
   /// This node's own handlers have returned from an event.
   template <class Electorate>
-  void heard_here(Ticket ticket, std::uint32_t event, AcknowledgementStatus status, const Electorate& electorate) {
-    const auto await = awaits_.find(ticket);
+  void heard_here(AwaitId await_id, std::uint32_t event, AcknowledgementStatus status, const Electorate& electorate) {
+    const auto await = awaits_.find(await_id);
     if (await == awaits_.end() || !await->second.tracker.answer(self_, event, status, true)) return;
     judge(await, electorate);
   }
@@ -129,17 +129,17 @@ class AwaitTable final : public FrameKeeper {
   template <class Electorate>
   void acknowledged(NodeId from, const Acknowledgement& run, TimePoint now, const Electorate& electorate,
                     FrameWork& work) {
-    std::vector<Ticket> changed;
+    std::vector<AwaitId> changed;
     const bool known = electorate.knows(from);
     for (auto at = first_of(run); is_in(run, at) && work.spend(); ++at) {
-      Await& await = awaits_.at(at->second.ticket);
+      Await& await = awaits_.at(at->second.await_id);
       if (!await.tracker.answer(from, at->second.event, run.status, known)) continue;
       if (run.status == AcknowledgementStatus::applied)
         metrics_.acknowledgement_latency.record(now - await.submitted_at);
-      if (changed.empty() || changed.back() != at->second.ticket) changed.push_back(at->second.ticket);
+      if (changed.empty() || changed.back() != at->second.await_id) changed.push_back(at->second.await_id);
     }
-    for (const Ticket ticket : changed) {
-      if (const auto await = awaits_.find(ticket); await != awaits_.end()) judge(await, electorate);
+    for (const AwaitId await_id : changed) {
+      if (const auto await = awaits_.find(await_id); await != awaits_.end()) judge(await, electorate);
     }
   }
 
@@ -150,11 +150,11 @@ class AwaitTable final : public FrameKeeper {
                          FrameWork& work) {
     returned(run.sequence, electorate);
     for (auto at = first_of(run); is_in(run, at) && work.spend(); ++at) {
-      Await& await = awaits_.at(at->second.ticket);
+      Await& await = awaits_.at(at->second.await_id);
       const bool out = await.handed_over == await.request.events;  // or it was another await's question
       if (!out || await.everyone_asked_at || await.places.back().place != at->first) continue;
       await.everyone_asked_at = now;
-      schedule(at->second.ticket, await, now + answer_time);
+      schedule(at->second.await_id, await, now + answer_time);
     }
   }
 
@@ -169,11 +169,11 @@ class AwaitTable final : public FrameKeeper {
     if (sequence <= before) return;
     returned_ = sequence;
     if (for_everyone_ == 0) return;
-    std::vector<Ticket> back;
+    std::vector<AwaitId> back;
     const auto end = waiters_.lower_bound({sequence + 1, 0});
-    for (auto at = waiters_.lower_bound({before + 1, 0}); at != end; ++at) back.push_back(at->second.ticket);
-    for (const Ticket ticket : back) {
-      if (const auto await = awaits_.find(ticket); await != awaits_.end()) judge(await, electorate);
+    for (auto at = waiters_.lower_bound({before + 1, 0}); at != end; ++at) back.push_back(at->second.await_id);
+    for (const AwaitId await_id : back) {
+      if (const auto await = awaits_.find(await_id); await != awaits_.end()) judge(await, electorate);
     }
   }
 
@@ -181,7 +181,7 @@ class AwaitTable final : public FrameKeeper {
 
   /// A session begins: what was asked in the last one may have been lost with it.
   void begin_session() noexcept {
-    for (auto& [ticket, await] : awaits_) await.everyone_asked_at.reset();
+    for (auto& [await_id, await] : awaits_) await.everyone_asked_at.reset();
   }
 
   [[nodiscard]] TimePoint due() const noexcept { return agenda_.empty() ? detail::never : agenda_.begin()->first; }
@@ -205,8 +205,8 @@ class AwaitTable final : public FrameKeeper {
     for (auto await = awaits_.begin(); await != awaits_.end();) judge(await++, electorate);
   }
 
-  void cancel(Ticket ticket, Errc why) {
-    if (const auto await = awaits_.find(ticket); await != awaits_.end()) finish(await, why);
+  void cancel(AwaitId await_id, Errc why) {
+    if (const auto await = awaits_.find(await_id); await != awaits_.end()) finish(await, why);
   }
   void cancel_all(Errc why) {
     while (!awaits_.empty()) finish(awaits_.begin(), why);
@@ -227,14 +227,14 @@ class AwaitTable final : public FrameKeeper {
     const auto waiter = waiters_.lower_bound({sequence, 0});
     if (waiter != waiters_.end() && waiter->first.sequence == sequence) reserve_.save(sequence, frame);
   }
-  [[nodiscard]] const AwaitReserve& reserve() const noexcept { return reserve_; }
+  [[nodiscard]] const AwaitOverflow& reserve() const noexcept { return reserve_; }
 
  private:
   static constexpr Duration first_question_after = no_subscriber_delay + std::chrono::milliseconds{5};
   static constexpr Duration longest_pause = std::chrono::milliseconds{400};
 
   struct Placed {
-    EventPlace place;
+    EventId place;
     std::uint32_t event;
   };
 
@@ -251,21 +251,21 @@ class AwaitTable final : public FrameKeeper {
     Duration pause = first_question_after;
     std::optional<TimePoint> everyone_asked_at{};  ///< when the question to everybody came back
   };
-  using Awaits = std::unordered_map<Ticket, Await>;
+  using Awaits = std::unordered_map<AwaitId, Await>;
 
   struct Waiter {
-    Ticket ticket;
+    AwaitId await_id;
     std::uint32_t event;
     bool handed_over = false;
   };
 
   struct PlaceOrder {
-    [[nodiscard]] bool operator()(const EventPlace& a, const EventPlace& b) const noexcept {
+    [[nodiscard]] bool operator()(const EventId& a, const EventId& b) const noexcept {
       return std::pair{a.sequence, a.index} < std::pair{b.sequence, b.index};
     }
   };
 
-  using Waiters = std::multimap<EventPlace, Waiter, PlaceOrder>;
+  using Waiters = std::multimap<EventId, Waiter, PlaceOrder>;
 
   /// The awaited events among those that an acknowledgement names.
   [[nodiscard]] Waiters::const_iterator first_of(const Acknowledgement& run) const {
@@ -343,14 +343,14 @@ class AwaitTable final : public FrameKeeper {
     });
   }
 
-  void schedule(Ticket ticket, Await& await, TimePoint at) {
-    auto place = agenda_.extract({await.due, ticket});  // its memory is there: who has a deadline keeps one
+  void schedule(AwaitId await_id, Await& await, TimePoint at) {
+    auto place = agenda_.extract({await.due, await_id});  // its memory is there: who has a deadline keeps one
     await.due = (std::min)(at, await.request.deadline);
     if (place) {
       place.value().first = await.due;
       agenda_.insert(std::move(place));
     } else {
-      agenda_.insert({await.due, ticket});
+      agenda_.insert({await.due, await_id});
     }
   }
 
@@ -366,9 +366,9 @@ class AwaitTable final : public FrameKeeper {
     awaits_.erase(at);
   }
 
-  void forget(EventPlace place, Ticket ticket) {
+  void forget(EventId place, AwaitId await_id) {
     for (auto [first, last] = waiters_.equal_range(place); first != last;) {
-      first = first->second.ticket == ticket ? waiters_.erase(first) : std::next(first);
+      first = first->second.await_id == await_id ? waiters_.erase(first) : std::next(first);
     }
     const auto other = waiters_.lower_bound({place.sequence, 0});
     if (other == waiters_.end() || other->first.sequence != place.sequence) reserve_.drop(place.sequence);
@@ -377,15 +377,15 @@ class AwaitTable final : public FrameKeeper {
   NodeId self_;
   std::size_t max_awaits_;
   Metrics& metrics_;
-  Ticket last_ticket_ = 0;
+  AwaitId last_id_ = 0;
   std::size_t awaited_ = 0;       ///< events of open awaits
   std::size_t for_everyone_ = 0;  ///< open awaits of all peers
   std::uint64_t handed_over_ = 0, returned_ = 0;  ///< the newest frame that went out, that is known to have come back
   VoterRoom room_;  // of the trackers in
   Awaits awaits_;
-  std::set<std::pair<TimePoint, Ticket>> agenda_;
+  std::set<std::pair<TimePoint, AwaitId>> agenda_;
   Waiters waiters_;
-  AwaitReserve reserve_;
+  AwaitOverflow reserve_;
   std::deque<AwaitCompletion> completions_;
   bool grew_ = false;
 };

@@ -8,7 +8,7 @@
 
 #include <syncbus/base/time.hpp>
 #include <syncbus/core/peers/peer_table.hpp>
-#include <syncbus/core/sending/repair_answers.hpp>
+#include <syncbus/core/sending/repair_queue.hpp>
 #include <syncbus/event.hpp>
 
 namespace syncbus::inline v1::core {
@@ -49,7 +49,7 @@ class GappedPeers {
   [[nodiscard]] Turn next_turn(TimePoint now) const {
     Turn turn;
     for_each_to_ask([&](NodeId id, PeerState& peer) {
-      const RepairClock& clock = peer.repair;
+      const RepairTimer& clock = peer.repair;
       turn.under_way += static_cast<std::size_t>(clock.frames_under_way(now)) * clock.frame_bytes();
       const bool first = turn.peer == nullptr || clock.asks_at() < turn.peer->repair.asks_at();
       if (clock.asks_at() <= now && first) {
@@ -67,7 +67,7 @@ class GappedPeers {
       return {};
     }
     const std::uint64_t most = turn.peer->repair.unanswered() ? few : (std::max)(few, fit);
-    turn.frames = (std::min)({missing, most, std::uint64_t{RepairAnswers::max_waiting}});
+    turn.frames = (std::min)({missing, most, std::uint64_t{RepairQueue::max_waiting}});
     return turn;
   }
 

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include <syncbus/base/hash_bytes.hpp>
-#include <syncbus/core/receiving/place_lists.hpp>
+#include <syncbus/core/receiving/event_id_lists.hpp>
 #include <syncbus/core/wire/events_frame.hpp>
 #include <syncbus/event.hpp>
 
@@ -41,7 +41,7 @@ struct PendingEvent {
   std::string key;
   std::uint64_t version = 0;
   NodeId origin;
-  std::vector<EventPlace> awaited;  ///< of all awaited events that joined into it, in their order
+  std::vector<EventId> awaited;  ///< of all awaited events that joined into it, in their order
 };
 
 /// What became of an event that was put.
@@ -78,7 +78,7 @@ class PendingEvents {
 
   /// Puts an event of `origin`; a resync is put as put_resync would, with the origin as its peer. `awaited`: the place
   /// of an awaited event.
-  Put put(const WireEvent& event, NodeId origin, std::optional<EventPlace> awaited = {}) noexcept {
+  Put put(const WireEvent& event, NodeId origin, std::optional<EventId> awaited = {}) noexcept {
     if (event.type == EventType::resync) return {.absorbed = put_resync({event.cause, origin})};
     const Identity id{event.key, origin, event.type == EventType::lease_revoked};
     const std::uint32_t hash = hash_of(id);
@@ -161,7 +161,7 @@ class PendingEvents {
     std::uint32_t hash;
     std::uint32_t key_size;
     std::uint32_t key_capacity;
-    PlaceLists::List awaited = PlaceLists::empty;
+    EventIdLists::List awaited = EventIdLists::empty;
     EventType type;
   };
 
@@ -230,7 +230,7 @@ class PendingEvents {
     return max_bytes_ - held_bytes() >= bytes;
   }
 
-  void remember(Node& node, const EventPlace& place) noexcept {
+  void remember(Node& node, const EventId& place) noexcept {
     if (places_.full() && !(make_room(places_.grown_bytes()) && places_.grow())) return;
     places_.append(node.awaited, place);
   }
@@ -326,7 +326,7 @@ class PendingEvents {
   Node* free_ = nullptr;
   std::size_t free_bytes_ = 0;
   std::size_t node_bytes_ = 0;  // of all nodes, the free ones included
-  PlaceLists places_;
+  EventIdLists places_;
 };
 
 }  // namespace syncbus::inline v1::core

@@ -213,7 +213,7 @@ class ReceiveQueue {
     WireEvent event;
     for (std::uint32_t index = 0; events.next(event); ++index) {
       if (late && (event.type == EventType::set || event.type == EventType::remove)) event.type = EventType::invalidate;
-      const auto awaited = event.awaited ? std::optional{EventPlace{events.sequence(), index}} : std::nullopt;
+      const auto awaited = event.awaited ? std::optional{EventId{events.sequence(), index}} : std::nullopt;
       const Put put = pending_.put(event, events.origin(), awaited);
       total.absorbed += put.absorbed;
       total.overflowed = total.overflowed || put.overflowed;

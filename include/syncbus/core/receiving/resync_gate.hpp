@@ -11,8 +11,8 @@
 #include <syncbus/core/peers/membership.hpp>
 #include <syncbus/core/peers/peer_state.hpp>
 #include <syncbus/core/receiving/gapped_peers.hpp>
+#include <syncbus/core/receiving/inbox.hpp>
 #include <syncbus/core/receiving/pending_events.hpp>
-#include <syncbus/core/receiving/receiving.hpp>
 #include <syncbus/event.hpp>
 
 namespace syncbus::inline v1::core {
@@ -27,8 +27,8 @@ namespace syncbus::inline v1::core {
 /// not over, count as waiting, from when they were known.
 class ResyncGate {
  public:
-  ResyncGate(Membership& membership, GappedPeers& gapped, Receiving& receiving) noexcept
-      : membership_{membership}, gapped_{gapped}, receiving_{receiving} {}
+  ResyncGate(Membership& membership, GappedPeers& gapped, Inbox& receiving) noexcept
+      : membership_{membership}, gapped_{gapped}, inbox_{receiving} {}
 
   // --- our outages
 
@@ -43,7 +43,7 @@ class ResyncGate {
   void window_closed(TimePoint now) noexcept {
     if (session_ > 1) open(now);
     if (due_ == at_window_end) due_ = due(now);
-    if (!holds()) cut_off_.joined(session_, receiving_.inbox().pushed());
+    if (!holds()) cut_off_.joined(session_, inbox_.inbox().pushed());
   }
 
   // --- outages of peers
@@ -65,7 +65,7 @@ class ResyncGate {
     using enum ResyncCause;
     const bool of_the_past = resync.cause == joined || resync.cause == interrupted;
     const bool loss = of_the_past || resync.cause == unrepairable || resync.cause == peer_lost;
-    if (!loss || (membership_.window_open() && !of_the_past)) return receiving_.push(resync, since);
+    if (!loss || (membership_.window_open() && !of_the_past)) return inbox_.push(resync, since);
     if (!holds()) due_ = membership_.window_open() ? at_window_end : due(now);
     held_back_since_ = held_back_ ? (std::min)(held_back_since_, since) : since;
     held_back_ = held_back_ ? join(*held_back_, resync) : resync;
@@ -82,8 +82,8 @@ class ResyncGate {
         peer.cover();
       });
     }
-    receiving_.push(*std::exchange(held_back_, std::nullopt), since);
-    cut_off_.joined(session_, receiving_.inbox().pushed());
+    inbox_.push(*std::exchange(held_back_, std::nullopt), since);
+    cut_off_.joined(session_, inbox_.inbox().pushed());
   }
 
   /// When tick() has something to do, at the latest.
@@ -101,9 +101,9 @@ class ResyncGate {
 
   /// Since when it is known that handlers have something to hear yet, or may have; `now`: nothing is known.
   [[nodiscard]] TimePoint waiting_since(TimePoint now) noexcept {
-    const TimePoint cut_off_at = cut_off_.since(receiving_.inbox().settled()).value_or(now);
+    const TimePoint cut_off_at = cut_off_.since(inbox_.inbox().settled()).value_or(now);
     const TimePoint left_out = membership_.left_out().fresh_at(now);
-    const TimePoint waiting = (std::min)({cut_off_at, left_out, receiving_.waiting_since(now)});
+    const TimePoint waiting = (std::min)({cut_off_at, left_out, inbox_.waiting_since(now)});
     return held_back_ ? (std::min)(waiting, held_back_since_) : waiting;
   }
 
@@ -136,7 +136,7 @@ class ResyncGate {
 
   Membership& membership_;
   GappedPeers& gapped_;
-  Receiving& receiving_;
+  Inbox& inbox_;
   std::uint64_t session_ = 0;
   TimePoint open_until_{};
   TimePoint silent_since_{};  // when those were heard last who were silent, or nearly so, and are back

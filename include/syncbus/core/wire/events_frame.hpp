@@ -25,11 +25,11 @@ struct WireEvent {
 };
 
 /// Names one event of a publisher: the sequence of its frame, and its index in there.
-struct EventPlace {
+struct EventId {
   std::uint64_t sequence = 0;
   std::uint32_t index = 0;
 
-  friend constexpr bool operator==(const EventPlace&, const EventPlace&) = default;
+  friend constexpr bool operator==(const EventId&, const EventId&) = default;
 };
 
 /// Where the first event begins: behind the header, the sequence, and an empty block of optional fields.

@@ -6,7 +6,7 @@
 #include <memory>
 
 #include <syncbus/base/time.hpp>
-#include <syncbus/transport/kafka/kafka_events.hpp>
+#include <syncbus/transport/kafka/kafka_callbacks.hpp>
 #include <syncbus/transport/kafka/kafka_handles.hpp>
 
 namespace syncbus::inline v1::detail {
@@ -15,7 +15,7 @@ namespace syncbus::inline v1::detail {
 /// nothing, may make that take as long as a call.
 struct KafkaOwned {
   std::shared_ptr<void> ending{};  ///< once it is ending: let go of when all else has ended
-  KafkaEvents events{};  ///< the clients' opaque
+  KafkaCallbacks events{};  ///< the clients' opaque
   KafkaHandle<rd_kafka_t> producer{};
   KafkaHandle<rd_kafka_t> consumer{};
   KafkaHandle<rd_kafka_topic_t> topic{};    ///< the producer's

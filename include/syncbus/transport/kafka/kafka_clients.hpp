@@ -17,24 +17,24 @@
 
 #include <syncbus/base/deadline.hpp>
 #include <syncbus/base/handler_scope.hpp>
-#include <syncbus/base/thread_marks.hpp>
+#include <syncbus/base/hazard_records.hpp>
 #include <syncbus/base/wake_fd.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/options.hpp>
 #include <syncbus/transport.hpp>
+#include <syncbus/transport/kafka/kafka_callbacks.hpp>
 #include <syncbus/transport/kafka/kafka_calls.hpp>
 #include <syncbus/transport/kafka/kafka_conf.hpp>
-#include <syncbus/transport/kafka/kafka_events.hpp>
 #include <syncbus/transport/kafka/kafka_frame_limit.hpp>
 #include <syncbus/transport/kafka/kafka_handles.hpp>
 #include <syncbus/transport/kafka/kafka_tuning.hpp>
 #include <syncbus/transport/session/detachable_call.hpp>
-#include <syncbus/transport/session/session_failure.hpp>
+#include <syncbus/transport/session/session_error.hpp>
 
 namespace syncbus::inline v1::detail {
 
 /// Where the cluster is and what is used there.
-struct KafkaPlace {
+struct KafkaEndpoint {
   std::string brokers;   ///< of own clients; empty: the caller's handles
   KafkaHandles handles;  ///< the caller's
   std::string topic;
@@ -44,12 +44,12 @@ struct KafkaPlace {
 /// Thread safety: the producer may be used by any thread once start() has returned; all else is for the I/O thread.
 class KafkaClients {
  public:
-  explicit KafkaClients(const KafkaPlace& place) noexcept : place_{place} {}
+  explicit KafkaClients(const KafkaEndpoint& place) noexcept : place_{place} {}
   KafkaClients(const KafkaClients&) = delete;
   KafkaClients& operator=(const KafkaClients&) = delete;
   ~KafkaClients() { stop(); }
 
-  /// Makes own clients, which signal `wake` whenever there is something to poll. Throws SessionFailure
+  /// Makes own clients, which signal `wake` whenever there is something to poll. Throws ConnectError
   /// (invalid_argument; transport_failure for lack of threads), and may be called again then.
   void start(const TransportSettings& settings, WakeFd& wake) {
     settings_ = settings;
@@ -106,7 +106,7 @@ class KafkaClients {
   [[nodiscard]] rd_kafka_t* producer() const noexcept { return producer_; }
   [[nodiscard]] rd_kafka_t* consumer() const noexcept { return consumer_; }  ///< none in a publish_only node of its own
   [[nodiscard]] rd_kafka_topic_t* topic() const noexcept { return owned_->topic.get(); }
-  [[nodiscard]] KafkaEvents& events() noexcept { return owned_->events; }
+  [[nodiscard]] KafkaCallbacks& events() noexcept { return owned_->events; }
   /// For calls that may have to be left behind, which lent clients' may not.
   [[nodiscard]] const std::shared_ptr<KafkaOwned>& keep() const noexcept { return owned_; }
 
@@ -143,7 +143,7 @@ class KafkaClients {
     rd_kafka_topic_partition_list_add(list.get(), place_.topic.c_str(), place_.tuning.partition)->offset = offset;
     const rd_kafka_resp_err_t error = rd_kafka_assign(consumer_, list.get());
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
-      throw SessionFailure{kafka_errc(error), "the Kafka consumer takes no assignment: " + kafka_words(error)};
+      throw ConnectError{kafka_errc(error), "the Kafka consumer takes no assignment: " + kafka_words(error)};
     }
     partition_.reset(rd_kafka_queue_get_partition(consumer_, place_.topic.c_str(), place_.tuning.partition));
   }
@@ -195,7 +195,7 @@ class KafkaClients {
   class OfProgram {
    public:
     explicit OfProgram(const KafkaClients& clients) noexcept {
-      if (!clients.owned()) scope_.emplace(ThreadMarks::home().mine());
+      if (!clients.owned()) scope_.emplace(HazardRecords::home().mine());
     }
 
    private:
@@ -220,7 +220,7 @@ class KafkaClients {
     jumps_silently_ = kafka_property(consumer_, "auto.offset.reset") != "error";
     rd_kafka_poll_set_consumer(consumer_);
     messages_.reset(rd_kafka_queue_get_consumer(consumer_));
-    if (!messages_) throw SessionFailure{Errc::invalid_argument, "the Kafka consumer has no group.id: give it any"};
+    if (!messages_) throw ConnectError{Errc::invalid_argument, "the Kafka consumer has no group.id: give it any"};
     signal(messages_.get(), wake);
     owned_->listing.reset(rd_kafka_topic_new(consumer_, place_.topic.c_str(), nullptr));
   }
@@ -353,14 +353,14 @@ class KafkaClients {
     rd_kafka_topic_conf_set(conf.get(), "message.timeout.ms", std::to_string(patience_ms()).c_str(), why, sizeof why);
     KafkaHandle<rd_kafka_topic_t> topic{rd_kafka_topic_new(producer_, place_.topic.c_str(), conf.get())};
     if (!topic) {
-      throw SessionFailure{Errc::invalid_argument, "the Kafka producer takes no topic '" + place_.topic +
+      throw ConnectError{Errc::invalid_argument, "the Kafka producer takes no topic '" + place_.topic +
                                                        "': " + kafka_words(rd_kafka_last_error())};
     }
     static_cast<void>(conf.release());  // the topic's now
     return topic;
   }
 
-  const KafkaPlace& place_;
+  const KafkaEndpoint& place_;
   TransportSettings settings_;
   const bool debugs_ = std::any_of(place_.tuning.properties.begin(), place_.tuning.properties.end(),
                                    [](const auto& property) { return property.first == "debug"; });

@@ -11,7 +11,7 @@
 #include <syncbus/base/time.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/transport/kafka/kafka_handles.hpp>
-#include <syncbus/transport/session/session_failure.hpp>
+#include <syncbus/transport/session/session_error.hpp>
 
 namespace syncbus::inline v1::detail {
 
@@ -20,7 +20,7 @@ class KafkaConf {
   void set(const std::string& name, const std::string& value) {
     char why[512] = "";
     if (rd_kafka_conf_set(conf_.get(), name.c_str(), value.c_str(), why, sizeof why) == RD_KAFKA_CONF_OK) return;
-    throw SessionFailure{Errc::invalid_argument, "librdkafka does not take the property " + name + ": " + why};
+    throw ConnectError{Errc::invalid_argument, "librdkafka does not take the property " + name + ": " + why};
   }
   void set(const std::string& name, std::int64_t value) { set(name, std::to_string(value)); }
 
@@ -37,14 +37,14 @@ class KafkaConf {
     const BlockedSignals blocked;
     char why[512] = "";
     KafkaHandle<rd_kafka_t> client{rd_kafka_new(type, conf_.get(), why, sizeof why)};
-    if (!client) throw SessionFailure{why_none(rd_kafka_last_error(), why)};
+    if (!client) throw ConnectError{why_none(rd_kafka_last_error(), why)};
     static_cast<void>(conf_.release());  // the client's now
     return client;
   }
 
  private:
   /// What it does not take stays so; threads it may get later.
-  [[nodiscard]] static SessionEnd why_none(rd_kafka_resp_err_t error, const std::string& why) {
+  [[nodiscard]] static DisconnectReason why_none(rd_kafka_resp_err_t error, const std::string& why) {
     const std::string sentence = "librdkafka makes no client: " + why;
     if (error != RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE) return {Errc::invalid_argument, sentence};
     return {Errc::transport_failure, std::string{no_thread} + " (" + sentence + ")"};

@@ -9,7 +9,7 @@
 #include <string_view>
 
 #include <syncbus/error.hpp>
-#include <syncbus/transport/session/session_failure.hpp>
+#include <syncbus/transport/session/session_error.hpp>
 
 namespace syncbus::inline v1 {
 

@@ -10,13 +10,13 @@
 #include <vector>
 
 #include <syncbus/error.hpp>
+#include <syncbus/transport/kafka/kafka_callbacks.hpp>
 #include <syncbus/transport/kafka/kafka_clients.hpp>
-#include <syncbus/transport/kafka/kafka_dialogue.hpp>
-#include <syncbus/transport/kafka/kafka_events.hpp>
+#include <syncbus/transport/kafka/kafka_context.hpp>
 #include <syncbus/transport/kafka/kafka_handles.hpp>
+#include <syncbus/transport/kafka/kafka_metadata.hpp>
 #include <syncbus/transport/kafka/kafka_publisher.hpp>
-#include <syncbus/transport/kafka/kafka_surroundings.hpp>
-#include <syncbus/transport/session/session_failure.hpp>
+#include <syncbus/transport/session/session_error.hpp>
 
 namespace syncbus::inline v1::detail {
 
@@ -35,38 +35,38 @@ using KafkaMessages = std::array<KafkaHandle<rd_kafka_message_t>, 128>;
   return error == RD_KAFKA_RESP_ERR__PARTITION_EOF || is_of_a_group(error);
 }
 
-/// Writes a message without a value and waits for it. Throws SessionFailure.
+/// Writes a message without a value and waits for it. Throws ConnectError.
 class KafkaProbe {
  public:
-  KafkaProbe(const KafkaSurroundings& around, KafkaDialogue& dialogue) : around_{around}, dialogue_{dialogue} {}
+  KafkaProbe(const KafkaContext& context, KafkaMetadata& metadata) : context_{context}, metadata_{metadata} {}
 
   /// Returns what others published meanwhile, which is the session's; as long as it is not too much.
   [[nodiscard]] std::vector<KafkaHandle<rd_kafka_message_t>> run() {
-    dialogue_.await_return();
+    metadata_.await_return();
     const std::uint64_t serial = produce();
-    const bool owned = around_.clients.owned();
+    const bool owned = context_.clients.owned();
     std::optional<std::int64_t> stored_at;
     std::int64_t read_to = -1;
-    bool back = around_.clients.consumer() == nullptr;
+    bool back = context_.clients.consumer() == nullptr;
     while (true) {
-      around_.clients.poll_producer();
+      context_.clients.poll_producer();
       hold_received([&](const rd_kafka_message_t& message) {
         read_to = message.offset;
         back = back || is_probe(message, serial);
       });
-      around_.clients.events().take_reports(reports_);
-      for (const KafkaEvents::Report& report : reports_) {
+      context_.clients.events().take_reports(reports_);
+      for (const KafkaCallbacks::Report& report : reports_) {
         if (report.serial != serial) continue;
         if (report.error != RD_KAFKA_RESP_ERR_NO_ERROR) refuse("write to", report.error);
         stored_at = report.offset;
-        dialogue_.note_stored();
+        metadata_.note_stored();
       }
       if (owned ? stored_at && (back || read_to >= *stored_at) : back) break;
-      dialogue_.pause();
+      metadata_.pause();
     }
     if (held_bytes_ > most_held) {
       held_.clear();
-      around_.clients.assign(*around_.position.next);  // they are read again
+      context_.clients.assign(*context_.position.next);  // they are read again
     }
     return std::move(held_);
   }
@@ -77,17 +77,17 @@ class KafkaProbe {
   [[nodiscard]] std::uint64_t produce() {
     while (true) {
       rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
-      const std::uint64_t serial = around_.publisher.probe(around_.settings.self, error);
+      const std::uint64_t serial = context_.publisher.probe(context_.settings.self, error);
       if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return serial;
       if (error != RD_KAFKA_RESP_ERR__QUEUE_FULL) refuse("write to", error);
-      dialogue_.pause();  // a lent producer has much to do
+      metadata_.pause();  // a lent producer has much to do
     }
   }
 
   template <class Look>
   void hold_received(const Look& look) {
     KafkaMessages messages;
-    const std::size_t count = take_messages(around_.clients, messages);
+    const std::size_t count = take_messages(context_.clients, messages);
     for (std::size_t i = 0; i != count; ++i) {
       const rd_kafka_resp_err_t error = messages[i]->err;
       if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
@@ -103,19 +103,19 @@ class KafkaProbe {
   /// Of a lent producer's.
   [[nodiscard]] bool is_probe(const rd_kafka_message_t& message, std::uint64_t serial) const noexcept {
     const auto signature = KafkaSignature::of(message);
-    return signature && signature->node == around_.settings.self.value && signature->serial == serial;
+    return signature && signature->node == context_.settings.self.value && signature->serial == serial;
   }
 
   [[noreturn]] void refuse(const char* verb, rd_kafka_resp_err_t error) const {
     const Errc code = kafka_errc(error);
     const char* const who =
         code == Errc::permission_denied ? "the Kafka cluster does not let this user " : "the Kafka clients cannot ";
-    throw SessionFailure{code, who + std::string{verb} + " topic '" + around_.place.topic + "': " + kafka_words(error)};
+    throw ConnectError{code, who + std::string{verb} + " topic '" + context_.place.topic + "': " + kafka_words(error)};
   }
 
-  const KafkaSurroundings& around_;
-  KafkaDialogue& dialogue_;
-  std::vector<KafkaEvents::Report> reports_;
+  const KafkaContext& context_;
+  KafkaMetadata& metadata_;
+  std::vector<KafkaCallbacks::Report> reports_;
   std::vector<KafkaHandle<rd_kafka_message_t>> held_;
   std::size_t held_bytes_ = 0;  // and what had no room there
 };

@@ -19,15 +19,15 @@
 #include <syncbus/base/deadline.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/transport.hpp>
+#include <syncbus/transport/kafka/kafka_callbacks.hpp>
 #include <syncbus/transport/kafka/kafka_clients.hpp>
-#include <syncbus/transport/kafka/kafka_dialogue.hpp>
-#include <syncbus/transport/kafka/kafka_events.hpp>
+#include <syncbus/transport/kafka/kafka_context.hpp>
 #include <syncbus/transport/kafka/kafka_handles.hpp>
+#include <syncbus/transport/kafka/kafka_metadata.hpp>
 #include <syncbus/transport/kafka/kafka_probe.hpp>
 #include <syncbus/transport/kafka/kafka_publisher.hpp>
-#include <syncbus/transport/kafka/kafka_surroundings.hpp>
 #include <syncbus/transport/session/problem_reporter.hpp>
-#include <syncbus/transport/session/session_failure.hpp>
+#include <syncbus/transport/session/session_error.hpp>
 #include <syncbus/transport/session/sessions.hpp>
 
 namespace syncbus::inline v1::detail {
@@ -36,45 +36,46 @@ namespace syncbus::inline v1::detail {
 /// partition was read without a gap. Everything here runs on one thread at a time; KafkaPublisher alone is shared.
 class KafkaSession {
  public:
-  using Surroundings = KafkaSurroundings;
+  using Context = KafkaContext;
   static constexpr bool takes_longer_attempts = false;  // one that hangs at a leader of before would end later
 
   /// Returns when the partition has a leader, and reading begins; the first time also only when a message was written
-  /// and has come back. Throws SessionFailure.
-  KafkaSession(const KafkaSurroundings& around, TimePoint deadline) : around_{around} {
-    const bool first = !around.position.has_begun;
-    if (!around.clients.started()) {
-      around.clients.start(around.settings, around.wake);  // an outage is told once: what is said from here on counts
-    } else if (!around.clients.renew(around.wake)) {
-      around.clients.hear_out();
+  /// and has come back. Throws ConnectError.
+  KafkaSession(const KafkaContext& context, TimePoint deadline) : context_{context} {
+    const bool first = !context.position.has_begun;
+    if (!context.clients.started()) {
+      context.clients.start(context.settings,
+                            context.wake);  // an outage is told once: what is said from here on counts
+    } else if (!context.clients.renew(context.wake)) {
+      context.clients.hear_out();
     }
     refuse_failed_producer();
-    KafkaDialogue dialogue{around.clients, around.place, around, deadline};
-    dialogue.find_leader(first, around.position.of_old_log);
-    if (!first && around.position.of_old_log) require_fresh_clients();
-    if (!around.clients.owned()) obey_topic(dialogue.find_settings());
+    KafkaMetadata metadata{context.clients, context.place, context, deadline};
+    metadata.find_leader(first, context.position.of_old_log);
+    if (!first && context.position.of_old_log) require_fresh_clients();
+    if (!context.clients.owned()) obey_topic(metadata.find_settings());
     KafkaRange range;
-    if (around.clients.consumer() != nullptr) range = dialogue.find_range();
-    around.clients.hear_out();  // each client has found a broker by now: what it said before is of the past
-    if (around.clients.consumer() != nullptr) read_on(range);
-    if (first) held_ = KafkaProbe{around, dialogue}.run();
-    around.clients.grow(around.publisher.take_stored_at_once());
-    require_frame_bytes(around.clients.max_frame_bytes(), "the Kafka topic \"" + around.place.topic + '"');
-    around.clients.used();
-    around.position.of_old_log = false;
-    around.position.has_begun = true;
+    if (context.clients.consumer() != nullptr) range = metadata.find_range();
+    context.clients.hear_out();  // each client has found a broker by now: what it said before is of the past
+    if (context.clients.consumer() != nullptr) read_on(range);
+    if (first) held_ = KafkaProbe{context, metadata}.run();
+    context.clients.grow(context.publisher.take_stored_at_once());
+    require_frame_bytes(context.clients.max_frame_bytes(), "the Kafka topic \"" + context.place.topic + '"');
+    context.clients.used();
+    context.position.of_old_log = false;
+    context.position.has_begun = true;
   }
 
-  ~KafkaSession() { around_.clients.unassign(); }
+  ~KafkaSession() { context_.clients.unassign(); }
   KafkaSession(const KafkaSession&) = delete;
   KafkaSession& operator=(const KafkaSession&) = delete;
 
   /// Tells the sink that the session has begun.
   void begin(std::uint64_t number) {
     number_ = number;
-    around_.publisher.start(number, around_.settings.self);
-    around_.live_session.store(number);
-    around_.sink.on_ready(number, around_.clients.max_frame_bytes());
+    context_.publisher.start(number, context_.settings.self);
+    context_.live_session.store(number);
+    context_.sink.on_ready(number, context_.clients.max_frame_bytes());
   }
 
   /// Delivers and confirms what is there, or waits until something is, or until the wake signal. Not after it has
@@ -85,9 +86,9 @@ class KafkaSession {
         if (!end_) deliver(*message);
       }
       if (!more_) wait();
-      if (around_.live_session.load() != number_) return reopen();
-      around_.clients.poll_producer();
-      full_ = around_.publisher.produce_again();
+      if (context_.live_session.load() != number_) return reopen();
+      context_.clients.poll_producer();
+      full_ = context_.publisher.produce_again();
       receive();
       take_reports();
       confirm();
@@ -100,14 +101,14 @@ class KafkaSession {
 
   /// Nothing is produced any more. What was not delivered is read again in the next session.
   void finish() noexcept {
-    around_.live_session.store(0);
-    around_.publisher.stop();
-    around_.clients.unassign();
-    if (around_.clients.failed()) around_.clients.retire();
+    context_.live_session.store(0);
+    context_.publisher.stop();
+    context_.clients.unassign();
+    if (context_.clients.failed()) context_.clients.retire();
   }
 
   /// Why it ended, once it has by itself.
-  [[nodiscard]] const std::optional<SessionEnd>& end() const noexcept { return end_; }
+  [[nodiscard]] const std::optional<DisconnectReason>& end() const noexcept { return end_; }
 
   /// Whether the cluster accepted a broadcast.
   [[nodiscard]] bool confirmed_any() const noexcept { return confirmed_any_; }
@@ -123,7 +124,7 @@ class KafkaSession {
   /// Where the last session stopped, so that nothing that Kafka kept is missed. That it did not keep something is told:
   /// of those who published it nobody may be left.
   void read_on(KafkaRange range) {
-    KafkaPosition& at = around_.position;
+    KafkaPosition& at = context_.position;
     const bool first = !at.has_begun;  // where an attempt before it began to read is nothing that was missed
     const std::int64_t wanted = first ? range.next : at.next.value_or(range.next);
     const std::int64_t found = first ? wanted : at.jumped_to.value_or(wanted);
@@ -137,47 +138,47 @@ class KafkaSession {
     } else {
       at.go_to((std::min)(found, range.next));  // in between is nothing: marks of transactions, say
     }
-    around_.clients.assign(*at.next);
+    context_.clients.assign(*at.next);
   }
 
   /// A lent producer's reports, which would tell of what the topic does not take, are its owner's.
   void obey_topic(const KafkaTopicSettings& settings) {
     if (settings.is_compacted()) {
-      throw SessionFailure{Errc::transport_failure, "the Kafka topic '" + around_.place.topic +
+      throw ConnectError{Errc::transport_failure, "the Kafka topic '" + context_.place.topic +
                                                         "' is compacted, and frames have no keys to be compacted by: "
                                                         "set its cleanup.policy to delete, which is '" +
                                                         settings.cleanup_policy + "'"};
     }
-    if (settings.max_message_bytes != 0) around_.clients.obey(settings.max_message_bytes);
+    if (settings.max_message_bytes != 0) context_.clients.obey(settings.max_message_bytes);
   }
 
   /// What librdkafka 2.8 knows of the old log, its leader's epoch, keeps it from reading the new one.
   void require_fresh_clients() {
-    if (around_.clients.fresh()) return;
-    around_.clients.retire();
-    throw SessionFailure{Errc::not_connected, partition_name() + " is another log now: it will be read by new clients"};
+    if (context_.clients.fresh()) return;
+    context_.clients.retire();
+    throw ConnectError{Errc::not_connected, partition_name() + " is another log now: it will be read by new clients"};
   }
 
   /// Reading goes on at the end: the loss covers what is left, whose beginning may be lost, too, before it is read.
   void lose(KafkaRange range, const std::string& what) {
     tell(what);
-    around_.sink.on_lost();
-    around_.position.go_to(range.next);
+    context_.sink.on_lost();
+    context_.position.go_to(range.next);
   }
 
   void tell(const std::string& what) {
-    around_.problems.report(around_.sink, make_error_code(Errc::transport_failure), partition_name() + " " + what,
+    context_.problems.report(context_.sink, make_error_code(Errc::transport_failure), partition_name() + " " + what,
                             now());
   }
 
   /// Own clients are made anew, next time.
   void refuse_failed_producer() const {
     char why[512] = "";
-    if (!around_.clients.failed(why)) return;
-    around_.clients.retire();
-    throw SessionFailure{Errc::transport_failure,
+    if (!context_.clients.failed(why)) return;
+    context_.clients.retire();
+    throw ConnectError{Errc::transport_failure,
                          std::string{"the Kafka producer takes nothing any more ("} + why + ")" +
-                             (around_.clients.owned() ? "" : ": make a new one, and a new bus over it")};
+                             (context_.clients.owned() ? "" : ": make a new one, and a new bus over it")};
   }
 
   // --- what goes on
@@ -185,34 +186,34 @@ class KafkaSession {
   /// A caller's producer does not signal when it has something to be polled for.
   void wait() {
     TimePoint due = now() + std::chrono::minutes{1};
-    if (!around_.clients.owned()) due = now() + std::chrono::milliseconds{100};
+    if (!context_.clients.owned()) due = now() + std::chrono::milliseconds{100};
     if (full_) due = now() + std::chrono::milliseconds{2};
-    if (const auto since = around_.publisher.unanswered_since()) {
-      due = (std::min)(due, deadline_after(*since, around_.clients.patience()));
+    if (const auto since = context_.publisher.unanswered_since()) {
+      due = (std::min)(due, deadline_after(*since, context_.clients.patience()));
     }
-    pollfd waited{around_.wake.fd(), POLLIN, 0};
-    if (::poll(&waited, 1, poll_timeout(due)) > 0) around_.wake.drain();
+    pollfd waited{context_.wake.fd(), POLLIN, 0};
+    if (::poll(&waited, 1, poll_timeout(due)) > 0) context_.wake.drain();
   }
 
   void receive() {
     KafkaMessages messages;
-    const std::size_t count = take_messages(around_.clients, messages);
+    const std::size_t count = take_messages(context_.clients, messages);
     more_ = count == messages.size();
     for (std::size_t i = 0; i != count && !end_; ++i) deliver(*messages[i]);
   }
 
   void deliver(const rd_kafka_message_t& message) {
     if (message.err != RD_KAFKA_RESP_ERR_NO_ERROR) return take_error(message);
-    std::int64_t& next = *around_.position.next;
-    if (message.offset != next && around_.clients.jumps_silently()) {
-      around_.position.jumped_to = message.offset;
+    std::int64_t& next = *context_.position.next;
+    if (message.offset != next && context_.clients.jumps_silently()) {
+      context_.position.jumped_to = message.offset;
       return fail(Errc::transport_failure, "the consumer went on at offset " + std::to_string(message.offset) +
                                                " instead of " + std::to_string(next));
     }
     next = message.offset + 1;
-    if (!around_.clients.owned()) take_echo(message);
-    if (message.payload == nullptr || around_.settings.publish_only) return;  // a probe, or only our own echo counts
-    around_.sink.on_frame({static_cast<const std::byte*>(message.payload), message.len});
+    if (!context_.clients.owned()) take_echo(message);
+    if (message.payload == nullptr || context_.settings.publish_only) return;  // a probe, or only our own echo counts
+    context_.sink.on_frame({static_cast<const std::byte*>(message.payload), message.len});
   }
 
   void take_error(const rd_kafka_message_t& message) {
@@ -225,21 +226,21 @@ class KafkaSession {
 
   void take_echo(const rd_kafka_message_t& message) {
     const auto signature = KafkaSignature::of(message);
-    if (!signature || signature->node != around_.settings.self.value) return;
+    if (!signature || signature->node != context_.settings.self.value) return;
     note_stored(signature->serial);
   }
 
   void take_reports() {
-    around_.clients.events().take_reports(reports_);
-    for (const KafkaEvents::Report& report : reports_) {
+    context_.clients.events().take_reports(reports_);
+    for (const KafkaCallbacks::Report& report : reports_) {
       if (report.error == RD_KAFKA_RESP_ERR_NO_ERROR) {
         note_stored(report.serial);
-      } else if (around_.publisher.awaits(report.serial)) {
-        if (is_too_large(report.error) && !end_) around_.clients.shrink();
+      } else if (context_.publisher.awaits(report.serial)) {
+        if (is_too_large(report.error) && !end_) context_.clients.shrink();
         retire_outdated(report.error);
         fail(kafka_errc(report.error), "a frame was not stored: " + kafka_words(report.error));
       } else if (report.serial == 0) {
-        around_.problems.report(around_.sink, make_error_code(kafka_errc(report.error)),
+        context_.problems.report(context_.sink, make_error_code(kafka_errc(report.error)),
                                 partition_name() + " took no directed frame: " + kafka_words(report.error), now());
       }
     }
@@ -247,34 +248,34 @@ class KafkaSession {
 
   void retire_outdated(rd_kafka_resp_err_t error) noexcept {
     const bool late = error == RD_KAFKA_RESP_ERR__MSG_TIMED_OUT || error == RD_KAFKA_RESP_ERR__TIMED_OUT;
-    if (late || is_outdated(error)) around_.clients.retire();
+    if (late || is_outdated(error)) context_.clients.retire();
   }
 
   void note_stored(std::uint64_t serial) {
     if (end_) return;  // after a frame that was not stored nothing is confirmed: a confirmation covers all before it
-    const auto frame = around_.publisher.stored(serial);
+    const auto frame = context_.publisher.stored(serial);
     if (frame) confirmed_ = frame;
   }
 
   void confirm() {
     if (!confirmed_) return;
     confirmed_any_ = true;
-    around_.sink.on_confirmed({number_, *std::exchange(confirmed_, std::nullopt)});
+    context_.sink.on_confirmed({number_, *std::exchange(confirmed_, std::nullopt)});
   }
 
   void watch() {
-    if (const auto refusal = around_.clients.events().take_refusal()) fail(Errc::permission_denied, refusal->reason);
-    if (const auto outage = around_.clients.events().take_outage()) {
+    if (const auto refusal = context_.clients.events().take_refusal()) fail(Errc::permission_denied, refusal->reason);
+    if (const auto outage = context_.clients.events().take_outage()) {
       fail(Errc::not_connected, "no broker can be reached: " + outage->reason);
     }
-    const rd_kafka_resp_err_t failure = around_.publisher.failure();
+    const rd_kafka_resp_err_t failure = context_.publisher.failure();
     if (failure != RD_KAFKA_RESP_ERR_NO_ERROR) {
-      if (is_too_large(failure)) around_.clients.shrink();
+      if (is_too_large(failure)) context_.clients.shrink();
       retire_outdated(failure);
       fail(kafka_errc(failure), "the producer took no frame: " + kafka_words(failure));
     }
-    const auto since = around_.publisher.unanswered_since();
-    if (since && now() >= deadline_after(*since, around_.clients.patience())) {
+    const auto since = context_.publisher.unanswered_since();
+    if (since && now() >= deadline_after(*since, context_.clients.patience())) {
       end_unanswered();
     }
   }
@@ -282,47 +283,47 @@ class KafkaSession {
   /// Own clients may ask who does not lead the partition any more. A lent producer's report might say that a batch is
   /// too large, but it is its owner's, and not everybody may see the topic's settings.
   void end_unanswered() {
-    around_.clients.retire();
+    context_.clients.retire();
     const std::string why = "a frame was not answered within the peer timeout";
-    const KafkaPublisher::Doubt doubt = around_.publisher.doubt();
-    if (!around_.clients.suspect(doubt.bytes, doubt.stored)) return fail(Errc::not_connected, why);
-    static_cast<void>(around_.publisher.take_stored_at_once());  // by the limit of before
+    const KafkaPublisher::Doubt doubt = context_.publisher.doubt();
+    if (!context_.clients.suspect(doubt.bytes, doubt.stored)) return fail(Errc::not_connected, why);
+    static_cast<void>(context_.publisher.take_stored_at_once());  // by the limit of before
     fail(Errc::not_connected, why + ", for the second time; so much was never stored at once, " +
                                   std::to_string(doubt.bytes) + " bytes" + words_of_size());
   }
 
   /// What the client has to say that ends nothing.
   void tell_news() {
-    around_.clients.events().tell_lines([&](const std::string& line) { around_.sink.on_problem({}, line); });
-    if (const auto statistics = around_.clients.events().take_statistics()) around_.sink.on_problem({}, *statistics);
+    context_.clients.events().tell_lines([&](const std::string& line) { context_.sink.on_problem({}, line); });
+    if (const auto statistics = context_.clients.events().take_statistics()) context_.sink.on_problem({}, *statistics);
     if (now() - told_trouble_at_ < ProblemReporter::interval) return;
-    const auto trouble = around_.clients.events().take_trouble();
+    const auto trouble = context_.clients.events().take_trouble();
     if (!trouble) return;
     told_trouble_at_ = now();
-    around_.problems.report(around_.sink, make_error_code(kafka_errc(trouble->code)),
+    context_.problems.report(context_.sink, make_error_code(kafka_errc(trouble->code)),
                             "the Kafka client goes on after an error: " + trouble->reason, now());
   }
 
   void reopen() {
     reopened_ = true;
-    around_.clients.retire();
-    end_ = SessionEnd{Errc::not_connected,
+    context_.clients.retire();
+    end_ = DisconnectReason{Errc::not_connected,
                       "the session with the Kafka cluster is reopened because this node's own "
                       "heartbeat did not come back within the peer timeout"};
   }
 
   [[nodiscard]] std::string partition_name() const {
-    return "partition " + std::to_string(around_.place.tuning.partition) + " of Kafka topic '" + around_.place.topic +
+    return "partition " + std::to_string(context_.place.tuning.partition) + " of Kafka topic '" + context_.place.topic +
            "'";
   }
 
   void fail(Errc code, const std::string& why) {
-    if (!end_) end_ = SessionEnd{code, "the session with " + partition_name() + " ended: " + why};
+    if (!end_) end_ = DisconnectReason{code, "the session with " + partition_name() + " ended: " + why};
   }
 
-  const KafkaSurroundings& around_;
+  const KafkaContext& context_;
   std::vector<KafkaHandle<rd_kafka_message_t>> held_;  // came before the session had begun
-  std::vector<KafkaEvents::Report> reports_;
+  std::vector<KafkaCallbacks::Report> reports_;
   std::uint64_t number_ = 0;
   std::optional<std::uint64_t> confirmed_;  // the last frame that was, of those not told yet
   bool more_ = true;   // may be there, without a signal: at first, because one may have been taken before the session
@@ -330,7 +331,7 @@ class KafkaSession {
   TimePoint told_trouble_at_{};
   bool confirmed_any_ = false;
   bool reopened_ = false;
-  std::optional<SessionEnd> end_;
+  std::optional<DisconnectReason> end_;
 };
 
 }  // namespace syncbus::inline v1::detail

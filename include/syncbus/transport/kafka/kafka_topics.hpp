@@ -16,21 +16,21 @@
 #include <syncbus/transport/kafka/kafka_clients.hpp>
 #include <syncbus/transport/kafka/kafka_conf.hpp>
 #include <syncbus/transport/kafka/kafka_handles.hpp>
-#include <syncbus/transport/session/session_failure.hpp>
+#include <syncbus/transport/session/session_error.hpp>
 
 namespace syncbus::inline v1::detail {
 
-/// A request to make the topic as its tuning says, whose answer is polled for. Throws SessionFailure.
+/// A request to make the topic as its tuning says, whose answer is polled for. Throws ConnectError.
 class KafkaTopicCreation {
  public:
-  KafkaTopicCreation(rd_kafka_t* client, const KafkaPlace& place, int limit_ms) : place_{place} {
+  KafkaTopicCreation(rd_kafka_t* client, const KafkaEndpoint& place, int limit_ms) : place_{place} {
     char why[512] = "";
     const KafkaTuning& tuning = place.tuning;
     const KafkaHandle<rd_kafka_NewTopic_t> topic{
         rd_kafka_NewTopic_new(place.topic.c_str(), (std::max)(tuning.topic_partitions, tuning.partition + 1),
                               tuning.topic_replication, why, sizeof why)};
     if (!topic)
-      throw SessionFailure{Errc::invalid_argument, std::string{"librdkafka does not make such a topic: "} + why};
+      throw ConnectError{Errc::invalid_argument, std::string{"librdkafka does not make such a topic: "} + why};
     const auto retention = kafka_ms(tuning.topic_retention, 1, (std::numeric_limits<std::int64_t>::max)());
     rd_kafka_NewTopic_set_config(topic.get(), "cleanup.policy", "delete");  // frames have no keys to be compacted by
     rd_kafka_NewTopic_set_config(topic.get(), "retention.ms", std::to_string(retention).c_str());
@@ -58,12 +58,12 @@ class KafkaTopicCreation {
     }
     if (error == RD_KAFKA_RESP_ERR_NO_ERROR || error == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) return true;
     if (error == RD_KAFKA_RESP_ERR_INVALID_REPLICATION_FACTOR && may_grow) return false;
-    throw SessionFailure{kafka_errc(error), "the Kafka topic '" + place_.topic + "' could not be made: " + said + " (" +
+    throw ConnectError{kafka_errc(error), "the Kafka topic '" + place_.topic + "' could not be made: " + said + " (" +
                                                 rd_kafka_err2name(error) + ")"};
   }
 
  private:
-  const KafkaPlace& place_;
+  const KafkaEndpoint& place_;
   KafkaHandle<rd_kafka_queue_t> answers_;
 };
 

@@ -43,10 +43,10 @@ class KafkaTransport {
   /// std::system_error (invalid_argument) for addresses or a topic that cannot be, for handles of the wrong kind.
   KafkaTransport(std::string_view brokers, std::string topic, KafkaTuning tuning = {})
       : KafkaTransport{
-            detail::KafkaPlace{detail::parse_kafka_brokers(brokers), {}, std::move(topic), std::move(tuning)}} {}
+            detail::KafkaEndpoint{detail::parse_kafka_brokers(brokers), {}, std::move(topic), std::move(tuning)}} {}
 
   KafkaTransport(KafkaHandles handles, std::string topic, KafkaTuning tuning = {})
-      : KafkaTransport{detail::KafkaPlace{{}, handles, std::move(topic), std::move(tuning)}} {
+      : KafkaTransport{detail::KafkaEndpoint{{}, handles, std::move(topic), std::move(tuning)}} {
     check_handles();
   }
 
@@ -58,8 +58,8 @@ class KafkaTransport {
   /// invalid_argument). It makes one attempt, or as many as TransportSettings::wait_for_broker has time for.
   void open(TransportSink& sink, const TransportSettings& settings) {
     host_.open(sink, settings, {place_.tuning.min_backoff, place_.tuning.max_backoff, place_.tuning.attempt_timeout},
-               [this](const detail::SessionSurroundings& common) {
-                 return detail::KafkaSurroundings{common, place_, clients_, publisher_, position_};
+               [this](const detail::SessionContext& common) {
+                 return detail::KafkaContext{common, place_, clients_, publisher_, position_};
                });
   }
 
@@ -85,7 +85,7 @@ class KafkaTransport {
   }
 
  private:
-  explicit KafkaTransport(detail::KafkaPlace place) : place_{std::move(place)} {
+  explicit KafkaTransport(detail::KafkaEndpoint place) : place_{std::move(place)} {
     const std::string& topic = place_.topic;
     constexpr std::string_view allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
     if (topic.empty() || topic.size() > 249 || topic == "." || topic == ".." ||
@@ -144,7 +144,7 @@ class KafkaTransport {
     throw std::system_error{make_error_code(Errc::invalid_argument), why};
   }
 
-  const detail::KafkaPlace place_;
+  const detail::KafkaEndpoint place_;
   detail::KafkaClients clients_{place_};
   detail::KafkaPublisher publisher_{clients_, place_.tuning.partition};
   detail::KafkaPosition position_;

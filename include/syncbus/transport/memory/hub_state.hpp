@@ -25,7 +25,7 @@
 #include <syncbus/transport.hpp>
 #include <syncbus/transport/memory/hub_clock.hpp>
 #include <syncbus/transport/memory/hub_deadlines.hpp>
-#include <syncbus/transport/memory/hub_drainer.hpp>
+#include <syncbus/transport/memory/hub_deliverer.hpp>
 #include <syncbus/transport/memory/hub_network.hpp>
 #include <syncbus/transport/memory/hub_node.hpp>
 #include <syncbus/transport/memory/hub_queue.hpp>
@@ -40,7 +40,7 @@ enum class Settled : std::uint8_t {
   stuck,  ///< time stands still, because an executor does not run its tasks: see HubPatience
 };
 
-/// One thread at a time is the drainer (see HubDrainer). What others broadcast meanwhile queues behind.
+/// One thread at a time is the drainer (see HubDeliverer). What others broadcast meanwhile queues behind.
 ///
 /// Time is virtual: it moves only in settle_until() and advance(), from one due thing to the next, and only while
 /// nothing is queued, nobody is the drainer, and no task is unfinished. In real time it is the steady clock, and a
@@ -55,7 +55,7 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
   HubState(std::uint64_t seed, bool real_time)
       : clock_{real_time},
         network_{seed, real_time ? longest_hold : Duration::zero()},
-        drainer_{network_, clock_, progress_} {
+        deliverer_{network_, clock_, progress_} {
     if (real_time) server_ = start_thread([this] { serve(); });
   }
   HubState(const HubState&) = delete;
@@ -92,8 +92,8 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
   void leave(const std::shared_ptr<HubNode>& node) noexcept {
     mutex_.locked([&](Lock& lock) {
       network_.remove(node);
-      if (drainer_.is_me()) return;
-      progress_.wait(lock, [&] { return !drainer_.is_telling(*node); });
+      if (deliverer_.is_me()) return;
+      progress_.wait(lock, [&] { return !deliverer_.is_telling(*node); });
     });
   }
 
@@ -125,19 +125,19 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
   /// would wait for may wait for the hub that this thread is draining.
   template <class Done>
   void settle(const Done& done) noexcept {
-    if (ThreadMark* const inside = marks_.of_handler()) {
+    if (HazardRecord* const inside = hazards_.of_handler()) {
       HandlerScope::defer(*inside, [self = shared_from_this()]() noexcept { self->deliver_queued(); });
       return;
     }
     mutex_.locked([&](Lock& lock) {
-      if (drainer_.is_me()) return;
-      while (!done()) drainer_.can_be_me() ? drainer_.drain(done, lock) : wait(lock);
+      if (deliverer_.is_me()) return;
+      while (!done()) deliverer_.can_be_me() ? deliverer_.drain(done, lock) : wait(lock);
     });
   }
 
   /// The same until nothing is queued: for work that may have broadcast and was no publish.
   void settle_all() noexcept {
-    settle([this] { return drainer_.queue_empty(); });
+    settle([this] { return deliverer_.queue_empty(); });
   }
 
   /// Drains the hub and moves time until `done()`, but not beyond the deadline, nor that of any other call that waits.
@@ -149,9 +149,9 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
     const auto now_or_late = [](bool ended) { return ended ? Settled::done : Settled::late; };
     return mutex_.locked(
         [&](Lock& lock) {
-          if (drainer_.is_me()) return now_or_late(done());
+          if (deliverer_.is_me()) return now_or_late(done());
           if (clock_.real_time()) return now_or_late(settle_in_real_time(deadline, done, lock));
-          if (in_handler(marks_)) return now_or_late(done());
+          if (in_handler(hazards_)) return now_or_late(done());
           HubDeadlines::Call call{.deadline = deadline};
           deadlines_.add(call);
           const Settled settled = settle_in_virtual_time(call, HubPatience{tasks_, patience}, done, lock);
@@ -187,7 +187,7 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
   void task_runs() noexcept { tasks_.runs(); }
   void task_ended() noexcept {
     mutex_.locked([this](Lock& lock) {
-      if (drainer_.can_be_me() && !in_handler(marks_)) drainer_.drain_queued(lock);
+      if (deliverer_.can_be_me() && !in_handler(hazards_)) deliverer_.drain_queued(lock);
       tasks_.ended();
       if (tasks_.none() || tasks_.all_wait()) progress_.notify_all();
     });
@@ -206,7 +206,7 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
     if (duration < Duration::zero()) {
       throw std::system_error{Errc::invalid_argument, "InMemoryHub::advance: time does not go back"};
     }
-    if (in_handler(marks_) || called_by_drainer()) {
+    if (in_handler(hazards_) || called_by_drainer()) {
       throw std::system_error{Errc::would_deadlock, "InMemoryHub::advance: time stands still while a handler runs"};
     }
     const Duration finite = duration > longest_time ? Duration{std::chrono::hours{24}} : duration;
@@ -244,16 +244,17 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
 
   /// What is queued now is delivered, by this thread or by the drainer, who is not waited for.
   void deliver_queued() noexcept {
-    mutex_.locked([this](Lock& lock) { drainer_.exists() ? drainer_.owe_all() : drainer_.drain_queued(lock); });
+    mutex_.locked(
+        [this](Lock& lock) { deliverer_.exists() ? deliverer_.promise_all() : deliverer_.drain_queued(lock); });
   }
 
   [[nodiscard]] bool called_by_drainer() const noexcept {
-    return mutex_.locked([this] { return drainer_.is_me(); }, false);
+    return mutex_.locked([this] { return deliverer_.is_me(); }, false);
   }
 
   void enqueue(HubItem item, Bytes bytes) {
     mutex_.locked([&] {
-      drainer_.push(std::move(item), bytes);
+      deliverer_.push(std::move(item), bytes);
       if (waiting_ != 0) progress_.notify_all();
     });
   }
@@ -279,8 +280,8 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
                                  Lock& lock) noexcept {
     while (!done()) {
       if (call.passed) return Settled::late;
-      if (drainer_.can_be_me()) {
-        drainer_.drain(done, lock);
+      if (deliverer_.can_be_me()) {
+        deliverer_.drain(done, lock);
       } else if (!time_may_move() || !move_time(done, lock)) {
         const TimePoint end = patience.end();
         if (end <= std::chrono::steady_clock::now()) return Settled::stuck;
@@ -292,7 +293,7 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
 
   /// A call whose deadline has come ends before time leaves it.
   [[nodiscard]] bool time_may_move() const noexcept {
-    return !drainer_.exists() && tasks_.none() && !deadlines_.any_passed();
+    return !deliverer_.exists() && tasks_.none() && !deadlines_.any_passed();
   }
 
   /// To the next due thing, or to the earliest deadline. False: nothing is due and no deadline is set.
@@ -313,7 +314,7 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
     const Due due = next_due();
     if (due.at > limit || due.at == never) return false;
     clock_.move_to(due.at);
-    drainer_.bring(due, done, lock);
+    deliverer_.bring(due, done, lock);
     return true;
   }
 
@@ -323,10 +324,10 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
 
   template <class Done>
   bool settle_in_real_time(TimePoint deadline, const Done& done, Lock& lock) noexcept {
-    const bool may_drain = !in_handler(marks_);
+    const bool may_drain = !in_handler(hazards_);
     while (!done()) {
-      if (may_drain && drainer_.can_be_me()) {
-        drainer_.drain(done, lock);
+      if (may_drain && deliverer_.can_be_me()) {
+        deliverer_.drain(done, lock);
       } else if (now() >= deadline) {
         return false;
       } else {
@@ -341,10 +342,10 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
     constexpr auto never_done = [] { return false; };
     mutex_.locked([&](Lock& lock) {
       while (!ending_) {
-        if (drainer_.exists()) {
+        if (deliverer_.exists()) {
           wait(lock);
-        } else if (!drainer_.queue_empty()) {
-          drainer_.drain(never_done, lock);
+        } else if (!deliverer_.queue_empty()) {
+          deliverer_.drain(never_done, lock);
         } else if (!bring_next(now(), never_done, lock)) {
           wait_until(next_due().at, lock);
         }
@@ -353,13 +354,13 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
   }
 
   HubClock clock_;  // moved under the lock
-  ThreadMarks& marks_ = ThreadMarks::home();
+  HazardRecords& hazards_ = HazardRecords::home();
   HubTasks tasks_;
 
   ProcessMutex mutex_{ForkMark{}};
   std::condition_variable progress_;
   HubNetwork network_;
-  HubDrainer drainer_;
+  HubDeliverer deliverer_;
   HubDeadlines deadlines_;
   std::size_t waiting_ = 0;
   bool ending_ = false;

@@ -26,7 +26,7 @@
 #include <syncbus/transport/nats/nats_url.hpp>
 #include <syncbus/transport/nats/nats_words.hpp>
 #include <syncbus/transport/session/resolve.hpp>
-#include <syncbus/transport/session/session_failure.hpp>
+#include <syncbus/transport/session/session_error.hpp>
 
 namespace syncbus::inline v1::detail {
 
@@ -48,10 +48,10 @@ using NatsHandle = std::unique_ptr<Handle, NatsDeleter>;
 
 [[nodiscard]] inline std::string nats_text(natsStatus status) { return natsStatus_GetText(status); }
 
-/// Throws SessionFailure (not_connected) unless the call went well.
+/// Throws ConnectError (not_connected) unless the call went well.
 inline void require_nats(natsStatus status, std::string_view what) {
   if (status == NATS_OK) return;
-  throw SessionFailure{Errc::not_connected, std::string{what} + ": " + nats_text(status)};
+  throw ConnectError{Errc::not_connected, std::string{what} + ": " + nats_text(status)};
 }
 
 /// The client's error text stands in an array that its reading thread may write at the same time, and there is no call
@@ -168,7 +168,7 @@ class NatsConnection {
   }
 
   /// Our own. It does not reconnect: a session has one connection, so nothing of it can be confirmed, or delivered, in
-  /// another. Throws SessionFailure.
+  /// another. Throws ConnectError.
   NatsConnection(const NatsUrl& url, const NatsConnecting& how)
       : own_{connect(url, how)}, connection_{own_.get()}, server_{server_at(url)} {
     make_statistics();
@@ -240,7 +240,7 @@ class NatsConnection {
   [[nodiscard]] std::size_t max_payload() const noexcept {
     return static_cast<std::size_t>((std::max)(natsConnection_GetMaxPayload(connection_), std::int64_t{0}));
   }
-  /// Throws SessionFailure when the server, if there is one now, takes too small messages.
+  /// Throws ConnectError when the server, if there is one now, takes too small messages.
   void require_payload() const {
     if (is_connected()) require_frame_bytes(max_payload(), server_ + ", by its max_payload,");
   }
@@ -280,7 +280,7 @@ class NatsConnection {
   }
 
   /// Why it is not connected.
-  [[nodiscard]] SessionEnd end() const {
+  [[nodiscard]] DisconnectReason end() const {
     if (!is_own() && natsConnection_IsDraining(connection_)) {
       return {Errc::not_connected, "the given NATS connection is being drained (natsConnection_Drain), which ends it: "
                                    "close the bus before that, and make a new one for another connection"};
@@ -288,7 +288,7 @@ class NatsConnection {
     const char* text = nullptr;
     const natsStatus status = natsConnection_GetLastError(connection_, &text);
     const bool said = status != NATS_OK && status != NATS_NOT_PERMITTED && text != nullptr;
-    SessionEnd why = explain_nats(server_, said ? copy_changing(text) : std::string{});
+    DisconnectReason why = explain_nats(server_, said ? copy_changing(text) : std::string{});
     if (!is_own() && is_closed()) {
       why.sentence += "; the given connection is closed for good, and the bus stays disconnected: let the client "
                       "reconnect for ever (natsOptions_SetMaxReconnect of -1), or give a URL";
@@ -359,12 +359,12 @@ class NatsConnection {
   [[nodiscard]] static std::string server_at(const NatsUrl& url) { return "the NATS server at " + url.address(); }
 
   /// A server that is full says so and hangs up, often before the client listens.
-  [[nodiscard]] static SessionEnd hung_up(const std::string& server) {
+  [[nodiscard]] static DisconnectReason hung_up(const std::string& server) {
     return {Errc::not_connected,
             server + " hung up at once: it may have as many connections as it allows (max_connections)"};
   }
 
-  [[nodiscard]] static SessionFailure failure(natsStatus status, const std::string& server, std::string_view words) {
+  [[nodiscard]] static ConnectError failure(natsStatus status, const std::string& server, std::string_view words) {
     switch (status) {
       case NATS_CONNECTION_AUTH_FAILED:
       case NATS_NOT_PERMITTED:
@@ -379,15 +379,15 @@ class NatsConnection {
       case NATS_TIMEOUT:
         return {Errc::not_connected, server + " does not answer in time: it is stopped, far away, or none"};
       case NATS_CONNECTION_CLOSED:
-        if (words.ends_with(nats_text(status))) return SessionFailure{hung_up(server)};
-        return SessionFailure{explain_nats(server, words)};
+        if (words.ends_with(nats_text(status))) return ConnectError{hung_up(server)};
+        return ConnectError{explain_nats(server, words)};
       case NATS_PROTOCOL_ERROR:
-        if (words.find("PONG") != std::string_view::npos) return SessionFailure{hung_up(server)};
+        if (words.find("PONG") != std::string_view::npos) return ConnectError{hung_up(server)};
         return {Errc::not_connected, "what answers at the address of " + server + " does not speak its protocol"};
       case NATS_SYS_ERROR:
       case NATS_NO_MEMORY:
         return {Errc::not_connected, "the NATS client has no thread or no memory for a connection to " + server};
-      default: return SessionFailure{explain_nats(server, words)};
+      default: return ConnectError{explain_nats(server, words)};
     }
   }
 

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include <syncbus/error.hpp>
-#include <syncbus/transport/session/session_failure.hpp>
+#include <syncbus/transport/session/session_error.hpp>
 
 namespace syncbus::inline v1::detail {
 
@@ -26,7 +26,7 @@ class NatsRefusal {
   /// Whether no more was lost than a directed frame, which nobody promised.
   [[nodiscard]] bool costs_a_frame() const noexcept { return directed_ && !is_of_subscribing(); }
 
-  [[nodiscard]] SessionEnd end() const {
+  [[nodiscard]] DisconnectReason end() const {
     return {Errc::permission_denied, std::string{"the NATS user may not "} +
                                          (is_of_subscribing() ? "subscribe to" : "publish on") + " '" + subject_ +
                                          (directed_ ? ".direct.*" : "") + "': grant publish and subscribe on '" +

@@ -30,7 +30,7 @@
 #include <syncbus/transport/session/attempts.hpp>
 #include <syncbus/transport/session/opening.hpp>
 #include <syncbus/transport/session/reconnect_tuning.hpp>
-#include <syncbus/transport/session/session_failure.hpp>
+#include <syncbus/transport/session/session_error.hpp>
 
 namespace syncbus::inline v1 {
 
@@ -51,16 +51,16 @@ struct NatsEndpoint {
 class NatsSender {
  public:
   NatsSender(NatsEndpoint endpoint, NatsSubjects subjects, NatsTuning tuning)
-      : endpoint_{std::move(endpoint)}, tuning_{tuning}, around_{.subjects = std::move(subjects), .settings = {}} {}
+      : endpoint_{std::move(endpoint)}, tuning_{tuning}, context_{.subjects = std::move(subjects), .settings = {}} {}
 
-  [[nodiscard]] NatsSurroundings& around() noexcept { return around_; }
+  [[nodiscard]] NatsContext& context() noexcept { return context_; }
   [[nodiscard]] Opening& opening() noexcept { return opening_; }
 
   /// All the sender's work, until the transport is closed or cannot be opened.
   void run() noexcept {
-    attempts_.emplace(around_.settings, tuning_, around_.settings.connect_timeout, now());
-    if (endpoint_.callers == nullptr) servers_.emplace(endpoint_.urls, attempts_seed(around_.settings, now()));
-    while (!around_.closing.load() && !failed_) {
+    attempts_.emplace(context_.settings, tuning_, context_.settings.connect_timeout, now());
+    if (endpoint_.callers == nullptr) servers_.emplace(endpoint_.urls, attempts_seed(context_.settings, now()));
+    while (!context_.closing.load() && !failed_) {
       if (const auto session = attempt()) serve(*session);
     }
     publish_session(nullptr);
@@ -85,8 +85,8 @@ class NatsSender {
 
   /// Returns whether run() has ended by the deadline.
   [[nodiscard]] bool stop(TimePoint deadline) noexcept {
-    around_.closing.store(true);
-    around_.outbox.wake();
+    context_.closing.store(true);
+    context_.outbox.wake();
     std::unique_lock lock{mutex_};
     changed_.notify_all();
     return changed_.wait_until(lock, deadline, [this] { return ended_; });
@@ -106,7 +106,7 @@ class NatsSender {
       auto session = attempts_->had_session() ? next_session() : first_session();
       begin(session);
       return session;
-    } catch (const SessionFailure& failure) {
+    } catch (const ConnectError& failure) {
       fail(unless_without_descriptors(failure.end()));
     } catch (const std::exception& error) {
       fail({Errc::not_connected, error.what()});
@@ -130,26 +130,26 @@ class NatsSender {
   [[nodiscard]] std::shared_ptr<NatsSession> make_session(NatsConnection connection, TimePoint deadline) {
     connection.require_payload();
     greeting_.ask(knows_others(connection) ? std::nullopt : connection.server_address());  // meanwhile
-    return std::make_shared<NatsSession>(around_, std::move(connection), number_ + 1, deadline);
+    return std::make_shared<NatsSession>(context_, std::move(connection), number_ + 1, deadline);
   }
 
   /// Tries the servers in turn, beginning behind the one that was tried last.
   /// Of several failures the one that a person has to do something about is thrown.
   [[nodiscard]] NatsConnection connect(Duration timeout) {
     if (!servers_) return NatsConnection{endpoint_.callers};
-    const NatsConnecting how{"syncbus " + to_string(around_.settings.self), timeout, around_.settings.peer_timeout};
+    const NatsConnecting how{"syncbus " + to_string(context_.settings.self), timeout, context_.settings.peer_timeout};
     const std::size_t servers = servers_->size();
-    std::optional<SessionFailure> refusal;
+    std::optional<ConnectError> refusal;
     for (std::size_t tried = 1;; ++tried) {
       server_ = servers_->next();
       try {
         NatsConnection connection{server_, how};
         servers_->announce(connection.announced(), server_);
         return connection;
-      } catch (const SessionFailure& failure) {
+      } catch (const ConnectError& failure) {
         if (failure.end().code == Errc::permission_denied) refusal = failure;
-        if (tried != servers && !around_.closing.load()) continue;
-        if (refusal) throw SessionFailure{*refusal};
+        if (tried != servers && !context_.closing.load()) continue;
+        if (refusal) throw ConnectError{*refusal};
         throw;
       }
     }
@@ -157,49 +157,49 @@ class NatsSender {
 
   void begin(const std::shared_ptr<NatsSession>& session) {
     number_ = session->number();
-    around_.live_session.store(number_);
-    around_.outbox.start(number_, session->writer());
-    around_.sink.tell([place = place_of(*session)](TransportSink& sink) { sink.on_place(place); });
-    around_.sink.tell([&](TransportSink& sink) { sink.on_ready(number_, session->connection().max_payload()); });
+    context_.live_session.store(number_);
+    context_.outbox.start(number_, session->writer());
+    context_.sink.tell([place = place_of(*session)](TransportSink& sink) { sink.on_place(place); });
+    context_.sink.tell([&](TransportSink& sink) { sink.on_ready(number_, session->connection().max_payload()); });
     publish_session(session);
     const bool first = !attempts_->had_session();
     attempts_->succeeded();
     if (first) opening_.end(nullptr);
   }
 
-  void fail(const SessionEnd& why) noexcept {
+  void fail(const DisconnectReason& why) noexcept {
     if (!attempts_->failed(why.code, now())) {
       failed_ = true;
       return opening_.end(&why);
     }
     if (!attempts_->had_session()) opening_.note(why);
-    if (!around_.closing.load()) around_.report(why);
+    if (!context_.closing.load()) context_.report(why);
   }
 
   /// Waits for the time of the next attempt. False if there will be none.
   [[nodiscard]] bool wait_for_turn() {
     pause_until(attempts_->due());
-    if (endpoint_.callers == nullptr || !attempts_->had_session()) return !around_.closing.load();
+    if (endpoint_.callers == nullptr || !attempts_->had_session()) return !context_.closing.load();
     const NatsConnection connection{endpoint_.callers};
-    while (!around_.closing.load() && !connection.is_connected()) {
+    while (!context_.closing.load() && !connection.is_connected()) {
       if (connection.is_closed() && !std::exchange(told_closed_, true)) {
-        around_.report(connection.end());
+        context_.report(connection.end());
       }
       pause_until(now() + check_interval);
     }
-    return !around_.closing.load();
+    return !context_.closing.load();
   }
 
   void pause_until(TimePoint time) noexcept {
     std::unique_lock lock{mutex_};
-    changed_.wait_until(lock, time, [this] { return around_.closing.load(); });
+    changed_.wait_until(lock, time, [this] { return context_.closing.load(); });
   }
 
   // --- during a session
 
   void serve(NatsSession& session) noexcept {
-    while (!session.ended() && !around_.closing.load()) {
-      around_.outbox.take(batch_, now() + check_interval);
+    while (!session.ended() && !context_.closing.load()) {
+      context_.outbox.take(batch_, now() + check_interval);
       session.send(batch_);
       session.check();
     }
@@ -208,7 +208,7 @@ class NatsSender {
     publish_session(nullptr);
     session.close();
     if (!session.ended()) return;
-    const SessionEnd why = session.wait_for_end();
+    const DisconnectReason why = session.wait_for_end();
     if (session.did_well()) attempts_->did_well();
     fail(why);
   }
@@ -227,7 +227,7 @@ class NatsSender {
   }
 
   void say_last_words(NatsSession& session) noexcept {
-    around_.outbox.take(batch_, now());
+    context_.outbox.take(batch_, now());
     session.send(batch_);
     session.flush_last();
   }
@@ -240,7 +240,7 @@ class NatsSender {
 
   const NatsEndpoint endpoint_;
   const NatsTuning tuning_;
-  NatsSurroundings around_;
+  NatsContext context_;
   Opening opening_;
 
   // Of the sender:

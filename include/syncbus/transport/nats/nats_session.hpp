@@ -20,12 +20,12 @@
 #include <syncbus/error.hpp>
 #include <syncbus/transport.hpp>
 #include <syncbus/transport/nats/busy.hpp>
-#include <syncbus/transport/nats/frame_mark.hpp>
+#include <syncbus/transport/nats/echo_tag.hpp>
 #include <syncbus/transport/nats/nats_connection.hpp>
+#include <syncbus/transport/nats/nats_context.hpp>
 #include <syncbus/transport/nats/nats_outbox.hpp>
 #include <syncbus/transport/nats/nats_refusal.hpp>
-#include <syncbus/transport/nats/nats_surroundings.hpp>
-#include <syncbus/transport/session/session_failure.hpp>
+#include <syncbus/transport/session/session_error.hpp>
 
 namespace syncbus::inline v1::detail {
 
@@ -41,25 +41,25 @@ class NatsSession final : public NatsWriter {
   /// Longest wait of a receiver in the client, and of the sender for a PONG before it looks around.
   static constexpr Duration look_around = std::chrono::milliseconds{200};
 
-  /// Subscribes, and sees that what is published comes back. Throws SessionFailure. Sender, like all that follows until
+  /// Subscribes, and sees that what is published comes back. Throws ConnectError. Sender, like all that follows until
   /// the receivers' part.
-  NatsSession(NatsSurroundings& around, NatsConnection connection, std::uint64_t number, TimePoint deadline)
-      : around_{around},
+  NatsSession(NatsContext& context, NatsConnection connection, std::uint64_t number, TimePoint deadline)
+      : context_{context},
         connection_{std::make_shared<NatsConnection>(std::move(connection))},
         number_{number},
-        mark_{around.settings.self, number},
-        returns_{!around.settings.publish_only || !connection_->is_own()} {
-    if (!connection_->is_connected()) throw SessionFailure{connection_->end()};
+        mark_{context.settings.self, number},
+        returns_{!context.settings.publish_only || !connection_->is_own()} {
+    if (!connection_->is_connected()) throw ConnectError{connection_->end()};
     connection_->remember();
     known_refusal_ = connection_->last_refusal();
     subscribe(deadline);
-    for (const std::string* const subject : {&around_.subjects.direct, &around_.subjects.broadcast}) {
+    for (const std::string* const subject : {&context_.subjects.direct, &context_.subjects.broadcast}) {
       require_nats(publish_probe(*subject), "the NATS client cannot publish");
       require_answer(deadline);
     }
-    if (!returns_ && connection_->has_refused()) throw SessionFailure{refusal().end()};
-    if (direct_) require_return(*direct_, around_.subjects.direct, nullptr);
-    if (broadcasts_) require_return(*broadcasts_, around_.subjects.broadcast, &early_);
+    if (!returns_ && connection_->has_refused()) throw ConnectError{refusal().end()};
+    if (direct_) require_return(*direct_, context_.subjects.direct, nullptr);
+    if (broadcasts_) require_return(*broadcasts_, context_.subjects.broadcast, &early_);
   }
   NatsSession(const NatsSession&) = delete;
   NatsSession& operator=(const NatsSession&) = delete;
@@ -71,9 +71,9 @@ class NatsSession final : public NatsWriter {
   [[nodiscard]] NatsWriter* writer() noexcept { return returns_ && connection_->is_own() ? this : nullptr; }
 
   [[nodiscard]] bool write_broadcast(Bytes bytes, std::uint64_t serial) noexcept override {
-    FrameMark::Buffer buffer;
+    EchoTag::Buffer buffer;
     const char* const mark = returns_ ? mark_.write(buffer, serial) : nullptr;
-    if (connection_->publish(around_.subjects.broadcast.c_str(), mark, bytes) != NATS_OK) return false;
+    if (connection_->publish(context_.subjects.broadcast.c_str(), mark, bytes) != NATS_OK) return false;
     written_.store(serial);
     return true;
   }
@@ -100,7 +100,7 @@ class NatsSession final : public NatsWriter {
   /// Ends the session if the connection is not what it was. Asks the server for a sign of life when something has not
   /// come back for a while, or nothing was asked for long.
   void check() noexcept {
-    if (ended() || around_.closing.load()) return;
+    if (ended() || context_.closing.load()) return;
     Busy busy{busy_since_};
     if (to_be_reopened()) {
       reopened_ = true;
@@ -110,8 +110,8 @@ class NatsSession final : public NatsWriter {
     }
     if (!connection_->is_the_same()) return end_broken();
     tell_refusal();
-    const Duration patience = around_.settings.peer_timeout;
-    const std::uint64_t taken = around_.outbox.taken();
+    const Duration patience = context_.settings.peer_timeout;
+    const std::uint64_t taken = context_.outbox.taken();
     if (taken >= awaited_) {
       awaited_ = written_.load();
       awaited_since_ = now();
@@ -130,7 +130,7 @@ class NatsSession final : public NatsWriter {
   void close() noexcept {
     if (broadcasts_) broadcasts_->close();
     if (direct_) direct_->close();
-    around_.outbox.stop();
+    context_.outbox.stop();
     {
       const std::lock_guard turn{telling_};
       over_ = true;
@@ -142,7 +142,7 @@ class NatsSession final : public NatsWriter {
   }
 
   /// Why it ended, once the sink knows.
-  [[nodiscard]] const SessionEnd& wait_for_end() noexcept {
+  [[nodiscard]] const DisconnectReason& wait_for_end() noexcept {
     std::unique_lock lock{mutex_};
     changed_.wait(lock, [this] { return told_; });
     return end_;
@@ -164,7 +164,7 @@ class NatsSession final : public NatsWriter {
       receive(*broadcasts_);
     }
     // All that came before the server's answer stood in the client's queue then.
-    if (!ended() && broadcasts_->waiting() == 0 && next_early_ == early_.size() && around_.outbox.taken() < due) {
+    if (!ended() && broadcasts_->waiting() == 0 && next_early_ == early_.size() && context_.outbox.taken() < due) {
       end_unreturned();
     }
   }
@@ -173,7 +173,7 @@ class NatsSession final : public NatsWriter {
   /// Ends it if the sender does not come back from the client: a connection of the caller's may have no write deadline.
   void watch_sender() noexcept {
     const auto since = busy_since_.load();
-    if (since == 0 || now() - TimePoint{Duration{since}} < around_.settings.peer_timeout) return;
+    if (since == 0 || now() - TimePoint{Duration{since}} < context_.settings.peer_timeout) return;
     end({Errc::not_connected, "the NATS server has taken nothing for the peer timeout"});
   }
 
@@ -184,10 +184,10 @@ class NatsSession final : public NatsWriter {
 
   void subscribe(TimePoint deadline) {
     try {
-      if (returns_) broadcasts_.emplace(connection_->get(), around_.subjects.broadcast);
-      if (!around_.settings.publish_only) direct_.emplace(connection_->get(), around_.subjects.direct);
-    } catch (const SessionFailure&) {
-      if (!connection_->is_the_same()) throw SessionFailure{connection_->end()};  // the server's answer to the first
+      if (returns_) broadcasts_.emplace(connection_->get(), context_.subjects.broadcast);
+      if (!context_.settings.publish_only) direct_.emplace(connection_->get(), context_.subjects.direct);
+    } catch (const ConnectError&) {
+      if (!connection_->is_the_same()) throw ConnectError{connection_->end()};  // the server's answer to the first
       throw;
     }
     require_answer(deadline);
@@ -196,16 +196,16 @@ class NatsSession final : public NatsWriter {
   /// An empty message that names our own subject for a reply: it asks only whether it may be published, and is no
   /// frame.
   [[nodiscard]] natsStatus publish_probe(const std::string& subject) noexcept {
-    return connection_->publish(subject.c_str(), around_.subjects.direct.c_str(), {});
+    return connection_->publish(subject.c_str(), context_.subjects.direct.c_str(), {});
   }
   [[nodiscard]] bool is_own_probe(const natsMsg& message) const noexcept {
-    return bytes_of(message).empty() && reply_of(message) == around_.subjects.direct;
+    return bytes_of(message).empty() && reply_of(message) == context_.subjects.direct;
   }
 
   /// Waits for the server's answer to what was written.
   void require_answer(TimePoint deadline) {
     const natsStatus status = connection_->flush(deadline - now());
-    if (!connection_->is_the_same()) throw SessionFailure{connection_->end()};
+    if (!connection_->is_the_same()) throw ConnectError{connection_->end()};
     require_nats(status, "the NATS server does not answer");
     answered_at_ = now();
   }
@@ -219,15 +219,15 @@ class NatsSession final : public NatsWriter {
       if (is_own_probe(*message)) return;
       if (early != nullptr) early->push_back(std::move(message));
     }
-    if (refusal().is_ours()) throw SessionFailure{refusal().end()};
-    throw SessionFailure{Errc::not_connected,
+    if (refusal().is_ours()) throw ConnectError{refusal().end()};
+    throw ConnectError{Errc::not_connected,
                          "the NATS server takes what this node publishes on '" + subject +
                              "' but does not bring it back: the connection must not be made with "
                              "natsOptions_SetNoEcho, and the user must be allowed to publish on it and to subscribe"};
   }
 
-  [[nodiscard]] NatsRefusal refusal() const { return {connection_->last_refusal(), around_.subjects.broadcast}; }
-  [[nodiscard]] bool to_be_reopened() const noexcept { return around_.live_session.load() != number_; }
+  [[nodiscard]] NatsRefusal refusal() const { return {connection_->last_refusal(), context_.subjects.broadcast}; }
+  [[nodiscard]] bool to_be_reopened() const noexcept { return context_.live_session.load() != number_; }
 
   // --- sending
 
@@ -237,19 +237,19 @@ class NatsSession final : public NatsWriter {
     if (!flushed(busy)) return;
     if (returns_) return due_back_.store(written);
     if (connection_->has_refused()) return end(refusal().end());
-    if (const auto frame = around_.outbox.taken_up_to(written)) tell_confirmed(*frame);
+    if (const auto frame = context_.outbox.taken_up_to(written)) tell_confirmed(*frame);
   }
 
   /// False if the session has ended, or will.
   [[nodiscard]] bool flushed(Busy& busy) noexcept {
-    const TimePoint deadline = deadline_after(around_.settings.peer_timeout - around_.settings.peer_timeout / 4);
+    const TimePoint deadline = deadline_after(context_.settings.peer_timeout - context_.settings.peer_timeout / 4);
     natsStatus status = NATS_TIMEOUT;
     while (status == NATS_TIMEOUT && now() < deadline) {
-      status = connection_->flush((std::min)(look_around, around_.settings.peer_timeout / 4));
+      status = connection_->flush((std::min)(look_around, context_.settings.peer_timeout / 4));
       if (status == NATS_OK) busy.goes_on();
       // While it reconnects, the client waits for an answer to what it has not sent yet.
       if (status == NATS_TIMEOUT && !connection_->is_connected()) status = NATS_CONNECTION_DISCONNECTED;
-      if (ended() || around_.closing.load() || to_be_reopened()) break;
+      if (ended() || context_.closing.load() || to_be_reopened()) break;
     }
     // A PONG of another connection, made meanwhile, speaks for nothing that was written to the old one.
     if (status == NATS_OK && !connection_->is_the_same()) status = NATS_CONNECTION_DISCONNECTED;
@@ -269,9 +269,9 @@ class NatsSession final : public NatsWriter {
   /// session: nobody promised it.
   void tell_refusal() {
     std::string text = connection_->last_refusal();
-    const NatsRefusal refusal{text, around_.subjects.broadcast};
+    const NatsRefusal refusal{text, context_.subjects.broadcast};
     if (text == std::exchange(known_refusal_, text) || !refusal.is_ours()) return;
-    refusal.costs_a_frame() ? around_.report(refusal.end()) : end(refusal.end());
+    refusal.costs_a_frame() ? context_.report(refusal.end()) : end(refusal.end());
   }
 
   // --- receiving
@@ -296,10 +296,10 @@ class NatsSession final : public NatsWriter {
 
   void deliver(const natsMsg& message) noexcept {
     const auto serial = returns_ ? mark_.serial_of(reply_of(message)) : std::nullopt;
-    if (!around_.settings.publish_only && !is_probe(message)) {
+    if (!context_.settings.publish_only && !is_probe(message)) {
       const std::lock_guard turn{telling_};  // the sink hears one at a time, and none of what it does takes this lock
       if (over_) return;
-      around_.sink.tell([&](TransportSink& sink) { sink.on_frame(bytes_of(message)); });
+      context_.sink.tell([&](TransportSink& sink) { sink.on_frame(bytes_of(message)); });
     }
     if (serial) confirm_returned(*serial);
   }
@@ -310,7 +310,7 @@ class NatsSession final : public NatsWriter {
   }
 
   void confirm_returned(std::uint64_t serial) noexcept {
-    const NatsOutbox::Returned returned = around_.outbox.returned(number_, serial);
+    const NatsOutbox::Returned returned = context_.outbox.returned(number_, serial);
     if (returned.gap) return end_unreturned();
     if (returned.frame) tell_confirmed(*returned.frame);
   }
@@ -319,7 +319,7 @@ class NatsSession final : public NatsWriter {
     const std::lock_guard turn{telling_};
     if (over_) return;
     confirmed_any_.store(true);
-    around_.sink.tell([&](TransportSink& sink) { sink.on_confirmed({number_, frame}); });
+    context_.sink.tell([&](TransportSink& sink) { sink.on_confirmed({number_, frame}); });
   }
 
   // --- its end
@@ -331,16 +331,16 @@ class NatsSession final : public NatsWriter {
       if (!over_) connection = connection_;
     }
     // Not under the lock: another thread of the program that blocks in a publish holds the client's, maybe for ever.
-    end(connection ? connection->end() : SessionEnd{});
+    end(connection ? connection->end() : DisconnectReason{});
   }
 
   void end_unreturned() noexcept {
     end({Errc::permission_denied, "the NATS server did not bring back what this node had published on '" +
-                                      around_.subjects.broadcast +
+                                      context_.subjects.broadcast +
                                       "': it was refused or lost; the user needs publish and subscribe on it"});
   }
 
-  void end(SessionEnd why) noexcept {
+  void end(DisconnectReason why) noexcept {
     {
       const std::lock_guard lock{mutex_};
       if (ended_.exchange(true)) return;
@@ -350,15 +350,15 @@ class NatsSession final : public NatsWriter {
       const std::lock_guard turn{telling_};
       over_ = true;
     }
-    around_.outbox.stop();
-    if (!around_.closing.load()) around_.sink.tell([](TransportSink& sink) { sink.on_interrupted(); });
+    context_.outbox.stop();
+    if (!context_.closing.load()) context_.sink.tell([](TransportSink& sink) { sink.on_interrupted(); });
     const std::lock_guard lock{mutex_};
     told_ = true;
     changed_.notify_all();
-    around_.outbox.wake();
+    context_.outbox.wake();
   }
 
-  NatsSurroundings& around_;
+  NatsContext& context_;
 
   // Outlive the connection: up to cnats 3.5 its reader may still use one that was destroyed while messages came.
   std::optional<NatsSubscription> broadcasts_;  ///< if they return, heard or not
@@ -366,7 +366,7 @@ class NatsSession final : public NatsWriter {
 
   std::shared_ptr<NatsConnection> connection_;  ///< shared with who asks it why it ended
   const std::uint64_t number_;
-  const FrameMark mark_;
+  const EchoTag mark_;
   const bool returns_;  ///< own broadcasts confirm themselves
 
   // Of the sender:
@@ -392,7 +392,7 @@ class NatsSession final : public NatsWriter {
   std::atomic<bool> ended_ = false;
   bool told_ = false;
   bool closed_ = false;
-  SessionEnd end_;
+  DisconnectReason end_;
 };
 
 }  // namespace syncbus::inline v1::detail

@@ -52,10 +52,10 @@ class NatsTransport {
   /// Blocks until the first session is made. Throws std::system_error (not_connected, permission_denied). It makes one
   /// attempt at each server, unless wait_for_broker says otherwise.
   void open(TransportSink& sink, const TransportSettings& settings) {
-    detail::NatsSurroundings& around = sender_->around();
-    around.settings = settings;
-    around.subjects.direct = detail::direct_nats_subject(around.subjects.broadcast, settings.self);
-    around.sink.open(sink);
+    detail::NatsContext& context = sender_->context();
+    context.settings = settings;
+    context.subjects.direct = detail::direct_nats_subject(context.subjects.broadcast, settings.self);
+    context.sink.open(sink);
     sending_ = detail::start_thread([sender = sender_]() noexcept { sender->run(); });
     if (!settings.publish_only) {
       receiving_direct_ = detail::start_thread([this]() noexcept { receive_direct(); });
@@ -86,18 +86,18 @@ class NatsTransport {
     return false;
   }
 
-  void broadcast(Bytes bytes, BroadcastToken token) noexcept { sender_->around().outbox.broadcast(bytes, token); }
+  void broadcast(Bytes bytes, BroadcastToken token) noexcept { sender_->context().outbox.broadcast(bytes, token); }
 
   void send(NodeId node, Bytes bytes) noexcept {
-    detail::NatsSurroundings& around = sender_->around();
-    around.outbox.send(detail::direct_nats_subject(around.subjects.broadcast, node), bytes);
+    detail::NatsContext& context = sender_->context();
+    context.outbox.send(detail::direct_nats_subject(context.subjects.broadcast, node), bytes);
   }
 
   /// Leaves it to the sender. Attempts to connect begin with the shortest pause again: the engine asks once in a
   /// peer_timeout at most.
   void reopen(std::uint64_t session) noexcept {
-    detail::NatsSurroundings& around = sender_->around();
-    if (around.live_session.compare_exchange_strong(session, 0)) around.outbox.wake();
+    detail::NatsContext& context = sender_->context();
+    if (context.live_session.compare_exchange_strong(session, 0)) context.outbox.wake();
   }
 
   /// What was handed over before is sent. Waits for a sink call that is running, or an attempt to connect; when the
@@ -107,7 +107,7 @@ class NatsTransport {
     if (std::exchange(closed_, true)) return;
     const bool waits = sending_.joinable() && !(gives_up_ && !sender_->opening().ended());
     const bool ended = sender_->stop(detail::deadline_after(waits ? patience : Duration::zero()));
-    sender_->around().sink.close();
+    sender_->context().sink.close();
     sender_->opening().begin();
     if (sending_.joinable()) ended ? sending_.join() : sending_.detach();
     if (receiving_direct_.joinable()) receiving_direct_.join();
@@ -124,7 +124,7 @@ class NatsTransport {
     detail::require_nats_subject(subject);
   }
 
-  [[nodiscard]] bool done() const noexcept { return sender_->around().closing.load() || sender_->ended(); }
+  [[nodiscard]] bool done() const noexcept { return sender_->context().closing.load() || sender_->ended(); }
 
   void receive_direct() noexcept {
     while (!done()) {

@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include <syncbus/error.hpp>
-#include <syncbus/transport/session/session_failure.hpp>
+#include <syncbus/transport/session/session_error.hpp>
 
 namespace syncbus::inline v1::detail {
 
@@ -39,7 +39,7 @@ inline constexpr std::array<NatsReason, 11> nats_reasons{{
 }};
 
 /// Why a connection to `server` is no more, or was not made. `words`: the server's or the client's, if any.
-[[nodiscard]] inline SessionEnd explain_nats(const std::string& server, std::string_view words) {
+[[nodiscard]] inline DisconnectReason explain_nats(const std::string& server, std::string_view words) {
   std::string lower{words};
   for (char& c : lower) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
   for (const NatsReason& reason : nats_reasons) {

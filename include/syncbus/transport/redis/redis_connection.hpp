@@ -25,7 +25,7 @@
 #include <syncbus/transport/redis/resp_reader.hpp>
 #include <syncbus/transport/redis/tls_errors.hpp>
 #include <syncbus/transport/session/resolve.hpp>
-#include <syncbus/transport/session/session_failure.hpp>
+#include <syncbus/transport/session/session_error.hpp>
 
 namespace syncbus::inline v1 {
 
@@ -44,11 +44,11 @@ struct RedisContextDeleter {
 };
 using RedisContextPtr = std::unique_ptr<redisContext, RedisContextDeleter>;
 
-/// Throws SessionFailure if the context is no usable connection.
+/// Throws ConnectError if the context is no usable connection.
 inline void require_connected(const redisContext* context, const std::string& sentence) {
   if (context != nullptr && context->err == 0) return;
   const char* const why = context == nullptr ? "there is no context" : context->errstr;
-  throw SessionFailure{Errc::not_connected, sentence + ": " + why};
+  throw ConnectError{Errc::not_connected, sentence + ": " + why};
 }
 
 /// Whether the bytes of a context are those of its socket. hiredis before 1.0 knows nothing else.
@@ -85,7 +85,7 @@ class RedisConnection {
       : context_{std::move(context)}, plain_{is_plain_socket(*context_)}, reader_{buffer, max_message} {
     const int flags = ::fcntl(fd(), F_GETFL);
     if (flags < 0 || ::fcntl(fd(), F_SETFL, flags | O_NONBLOCK) < 0 || ::fcntl(fd(), F_SETFD, FD_CLOEXEC) < 0) {
-      throw SessionFailure{Errc::not_connected, "the context's descriptor is not usable"};
+      throw ConnectError{Errc::not_connected, "the context's descriptor is not usable"};
     }
     context_->flags &= ~REDIS_BLOCK;  // so that hiredis takes EAGAIN for what it is
   }

@@ -29,7 +29,7 @@
 #include <syncbus/transport/redis/redis_url.hpp>
 #include <syncbus/transport/session/detachable_call.hpp>
 #include <syncbus/transport/session/resolve.hpp>
-#include <syncbus/transport/session/session_failure.hpp>
+#include <syncbus/transport/session/session_error.hpp>
 
 namespace syncbus::inline v1::detail {
 
@@ -41,10 +41,10 @@ struct DialLimit {
 
   [[nodiscard]] bool over() const noexcept { return std::chrono::steady_clock::now() >= deadline; }
 
-  /// After something may have woken us. Throws SessionFailure (closed) when it was the end of the transport.
+  /// After something may have woken us. Throws ConnectError (closed) when it was the end of the transport.
   void look_up() const {
     wake.drain();
-    if (stop.load()) throw SessionFailure{Errc::closed, "the transport is being closed"};
+    if (stop.load()) throw ConnectError{Errc::closed, "the transport is being closed"};
   }
 };
 
@@ -67,12 +67,12 @@ class RedisDialer {
   [[nodiscard]] bool has_connector() const noexcept { return connector_ != nullptr; }
 
   /// A connected context, not authenticated if by URL. `beside`: the other connection of the session, whose server it is
-  /// to go to. Throws SessionFailure.
+  /// to go to. Throws ConnectError.
   [[nodiscard]] RedisContextPtr dial(const DialLimit& limit, const RedisConnection* beside) {
     try {
       return url_ ? dial_url(limit, beside) : ask_connector(limit, beside);
     } catch (const std::system_error& error) {  // no thread or no descriptor: it says what to do
-      throw SessionFailure{Errc::not_connected, error.what()};
+      throw ConnectError{Errc::not_connected, error.what()};
     }
   }
 
@@ -98,7 +98,7 @@ class RedisDialer {
       if (resolved) refuse_address(resolved->error);
       limit.look_up();
       if (limit.over()) {
-        throw SessionFailure{Errc::not_connected, "the name " + url_->host +
+        throw ConnectError{Errc::not_connected, "the name " + url_->host +
                                                       " was not looked up within the time for connecting; does the name "
                                                       "server answer?"};
       }
@@ -106,7 +106,7 @@ class RedisDialer {
   }
 
   [[noreturn]] void refuse_address(const std::string& reasons) const {
-    throw SessionFailure{Errc::not_connected, "no Redis server could be reached at " + url_->host + ":" +
+    throw ConnectError{Errc::not_connected, "no Redis server could be reached at " + url_->host + ":" +
                                                   std::to_string(url_->port) +
                                                   " (check the address and that the server runs): " + reasons};
   }
@@ -141,7 +141,7 @@ class RedisDialer {
       if (polled[1].revents == 0) continue;
       try {
         limit.look_up();
-      } catch (const SessionFailure&) {
+      } catch (const ConnectError&) {
         ::close(fd);
         throw;
       }
@@ -170,7 +170,7 @@ class RedisDialer {
     while (!call_->wait(limit.deadline, limit.wake.fd())) {
       limit.look_up();
       if (limit.over()) {
-        throw SessionFailure{Errc::not_connected,
+        throw ConnectError{Errc::not_connected,
                              "the RedisConnector did not return within the time for connecting: give it timeouts of its "
                              "own, or raise connect_timeout"};
       }
@@ -183,9 +183,9 @@ class RedisDialer {
     try {
       return call.take();
     } catch (const std::exception& error) {
-      throw SessionFailure{Errc::not_connected, std::string{"the RedisConnector threw: "} + error.what()};
+      throw ConnectError{Errc::not_connected, std::string{"the RedisConnector threw: "} + error.what()};
     } catch (...) {
-      throw SessionFailure{Errc::not_connected, "the RedisConnector threw"};
+      throw ConnectError{Errc::not_connected, "the RedisConnector threw"};
     }
   }
 
@@ -198,7 +198,7 @@ class RedisDialer {
     } else {
       context->fd = -1;
     }
-    throw SessionFailure{Errc::not_connected,
+    throw ConnectError{Errc::not_connected,
                          "the RedisConnector returned the same connection twice: a node needs two, so it must make a new "
                          "redisContext at every call"};
   }

@@ -17,7 +17,7 @@
 #include <syncbus/transport/redis/redis_url.hpp>
 #include <syncbus/transport/redis/resp.hpp>
 #include <syncbus/transport/redis/resp_reader.hpp>
-#include <syncbus/transport/session/session_failure.hpp>
+#include <syncbus/transport/session/session_error.hpp>
 
 namespace syncbus::inline v1::detail {
 
@@ -57,7 +57,7 @@ class RedisDialogue {
 
  private:
   [[noreturn]] static void fail(std::string_view why) {
-    throw SessionFailure{Errc::not_connected, "the Redis server did not complete the greeting: " + std::string{why}};
+    throw ConnectError{Errc::not_connected, "the Redis server did not complete the greeting: " + std::string{why}};
   }
 
   void receive() {
@@ -95,12 +95,12 @@ struct RedisChannels {
                                          std::string_view channel) {
   const std::string said{reply.word(0)};
   if (reply.kind != RespReply::Kind::error) {
-    throw SessionFailure{Errc::transport_failure,
+    throw ConnectError{Errc::transport_failure,
                          "the Redis server answered '" + said + "' in the greeting, which says nothing"};
   }
-  if (!is_refusal(said)) throw SessionFailure{Errc::not_connected, "the Redis server refused to begin: " + said};
+  if (!is_refusal(said)) throw ConnectError{Errc::not_connected, "the Redis server refused to begin: " + said};
   if (!said.starts_with("NOPERM")) {
-    throw SessionFailure{Errc::permission_denied,
+    throw ConnectError{Errc::permission_denied,
                          "the Redis server wants a password: give it in the URL, redis://user:password@host, or "
                          "authenticate in the RedisConnector (" +
                              said + ")"};
@@ -109,7 +109,7 @@ struct RedisChannels {
   const std::string grantee = channels.user.empty() ? "<user>" : channels.user;
   const std::string what = channel == channels.direct ? "the nodes' own channels '" + channels.broadcast + ".direct.*'"
                                                       : "channel '" + channels.broadcast + "'";
-  throw SessionFailure{Errc::permission_denied, who + " may not " + std::string{verb} + " " + what +
+  throw ConnectError{Errc::permission_denied, who + " may not " + std::string{verb} + " " + what +
                                                     ": grant it with ACL SETUSER " + grantee + " &" +
                                                     channels.broadcast + " &" + channels.broadcast +
                                                     ".direct.* +subscribe +publish +ping (" + said + ")"};
@@ -133,14 +133,14 @@ inline void require_log_in(RedisDialogue& dialogue, const RedisUrl& url) {
     if (reply.kind == RespReply::Kind::error) {
       const std::string_view said = reply.word(0);
       const bool later = said.starts_with("LOADING") || said.find("max number of clients") != std::string_view::npos;
-      throw SessionFailure{later ? Errc::not_connected : Errc::permission_denied,
+      throw ConnectError{later ? Errc::not_connected : Errc::permission_denied,
                            "the Redis server refused the user or the password: " + std::string{said}};
     }
   }
   if (url.database == 0) return;
   const RespReply reply = dialogue.hear();
   if (reply.kind == RespReply::Kind::error) {
-    throw SessionFailure{
+    throw ConnectError{
         redis_errc(reply.word(0)),
         "the Redis server refused database " + std::to_string(url.database) + ": " + std::string{reply.word(0)}};
   }
@@ -169,7 +169,7 @@ inline constexpr std::string_view redis_ping = "*1\r\n$4\r\nPING\r\n";
 [[nodiscard]] inline bool is_primary(const RespReply& reply) {
   const RedisRole role = redis_role(reply);
   if (role == RedisRole::replica || role == RedisRole::sentinel) {
-    throw SessionFailure{Errc::not_connected, refusal_of_role(role)};
+    throw ConnectError{Errc::not_connected, refusal_of_role(role)};
   }
   return role == RedisRole::primary;
 }
@@ -251,7 +251,7 @@ inline void require_same_server(RedisDialogue& dialogue, const RedisServer& know
   const RespReply reply = dialogue.hear();
   const std::string_view run_id = redis_info(reply.word(0), "run_id");
   if (reply.kind != RespReply::Kind::text || run_id.empty() || run_id == known.run_id) return;
-  throw SessionFailure{Errc::not_connected,
+  throw ConnectError{Errc::not_connected,
                        "the two connections of this node have reached two Redis servers: what is published on one need "
                        "not come back on the other; all connections of all nodes must go to the same primary"};
 }

@@ -27,7 +27,7 @@
 #include <syncbus/transport/redis/redis_server.hpp>
 #include <syncbus/transport/redis/resp.hpp>
 #include <syncbus/transport/redis/resp_reader.hpp>
-#include <syncbus/transport/session/session_failure.hpp>
+#include <syncbus/transport/session/session_error.hpp>
 #include <syncbus/transport/session/sessions.hpp>
 
 namespace syncbus::inline v1::detail {
@@ -43,7 +43,7 @@ struct RedisHome {
 };
 
 /// What all sessions of a transport have in common.
-struct RedisSurroundings : SessionSurroundings {
+struct RedisContext : SessionContext {
   RedisDialer& dialer;
   const RedisChannels& channels;
   RedisPublisher& publisher;
@@ -53,23 +53,23 @@ struct RedisSurroundings : SessionSurroundings {
 /// Both connections of a session. Everything here runs on one thread at a time; RedisPublisher alone is shared.
 class RedisSession {
  public:
-  using Surroundings = RedisSurroundings;
+  using Context = RedisContext;
   static constexpr bool takes_longer_attempts = true;
 
-  /// Connects, authenticates, checks the server and the permissions, subscribes. Throws SessionFailure.
-  RedisSession(const RedisSurroundings& around, TimePoint deadline)
-      : around_{around}, limit_{deadline, around.wake, around.stop} {
+  /// Connects, authenticates, checks the server and the permissions, subscribes. Throws ConnectError.
+  RedisSession(const RedisContext& context, TimePoint deadline)
+      : context_{context}, limit_{deadline, context.wake, context.stop} {
     publish_ = connect(small_buffer, nullptr, redis_introduction());
     server_.address = publish_->peer().bytes();
     RedisDialogue publishing{*publish_, limit_};
     const bool told = hear_introduction(publishing, server_);
-    if (!may_publish(publishing, around.channels)) publish_ = connect(small_buffer, publish_.get(), {});
+    if (!may_publish(publishing, context.channels)) publish_ = connect(small_buffer, publish_.get(), {});
     question_ = told ? redis_hello : question_of_role({*publish_, limit_});
-    if (around.settings.publish_only) return;
-    subscribe_ = connect(large_buffer, publish_.get(), redis_subscribe(around.channels, server_));
+    if (context.settings.publish_only) return;
+    subscribe_ = connect(large_buffer, publish_.get(), redis_subscribe(context.channels, server_));
     RedisDialogue subscribing{*subscribe_, limit_};
     require_same_server(subscribing, server_);
-    require_subscribed(subscribing, around.channels);
+    require_subscribed(subscribing, context.channels);
     publish_->tell_from(longer_than_consent);
   }
 
@@ -82,13 +82,13 @@ class RedisSession {
     publish_watch_.heard(now());
     subscribe_watch_.heard(now());
     question_due_ = now() + keep_alive;
-    around_.publisher.start(*publish_, number);
-    around_.live_session.store(number);
-    RedisHome& home = around_.home;
+    context_.publisher.start(*publish_, number);
+    context_.live_session.store(number);
+    RedisHome& home = context_.home;
     const bool moved = home.server && redis_server_changed(*home.server, home.heard, server_);
     home = std::move(here);
-    if (moved) around_.sink.on_moved();
-    around_.sink.on_ready(number, redis_max_message);
+    if (moved) context_.sink.on_moved();
+    context_.sink.on_ready(number, redis_max_message);
   }
 
   /// Delivers and confirms what is there, or waits until something is, or until the wake signal. Not after it has
@@ -108,8 +108,8 @@ class RedisSession {
   /// Nothing is written any more, except what the kernel takes of what had been. What arrived before the session ended
   /// by itself is still delivered.
   void finish() noexcept {
-    around_.live_session.store(0);
-    around_.publisher.stop();
+    context_.live_session.store(0);
+    context_.publisher.stop();
     if (!end_) return;
     try {
       for (int i = 0; i != last_reads && receive_messages();) ++i;
@@ -120,7 +120,7 @@ class RedisSession {
   }
 
   /// Why it ended, once it has by itself.
-  [[nodiscard]] const std::optional<SessionEnd>& end() const noexcept { return end_; }
+  [[nodiscard]] const std::optional<DisconnectReason>& end() const noexcept { return end_; }
 
   /// Whether the server accepted a broadcast.
   [[nodiscard]] bool confirmed_any() const noexcept { return confirmed_any_; }
@@ -143,10 +143,10 @@ class RedisSession {
   /// Logs in, and says `questions` in the same breath: their answers are the next that are heard.
   [[nodiscard]] std::unique_ptr<RedisConnection> connect(std::size_t buffer, const RedisConnection* beside,
                                                          std::string_view questions) {
-    const std::size_t longest = redis_max_message + around_.channels.direct.size() + 1'024;  // with what is around it
-    auto connection = std::make_unique<RedisConnection>(around_.dialer.dial(limit_, beside), buffer, longest);
+    const std::size_t longest = redis_max_message + context_.channels.direct.size() + 1'024;  // with what is around it
+    auto connection = std::make_unique<RedisConnection>(context_.dialer.dial(limit_, beside), buffer, longest);
     RedisDialogue dialogue{*connection, limit_};
-    const auto& url = around_.dialer.url();
+    const auto& url = context_.dialer.url();
     dialogue.say((url ? redis_log_in(*url) : std::string{}) + std::string{questions});
     if (url) require_log_in(dialogue, *url);
     return connection;
@@ -157,18 +157,18 @@ class RedisSession {
       return static_cast<short>(c.wants_flush() ? POLLIN | POLLOUT : POLLIN);
     };
     std::array<pollfd, 4> polled{
-        {{around_.wake.fd(), POLLIN, 0},
+        {{context_.wake.fd(), POLLIN, 0},
          {publish_->fd(), events(*publish_), 0},
          {subscribe_ ? subscribe_->fd() : -1, subscribe_ ? events(*subscribe_) : short{0}, 0},
-         {subscribe_ ? around_.publisher.timer_fd() : -1, POLLIN, 0}}};
+         {subscribe_ ? context_.publisher.timer_fd() : -1, POLLIN, 0}}};
     const bool more = publish_->may_hold_more() || (subscribe_ && subscribe_->may_hold_more());
     ::poll(polled.data(), polled.size(), more ? 0 : poll_timeout(next_watch()));
-    if (polled[0].revents != 0) around_.wake.drain();
-    if (around_.live_session.load() != number_) return reopen();
+    if (polled[0].revents != 0) context_.wake.drain();
+    if (context_.live_session.load() != number_) return reopen();
     if (subscribe_ && (polled[2].revents != 0 || subscribe_->may_hold_more())) receive_messages();
-    if (polled[1].revents != 0 || publish_->may_hold_more() || around_.publisher.waits_for_answer()) receive_answers();
+    if (polled[1].revents != 0 || publish_->may_hold_more() || context_.publisher.waits_for_answer()) receive_answers();
     expect_answers(polled[3].revents != 0);
-    if ((polled[1].revents & POLLOUT) != 0 && !around_.publisher.flush()) fail("the publish connection broke");
+    if ((polled[1].revents & POLLOUT) != 0 && !context_.publisher.flush()) fail("the publish connection broke");
     if ((polled[2].revents & POLLOUT) != 0 && !subscribe_->flush()) fail("the subscribe connection broke");
     watch();
   }
@@ -176,13 +176,13 @@ class RedisSession {
   /// The connections are two, and the message may come before the answer, or not at all: an answer that is still owed a
   /// while after its command was written wakes the thread by itself. `due`: it is time for one.
   void expect_answers(bool due) {
-    const bool late = (due && around_.publisher.is_late()) || (late_ && around_.publisher.waits_for_answer());
+    const bool late = (due && context_.publisher.is_late()) || (late_ && context_.publisher.waits_for_answer());
     if (std::exchange(late_, late) != late) publish_->tell_from(late ? 1 : longer_than_consent);
   }
 
   void reopen() {
     reopened_ = true;
-    end_ = SessionEnd{Errc::not_connected,
+    end_ = DisconnectReason{Errc::not_connected,
                       "the session with the Redis server is reopened because this node's own "
                       "heartbeat did not come back within the peer timeout"};
   }
@@ -204,7 +204,7 @@ class RedisSession {
   /// Whether it is still a primary; at the same time what keeps the connection alive.
   void ask_server() {
     question_due_ = now() + keep_alive;
-    if (!std::exchange(question_open_, true)) around_.publisher.ask(question_);
+    if (!std::exchange(question_open_, true)) context_.publisher.ask(question_);
   }
 
   [[nodiscard]] TimePoint next_watch() const noexcept {
@@ -230,7 +230,7 @@ class RedisSession {
     for (;;) {
       switch (subscribe_->next(reply)) {
         case RespReader::Next::reply: deliver(reply); break;
-        case RespReader::Next::oversized: around_.sink.on_frame({}); break;  // no frame, but let it be counted
+        case RespReader::Next::oversized: context_.sink.on_frame({}); break;  // no frame, but let it be counted
         case RespReader::Next::malformed: return fail(subscribe_->error());
         case RespReader::Next::more: return;
       }
@@ -240,7 +240,7 @@ class RedisSession {
   void deliver(const RespReply& reply) {
     if (reply.kind != RespReply::Kind::array || reply.word(0) != "message") return;
     const std::string_view message = reply.word(2);
-    around_.sink.on_frame(std::as_bytes(std::span{message}));
+    context_.sink.on_frame(std::as_bytes(std::span{message}));
   }
 
   /// True if there was something.
@@ -257,13 +257,13 @@ class RedisSession {
         break;
       }
     }
-    if (confirmed_) around_.sink.on_confirmed({number_, *std::exchange(confirmed_, std::nullopt)});
+    if (confirmed_) context_.sink.on_confirmed({number_, *std::exchange(confirmed_, std::nullopt)});
     return true;
   }
 
   void take_answer(const RespReply& reply) {
     if (refused_ || reply.push) return;
-    const std::optional<RedisCommand> command = around_.publisher.answered();
+    const std::optional<RedisCommand> command = context_.publisher.answered();
     if (!command) return fail("the server answered what was not asked");
     if (command->kind == RedisCommand::Kind::question) return take_role(reply);
     const bool broadcast = command->kind == RedisCommand::Kind::broadcast;
@@ -281,33 +281,33 @@ class RedisSession {
   void take_refusal(const RespReply& reply, bool broadcast) {
     const Errc code = redis_errc(reply.word(0));
     const std::string sentence = std::string{"the Redis server refused to publish to "} +
-                                 (broadcast ? "" : "a node's own channel below ") + "'" + around_.channels.broadcast +
+                                 (broadcast ? "" : "a node's own channel below ") + "'" + context_.channels.broadcast +
                                  "': " + std::string{reply.word(0)};
-    if (!broadcast) return around_.problems.report(around_.sink, make_error_code(code), sentence, now());
+    if (!broadcast) return context_.problems.report(context_.sink, make_error_code(code), sentence, now());
     refused_ = true;  // whatever is accepted after it is not confirmed: a confirmation covers all frames before
-    end_ = SessionEnd{code, sentence};
+    end_ = DisconnectReason{code, sentence};
   }
 
   /// An error is one that its user may not ask: but the server is alive.
   void take_role(const RespReply& reply) {
     question_open_ = false;
-    around_.home.heard = now();
+    context_.home.heard = now();
     const RedisRole role = redis_role(reply);
     if (role == RedisRole::replica || role == RedisRole::sentinel) fail(refusal_of_role(role));
   }
 
   void tell_unknown_role() {
-    around_.problems.report(around_.sink, {},
+    context_.problems.report(context_.sink, {},
                             "the Redis server does not tell whether it is a primary or a replica: grant +info or +role, "
                             "or a failover may go unnoticed",
                             now());
   }
 
   void fail(const std::string& why) {
-    if (!end_) end_ = SessionEnd{Errc::not_connected, "lost the connection to the Redis server: " + why};
+    if (!end_) end_ = DisconnectReason{Errc::not_connected, "lost the connection to the Redis server: " + why};
   }
 
-  const RedisSurroundings& around_;
+  const RedisContext& context_;
   const DialLimit limit_;  // while it is made
   RedisServer server_;
   std::string_view question_;
@@ -315,8 +315,8 @@ class RedisSession {
   bool question_open_ = false;
   std::unique_ptr<RedisConnection> publish_;
   std::unique_ptr<RedisConnection> subscribe_;  // none if publish_only
-  IdleWatch publish_watch_{around_.settings.peer_timeout, now(), keep_alive};
-  IdleWatch subscribe_watch_{around_.settings.peer_timeout, now(), keep_alive};
+  IdleWatch publish_watch_{context_.settings.peer_timeout, now(), keep_alive};
+  IdleWatch subscribe_watch_{context_.settings.peer_timeout, now(), keep_alive};
   std::uint64_t number_ = 0;
   std::optional<std::uint64_t> confirmed_;  // the last frame that was, of those not told yet
   bool late_ = false;                       // an answer is owed, and wakes the thread
@@ -324,7 +324,7 @@ class RedisSession {
   bool confirmed_any_ = false;
   bool refused_ = false;
   bool reopened_ = false;
-  std::optional<SessionEnd> end_;
+  std::optional<DisconnectReason> end_;
 };
 
 }  // namespace syncbus::inline v1::detail

@@ -58,8 +58,8 @@ class RedisTransport {
   void open(TransportSink& sink, const TransportSettings& settings) {
     channels_.direct = direct_channel(settings.self);
     broadcast_prefix_ = detail::resp_publish_prefix(channels_.broadcast);
-    host_.open(sink, settings, tuning_, [this](const detail::SessionSurroundings& common) {
-      return detail::RedisSurroundings{common, dialer_, channels_, publisher_, home_};
+    host_.open(sink, settings, tuning_, [this](const detail::SessionContext& common) {
+      return detail::RedisContext{common, dialer_, channels_, publisher_, home_};
     });
   }
 

@@ -10,7 +10,7 @@
 #include <syncbus/transport/session/backoff.hpp>
 #include <syncbus/transport/session/doubling.hpp>
 #include <syncbus/transport/session/reconnect_tuning.hpp>
-#include <syncbus/transport/session/session_failure.hpp>
+#include <syncbus/transport/session/session_error.hpp>
 
 namespace syncbus::inline v1::detail {
 

@@ -9,7 +9,7 @@
 #include <syncbus/base/plain_text.hpp>
 #include <syncbus/base/time.hpp>
 #include <syncbus/error.hpp>
-#include <syncbus/transport/session/session_failure.hpp>
+#include <syncbus/transport/session/session_error.hpp>
 
 namespace syncbus::inline v1::detail {
 
@@ -28,13 +28,13 @@ class Opening {
   }
 
   /// An attempt failed, and another is to follow: told if that does not end in time.
-  void note(const SessionEnd& failure) {
+  void note(const DisconnectReason& failure) {
     const std::lock_guard lock{mutex_};
     before_ = "; the attempt before it failed: " + failure.sentence;
   }
 
   /// The last attempt succeeded, or failed for this reason.
-  void end(const SessionEnd* failure) {
+  void end(const DisconnectReason* failure) {
     const std::lock_guard lock{mutex_};
     ended_ = true;
     if (failure != nullptr) {

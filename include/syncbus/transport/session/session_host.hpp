@@ -14,7 +14,7 @@
 #include <syncbus/transport/session/opening.hpp>
 #include <syncbus/transport/session/problem_reporter.hpp>
 #include <syncbus/transport/session/reconnect_tuning.hpp>
-#include <syncbus/transport/session/session_failure.hpp>
+#include <syncbus/transport/session/session_error.hpp>
 #include <syncbus/transport/session/sessions.hpp>
 
 namespace syncbus::inline v1::detail {
@@ -29,14 +29,14 @@ class SessionHost {
   SessionHost& operator=(const SessionHost&) = delete;
   ~SessionHost() { close(); }
 
-  /// `surroundings(base)` makes the session's Surroundings out of what is common to all. Throws std::system_error when
+  /// `make_context(base)` makes the session's Context out of what is common to all. Throws std::system_error when
   /// the first session cannot be made.
-  template <class MakeSurroundings>
+  template <class MakeContext>
   void open(TransportSink& sink, const TransportSettings& settings, const ReconnectTuning& tuning,
-            const MakeSurroundings& surroundings) {
+            const MakeContext& make_context) {
     settings_ = settings;
-    sessions_.emplace(surroundings(SessionSurroundings{settings_, sink, problems_, wake_, live_session_, closing_}),
-                      tuning, [this](const SessionEnd* failure) { opening_.end(failure); });
+    sessions_.emplace(make_context(SessionContext{settings_, sink, problems_, wake_, live_session_, closing_}),
+                      tuning, [this](const DisconnectReason* failure) { opening_.end(failure); });
     if (!settings.lends_threads) {
       thread_ = start_thread([this]() noexcept { static_cast<void>(serve(never_)); });
     }

@@ -20,12 +20,12 @@
 #include <syncbus/transport/session/attempts.hpp>
 #include <syncbus/transport/session/problem_reporter.hpp>
 #include <syncbus/transport/session/reconnect_tuning.hpp>
-#include <syncbus/transport/session/session_failure.hpp>
+#include <syncbus/transport/session/session_error.hpp>
 
 namespace syncbus::inline v1::detail {
 
 /// What the sessions of every transport have in common. A transport's own surroundings derive from it.
-struct SessionSurroundings {
+struct SessionContext {
   const TransportSettings& settings;
   TransportSink& sink;
   ProblemReporter& problems;
@@ -36,13 +36,13 @@ struct SessionSurroundings {
 
 /// `Session` has
 ///
-///     using Surroundings;                            // derived from SessionSurroundings
+///     using Context;                                 // derived from SessionContext
 ///     static constexpr bool takes_longer_attempts;   // after some that failed
-///     Session(const Surroundings&, TimePoint deadline);  // throws SessionFailure
+///     Session(const Context&, TimePoint deadline);   // throws ConnectError
 ///     void begin(std::uint64_t number);              // tells the sink, the last thing that it does; throws only before
 ///     void serve() noexcept;                         // does what there is to do, or waits until there is something
 ///     void finish() noexcept;                        // nothing is sent any more
-///     const std::optional<SessionEnd>& end() const noexcept;
+///     const std::optional<DisconnectReason>& end() const noexcept;
 ///     bool confirmed_any() const noexcept;           // the broker accepted a broadcast
 ///     bool reopened() const noexcept;                // it ended because the engine asked for a new one
 ///
@@ -50,15 +50,15 @@ struct SessionSurroundings {
 template <class Session>
 class Sessions {
  public:
-  using Surroundings = typename Session::Surroundings;
+  using Context = typename Session::Context;
 
   /// `opened` hears once how the first attempt went, or that of the others that wait_for_broker allows; when it failed,
   /// no further is made.
-  Sessions(const Surroundings& around, const ReconnectTuning& tuning, std::function<void(const SessionEnd*)> opened)
-      : around_{around},
+  Sessions(const Context& context, const ReconnectTuning& tuning, std::function<void(const DisconnectReason*)> opened)
+      : context_{context},
         opened_{std::move(opened)},
-        attempts_{around.settings, tuning,
-                  Session::takes_longer_attempts ? around.settings.connect_timeout : tuning.attempt_timeout, now()} {}
+        attempts_{context.settings, tuning,
+                  Session::takes_longer_attempts ? context.settings.connect_timeout : tuning.attempt_timeout, now()} {}
 
   /// Attempts to make a session, or does what there is to do in it, or waits until there is something: at most until
   /// the wake signal.
@@ -89,11 +89,11 @@ class Sessions {
 
   void attempt() noexcept {
     try {
-      session_ = std::make_unique<Session>(around_, deadline_after(attempts_.limit()));
+      session_ = std::make_unique<Session>(context_, deadline_after(attempts_.limit()));
       session_->begin(sessions_ + 1);
       attempts_.succeeded();
       if (++sessions_ == 1) opened_(nullptr);
-    } catch (const SessionFailure& failure) {
+    } catch (const ConnectError& failure) {
       fail(unless_without_descriptors(failure.end()));
     } catch (const std::exception& error) {
       fail({Errc::not_connected, error.what()});
@@ -102,29 +102,29 @@ class Sessions {
 
   void end_session() noexcept {
     session_->finish();
-    const SessionEnd end = *session_->end();
+    const DisconnectReason end = *session_->end();
     if (session_->confirmed_any() || session_->reopened()) attempts_.did_well();
     session_.reset();
-    around_.sink.on_interrupted();
+    context_.sink.on_interrupted();
     fail(end);
   }
 
-  void fail(const SessionEnd& why) noexcept {
+  void fail(const DisconnectReason& why) noexcept {
     close();  // one may have failed as it began
     if (!attempts_.failed(why.code, now())) {
       failed_ = true;
       return opened_(&why);
     }
-    if (!around_.stop.load()) around_.problems.report(around_.sink, make_error_code(why.code), why.sentence, now());
+    if (!context_.stop.load()) context_.problems.report(context_.sink, make_error_code(why.code), why.sentence, now());
   }
 
   void pause() noexcept {
-    pollfd waited{around_.wake.fd(), POLLIN, 0};
-    if (::poll(&waited, 1, poll_timeout(attempts_.due())) > 0) around_.wake.drain();
+    pollfd waited{context_.wake.fd(), POLLIN, 0};
+    if (::poll(&waited, 1, poll_timeout(attempts_.due())) > 0) context_.wake.drain();
   }
 
-  const Surroundings around_;
-  const std::function<void(const SessionEnd*)> opened_;
+  const Context context_;
+  const std::function<void(const DisconnectReason*)> opened_;
   Attempts attempts_;
   std::uint64_t sessions_ = 0;
   bool failed_ = false;

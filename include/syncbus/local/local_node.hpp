@@ -24,9 +24,9 @@
 #include <syncbus/error.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/local/deliver.hpp>
-#include <syncbus/local/local_dispatch.hpp>
 #include <syncbus/local/random_node_id.hpp>
 #include <syncbus/local/subscriber.hpp>
+#include <syncbus/local/subscribers.hpp>
 #include <syncbus/options.hpp>
 #include <syncbus/quorum.hpp>
 #include <syncbus/submission.hpp>
@@ -35,23 +35,23 @@
 namespace syncbus::inline v1::detail {
 
 /// Thread safety: everything may be called from any thread. Publishing takes no lock.
-class LocalBus {
+class LocalNode {
  public:
   static constexpr std::size_t max_label_bytes = 255;  // they travel in heartbeats, behind a length of one byte
 
   static constexpr std::size_t least_history_bytes = 1'024;
 
   /// Throws std::system_error (invalid_argument) for options that no bus can have.
-  explicit LocalBus(BusOptions options) : LocalBus{std::move(options), random_node_id(), random_hash_secret()} {}
+  explicit LocalNode(BusOptions options) : LocalNode{std::move(options), random_node_id(), random_hash_secret()} {}
 
   /// On a hub, where one seed decides what happens, the id decides how tables hash. `waiting`: how mailboxes wait
   /// there.
-  LocalBus(BusOptions options, NodeId id, std::shared_ptr<Waiting> waiting)
-      : LocalBus{std::move(options), id, hash_secret_of(id), std::move(waiting)} {}
+  LocalNode(BusOptions options, NodeId id, std::shared_ptr<Waiting> waiting)
+      : LocalNode{std::move(options), id, hash_secret_of(id), std::move(waiting)} {}
 
-  LocalBus(const LocalBus&) = delete;
-  LocalBus& operator=(const LocalBus&) = delete;
-  ~LocalBus() {
+  LocalNode(const LocalNode&) = delete;
+  LocalNode& operator=(const LocalNode&) = delete;
+  ~LocalNode() {
     if (!forked()) return;
     leave_behind(options_);
     leave_behind(subscribers_);
@@ -62,7 +62,7 @@ class LocalBus {
 
   /// Whether this process is not the one that made the bus: see ForkMark.
   [[nodiscard]] bool forked() const noexcept { return fork_mark_.forked(); }
-  [[nodiscard]] const std::shared_ptr<LocalDispatch>& subscribers() const noexcept { return subscribers_; }
+  [[nodiscard]] const std::shared_ptr<Subscribers>& subscribers() const noexcept { return subscribers_; }
 
   /// Throws std::system_error (invalid_argument) for options that no bus over a broker can have.
   void require_protocol_options() const {
@@ -167,12 +167,12 @@ class LocalBus {
   [[nodiscard]] bool closed() const noexcept { return closed_.load(std::memory_order_acquire); }
 
  private:
-  LocalBus(BusOptions options, NodeId id, const HashSecret& secret, std::shared_ptr<Waiting> waiting = nullptr)
+  LocalNode(BusOptions options, NodeId id, const HashSecret& secret, std::shared_ptr<Waiting> waiting = nullptr)
       : id_{id},
         waiting_{std::move(waiting)},
         options_{std::make_shared<const BusOptions>(with_finite_times(std::move(options)))},
         max_key_bytes_{options_->max_key_bytes},
-        subscribers_{std::make_shared<LocalDispatch>(options_->on_log, secret)} {
+        subscribers_{std::make_shared<Subscribers>(options_->on_log, secret)} {
     if (options_->name.size() > max_label_bytes || options_->zone.size() > max_label_bytes) {
       throw std::system_error{Errc::invalid_argument, "BusOptions: name and zone are at most 255 bytes each"};
     }
@@ -210,7 +210,7 @@ class LocalBus {
   const std::shared_ptr<Waiting> waiting_;
   const std::shared_ptr<const BusOptions> options_;
   const std::size_t max_key_bytes_;
-  const std::shared_ptr<LocalDispatch> subscribers_;
+  const std::shared_ptr<Subscribers> subscribers_;
   const ForkMark fork_mark_{subscribers_->fork_mark()};  // a copy: every publish asks it
   std::atomic<bool> closed_{false};
 };

@@ -16,7 +16,7 @@
 
 namespace syncbus::inline v1::detail {
 
-class ThreadMarks;
+class HazardRecords;
 
 /// What one thread is doing with the dispatch tables of some buses, in one word that only it writes:
 ///
@@ -27,14 +27,14 @@ class ThreadMarks;
 /// A record is data only: whatever code made it may be gone. Its thread holds a robust mutex of it and never gives that
 /// back: the kernel does, when the thread has ended. So no code of ours runs at the end of a thread, by which time the
 /// plugin that the code was in may have been unloaded, and a thread may publish as long as it lives.
-class alignas(64) ThreadMark {
+class alignas(64) HazardRecord {
  public:
-  ThreadMark(const ThreadMark&) = delete;
-  ThreadMark& operator=(const ThreadMark&) = delete;
-  ~ThreadMark() = delete;
+  HazardRecord(const HazardRecord&) = delete;
+  HazardRecord& operator=(const HazardRecord&) = delete;
+  ~HazardRecord() = delete;
 
   /// Begins a walk. Sequentially consistent, as the walk's loads are: either the writer that takes an entry out sees
-  /// this mark, or the walk does not see the entry.
+  /// this record, or the walk does not see the entry.
   void walk() noexcept { state_.store(walks_ += 2, std::memory_order_seq_cst); }
 
   /// From a walk to one entry found in it. Until the store is seen, the walk is, and it protects the same.
@@ -73,7 +73,7 @@ class alignas(64) ThreadMark {
 
   /// A small number that no other living thread has.
   [[nodiscard]] std::size_t slot() const noexcept { return slot_; }
-  [[nodiscard]] const ThreadMark* next() const noexcept { return next_; }
+  [[nodiscard]] const HazardRecord* next() const noexcept { return next_; }
 
   // --- what only this thread asks: how many handlers it is inside, and what it put off until it is in none
 
@@ -86,11 +86,11 @@ class alignas(64) ThreadMark {
   [[nodiscard]] bool has_deferred() const noexcept { return has_deferred_; }
 
  private:
-  friend class ThreadMarks;
+  friend class HazardRecords;
   friend class HandlerScope;
 
   /// Of the calling thread, or `lent`: one that a dispatch takes and gives back.
-  explicit ThreadMark(bool lent) noexcept : lent_{lent}, owner_{::pthread_self()} {
+  explicit HazardRecord(bool lent) noexcept : lent_{lent}, owner_{::pthread_self()} {
     if (lent) return;
     pthread_mutexattr_t attributes;
     ::pthread_mutexattr_init(&attributes);
@@ -155,7 +155,7 @@ class alignas(64) ThreadMark {
   bool draining_ = false;
   std::vector<std::function<void()>> deferred_;
   std::size_t slot_ = 0;
-  ThreadMark* next_ = nullptr;
+  HazardRecord* next_ = nullptr;
   const bool lent_;
   std::atomic<bool> used_{true};  ///< of one that is lent
   std::atomic<pthread_t> owner_;

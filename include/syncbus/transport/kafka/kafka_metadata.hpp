@@ -15,13 +15,13 @@
 #include <syncbus/base/deadline.hpp>
 #include <syncbus/base/time.hpp>
 #include <syncbus/error.hpp>
+#include <syncbus/transport/kafka/kafka_callbacks.hpp>
 #include <syncbus/transport/kafka/kafka_calls.hpp>
 #include <syncbus/transport/kafka/kafka_clients.hpp>
-#include <syncbus/transport/kafka/kafka_events.hpp>
 #include <syncbus/transport/kafka/kafka_handles.hpp>
 #include <syncbus/transport/kafka/kafka_topics.hpp>
 #include <syncbus/transport/session/detachable_call.hpp>
-#include <syncbus/transport/session/session_failure.hpp>
+#include <syncbus/transport/session/session_error.hpp>
 #include <syncbus/transport/session/sessions.hpp>
 
 namespace syncbus::inline v1::detail {
@@ -32,11 +32,11 @@ struct KafkaRange {
   std::int64_t next = 0;
 };
 
-/// Questions until a deadline; a stop ends them with Errc::closed. Everything throws SessionFailure.
-class KafkaDialogue {
+/// Questions until a deadline; a stop ends them with Errc::closed. Everything throws ConnectError.
+class KafkaMetadata {
  public:
-  KafkaDialogue(KafkaClients& clients, const KafkaPlace& place, const SessionSurroundings& around, TimePoint deadline)
-      : clients_{clients}, place_{place}, around_{around}, deadline_{deadline} {
+  KafkaMetadata(KafkaClients& clients, const KafkaEndpoint& place, const SessionContext& context, TimePoint deadline)
+      : clients_{clients}, endpoint_{place}, context_{context}, deadline_{deadline} {
     clients.patience_with_any().begin_attempt();
     clients.patience_with_leader().begin_attempt();
   }
@@ -56,12 +56,12 @@ class KafkaDialogue {
       if (metadata && metadata->topic_cnt == 1) {
         const rd_kafka_metadata_topic_t& topic = metadata->topics[0];
         if (is_unknown(topic.err)) {
-          if (place_.tuning.create_topic && !made && (first || now() >= absent)) {
+          if (endpoint_.tuning.create_topic && !made && (first || now() >= absent)) {
             made = create_topic(now() < absent, of_old_log);
-          } else if (!place_.tuning.create_topic && now() >= absent) {
+          } else if (!endpoint_.tuning.create_topic && now() >= absent) {
             of_old_log = true;
-            fail(Errc::not_connected,
-                 "the Kafka topic '" + place_.topic + "' does not exist: create it, or set KafkaTuning::create_topic");
+            fail(Errc::not_connected, "the Kafka topic '" + endpoint_.topic +
+                                          "' does not exist: create it, or set KafkaTuning::create_topic");
           }
         } else if (has_leader(*metadata)) {
           if (clients_.owned()) leader_of_producer_ = leader_id_;
@@ -90,12 +90,12 @@ class KafkaDialogue {
     }
   }
 
-  /// What the cluster tells of the topic, if it does, soon: who may not know is told so at once, and some brokers answer
-  /// no such question.
+  /// What the cluster tells of the topic, if it does, soon: who may not know is told so at once, and some brokers
+  /// answer no such question.
   [[nodiscard]] KafkaTopicSettings find_settings() {
     const Duration enough = (std::max)(clients_.patience_with_any().limit(), description_time);
     const int limit = poll_timeout(now() + (std::min)(enough, (deadline_ - now()) / 2));
-    KafkaTopicDescription description{clients_.producer(), place_.topic, limit};
+    KafkaTopicDescription description{clients_.producer(), endpoint_.topic, limit};
     const TimePoint until = now() + std::chrono::milliseconds{limit};
     while (now() < until) {
       if (auto settings = description.poll(poll_timeout((std::min)(until, now() + moment)))) return *settings;
@@ -109,8 +109,8 @@ class KafkaDialogue {
   void pause() {
     look_after_clients();
     check();
-    pollfd waited{around_.wake.fd(), POLLIN, 0};
-    if (::poll(&waited, 1, poll_timeout((std::min)(deadline_, now() + moment))) > 0) around_.wake.drain();
+    pollfd waited{context_.wake.fd(), POLLIN, 0};
+    if (::poll(&waited, 1, poll_timeout((std::min)(deadline_, now() + moment))) > 0) context_.wake.drain();
   }
 
   /// From now on the partition is read, and what is late is a message on its way through the cluster.
@@ -119,7 +119,7 @@ class KafkaDialogue {
 
   /// Refuses what the clients' errors, the deadline, or a stop refuse.
   void check() {
-    if (around_.stop.load()) fail(Errc::closed, "the transport is being closed");
+    if (context_.stop.load()) fail(Errc::closed, "the transport is being closed");
     if (const auto refusal = clients_.events().take_refusal()) {
       fail(Errc::permission_denied, "the Kafka cluster refused the user: " + refusal->reason);
     }
@@ -132,7 +132,7 @@ class KafkaDialogue {
     unanswered(both.empty() ? "it did not answer in time" : both);
   }
 
-  [[noreturn]] static void fail(Errc code, const std::string& sentence) { throw SessionFailure{code, sentence}; }
+  [[noreturn]] static void fail(Errc code, const std::string& sentence) { throw ConnectError{code, sentence}; }
 
  private:
   struct Outage {
@@ -154,14 +154,15 @@ class KafkaDialogue {
   }
 
   [[noreturn]] void unreachable(const std::string& why) const {
-    const std::string where = place_.brokers.empty() ? std::string{"of the given handles"} : "at " + place_.brokers;
+    const std::string where =
+        endpoint_.brokers.empty() ? std::string{"of the given handles"} : "at " + endpoint_.brokers;
     fail(Errc::not_connected,
          "no Kafka broker could be used " + where + " (check the addresses and that the cluster runs): " + why);
   }
 
   /// Some broker answers, or none does.
   [[noreturn]] void unanswered(const std::string& why) const {
-    const std::string topic = "topic '" + place_.topic + "'";
+    const std::string topic = "topic '" + endpoint_.topic + "'";
     if (awaits_return_ && !clients_.owned()) {
       fail(Errc::not_connected, "what the given producer sends to " + topic +
                                     " does not come back to the given consumer: check that the producer's user may "
@@ -199,7 +200,7 @@ class KafkaDialogue {
   /// An answer that may be better next time is remembered; one that will not be ends the dialogue.
   void note(rd_kafka_resp_err_t error, std::string_view verb) {
     if (kafka_errc(error) == Errc::permission_denied) {
-      fail(Errc::permission_denied, "the Kafka cluster may not " + std::string{verb} + " of topic '" + place_.topic +
+      fail(Errc::permission_denied, "the Kafka cluster may not " + std::string{verb} + " of topic '" + endpoint_.topic +
                                         "' to this user: grant Describe, Read and Write on it (" + kafka_words(error) +
                                         ")");
     }
@@ -256,7 +257,7 @@ class KafkaDialogue {
   /// 2.3 librdkafka's own call for this, rd_kafka_query_watermark_offsets, waits for a leader that cannot be reached
   /// without end.
   [[nodiscard]] std::optional<std::int64_t> ask_offset(std::int64_t which) {
-    const auto ask = [client = clients_.consumer(), topic = place_.topic, partition = place_.tuning.partition,
+    const auto ask = [client = clients_.consumer(), topic = endpoint_.topic, partition = endpoint_.tuning.partition,
                       which](int limit) {
       const KafkaHandle<rd_kafka_topic_partition_list_t> list{rd_kafka_topic_partition_list_new(1)};
       rd_kafka_topic_partition_t* const one = rd_kafka_topic_partition_list_add(list.get(), topic.c_str(), partition);
@@ -273,7 +274,7 @@ class KafkaDialogue {
   /// The consumer's callbacks only run while nothing is assigned.
   void look_after_clients() {
     awaits_return_ ? clients_.poll_producer() : clients_.poll_idle();
-    clients_.events().tell_lines([&](const std::string& line) { around_.sink.on_problem({}, line); });
+    clients_.events().tell_lines([&](const std::string& line) { context_.sink.on_problem({}, line); });
   }
 
   [[nodiscard]] bool knows_leader(rd_kafka_t* client) {
@@ -289,7 +290,7 @@ class KafkaDialogue {
   [[nodiscard]] bool has_leader(const rd_kafka_metadata_t& metadata) {
     const rd_kafka_metadata_topic_t& topic = metadata.topics[0];
     if (topic.err != RD_KAFKA_RESP_ERR_NO_ERROR) note(topic.err, "tell who leads the partitions");
-    const std::int32_t partition = place_.tuning.partition;
+    const std::int32_t partition = endpoint_.tuning.partition;
     for (int i = 0; i != topic.partition_cnt; ++i) {
       if (topic.partitions[i].id != partition) continue;
       if (topic.partitions[i].leader >= 0) {
@@ -297,13 +298,13 @@ class KafkaDialogue {
         leader_ = name_of(leader_id_, metadata);
         return true;
       }
-      last_ = "partition " + std::to_string(partition) + " of topic '" + place_.topic + "' has no leader";
+      last_ = "partition " + std::to_string(partition) + " of topic '" + endpoint_.topic + "' has no leader";
       return false;
     }
     if (topic.err == RD_KAFKA_RESP_ERR_NO_ERROR && topic.partition_cnt != 0) {
-      fail(Errc::invalid_argument, "the Kafka topic '" + place_.topic + "' has " + std::to_string(topic.partition_cnt) +
-                                       " partitions, and none is " + std::to_string(partition) +
-                                       ": set KafkaTuning::partition");
+      fail(Errc::invalid_argument, "the Kafka topic '" + endpoint_.topic + "' has " +
+                                       std::to_string(topic.partition_cnt) + " partitions, and none is " +
+                                       std::to_string(partition) + ": set KafkaTuning::partition");
     }
     return false;
   }
@@ -319,7 +320,7 @@ class KafkaDialogue {
 
   /// False, for a cluster that may only just have been started, if it has too few brokers yet.
   [[nodiscard]] bool create_topic(bool may_grow, bool& of_old_log) {
-    KafkaTopicCreation creation{clients_.producer(), place_, poll_timeout(deadline_)};
+    KafkaTopicCreation creation{clients_.producer(), endpoint_, poll_timeout(deadline_)};
     while (true) {
       if (const auto made = creation.poll(poll_timeout(now() + moment), may_grow)) {
         of_old_log = of_old_log || *made;  // there was none: whoever has made it since
@@ -330,8 +331,8 @@ class KafkaDialogue {
   }
 
   KafkaClients& clients_;
-  const KafkaPlace& place_;
-  const SessionSurroundings& around_;
+  const KafkaEndpoint& endpoint_;
+  const SessionContext& context_;
   TimePoint deadline_;
   std::optional<Outage> outage_;
   bool asks_any_ = false;  // of which each makes a client that has no connection try another address

@@ -21,8 +21,8 @@ struct KafkaPosition {
 };
 
 /// What all sessions of a transport have in common.
-struct KafkaSurroundings : SessionSurroundings {
-  const KafkaPlace& place;
+struct KafkaContext : SessionContext {
+  const KafkaEndpoint& place;
   KafkaClients& clients;
   KafkaPublisher& publisher;
   KafkaPosition& position;

@@ -8,7 +8,7 @@
 
 #include <syncbus/base/time.hpp>
 #include <syncbus/base/uptime_clock.hpp>
-#include <syncbus/engine/alarm.hpp>
+#include <syncbus/engine/timer_thread.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/transport.hpp>
 
@@ -16,9 +16,9 @@ namespace syncbus::inline v1::detail {
 
 /// One engine serves every broker. It shares its port with the bus, so that an engine that had to be left behind can
 /// still ask what time it is.
-class EnginePort {
+class TransportPort {
  public:
-  virtual ~EnginePort() = default;
+  virtual ~TransportPort() = default;
 
   virtual void broadcast(Bytes bytes, BroadcastToken token) noexcept = 0;
   virtual void send(NodeId node, Bytes bytes) noexcept = 0;
@@ -27,7 +27,7 @@ class EnginePort {
   /// After it the sink hears nothing more, and nothing may be sent. Once, also when the transport could not be opened.
   virtual void close() noexcept = 0;
 
-  /// The engine's clock and alarm: the sink's on_wake() is called at the time set last. Threads do not wait by it.
+  /// The engine's clock and timer: the sink's on_wake() is called at the time set last. Threads do not wait by it.
   [[nodiscard]] virtual TimePoint now() const noexcept = 0;
   virtual void wake_at(TimePoint time) noexcept = 0;
 
@@ -46,14 +46,14 @@ class EnginePort {
 
 /// A transport as a port: on its own clock if it has one, else on the uptime clock.
 template <Transport T>
-class PortOf final : public EnginePort {
+class PortOf final : public TransportPort {
  public:
   template <class... Args>
   explicit PortOf(std::in_place_t, Args&&... transport) : transport_(std::forward<Args>(transport)...) {}
 
   /// Throws what the transport throws.
   void open(TransportSink& sink, const TransportSettings& settings) {
-    if constexpr (!TimedTransport<T>) alarm_.start([&sink] { sink.on_wake(); });
+    if constexpr (!TimedTransport<T>) timer_thread_.start([&sink] { sink.on_wake(); });
     transport_.open(sink, settings);
   }
 
@@ -64,7 +64,7 @@ class PortOf final : public EnginePort {
   void reopen(std::uint64_t session) noexcept override { transport_.reopen(session); }
 
   void close() noexcept override {
-    if constexpr (!TimedTransport<T>) alarm_.stop();
+    if constexpr (!TimedTransport<T>) timer_thread_.stop();
     transport_.close();
   }
 
@@ -80,7 +80,7 @@ class PortOf final : public EnginePort {
     if constexpr (TimedTransport<T>) {
       transport_.wake_at(time);
     } else {
-      alarm_.set(time);
+      timer_thread_.set(time);
     }
   }
 
@@ -113,11 +113,11 @@ class PortOf final : public EnginePort {
   }
 
  private:
-  struct NoAlarm {};
+  struct NoTimer {};
   struct NoWatch {};
 
   T transport_;
-  [[no_unique_address]] std::conditional_t<TimedTransport<T>, NoAlarm, Alarm> alarm_;
+  [[no_unique_address]] std::conditional_t<TimedTransport<T>, NoTimer, TimerThread> timer_thread_;
   [[no_unique_address]] std::conditional_t<TimedTransport<T>, NoWatch, SuspendWatch> clocks_;
 };
 

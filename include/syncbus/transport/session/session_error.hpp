@@ -16,7 +16,7 @@
 namespace syncbus::inline v1::detail {
 
 /// Why a session ended, or could not be made.
-struct SessionEnd {
+struct DisconnectReason {
   Errc code = Errc::not_connected;
   std::string sentence{};
 };
@@ -27,7 +27,7 @@ struct SessionEnd {
 }
 
 /// The same, or that there was no descriptor to connect with: clients hardly say so.
-[[nodiscard]] inline SessionEnd unless_without_descriptors(SessionEnd why) {
+[[nodiscard]] inline DisconnectReason unless_without_descriptors(DisconnectReason why) {
   if (!is_worth_waiting(why.code)) return why;
   const auto says = [&](int error) {
     return why.sentence.find(std::generic_category().message(error)) != std::string::npos;
@@ -43,12 +43,12 @@ struct SessionEnd {
 }
 
 /// The same, thrown while a session is made.
-class SessionFailure : public std::runtime_error {
+class ConnectError : public std::runtime_error {
  public:
-  explicit SessionFailure(const SessionEnd& why) : SessionFailure{why.code, why.sentence} {}
-  SessionFailure(Errc code, const std::string& sentence) : std::runtime_error{sentence}, code_{code} {}
+  explicit ConnectError(const DisconnectReason& why) : ConnectError{why.code, why.sentence} {}
+  ConnectError(Errc code, const std::string& sentence) : std::runtime_error{sentence}, code_{code} {}
 
-  [[nodiscard]] SessionEnd end() const { return {code_, what()}; }
+  [[nodiscard]] DisconnectReason end() const { return {code_, what()}; }
 
  private:
   Errc code_;
@@ -57,8 +57,9 @@ class SessionFailure : public std::runtime_error {
 /// Throws it when a broker takes too small messages for a session. `what` takes them, `limit` in bytes.
 inline void require_frame_bytes(std::size_t limit, const std::string& what) {
   if (limit >= least_frame_bytes) return;
-  throw SessionFailure{Errc::frame_too_large, what + " takes messages of " + std::to_string(limit) +
-                                                  " bytes at most, and a node needs " + std::to_string(least_frame_bytes)};
+  throw ConnectError{Errc::frame_too_large, what + " takes messages of " + std::to_string(limit) +
+                                                " bytes at most, and a node needs " +
+                                                std::to_string(least_frame_bytes)};
 }
 
 }  // namespace syncbus::inline v1::detail

@@ -14,7 +14,7 @@
 #include <syncbus/core/quorum/await_table.hpp>
 #include <syncbus/core/receiving/pending_events.hpp>
 #include <syncbus/core/sending/frame_ring.hpp>
-#include <syncbus/core/sending/repair_answers.hpp>
+#include <syncbus/core/sending/repair_queue.hpp>
 #include <syncbus/core/wire/heartbeat_frame.hpp>
 #include <syncbus/core/wire/repair_frames.hpp>
 #include <syncbus/event.hpp>
@@ -24,16 +24,16 @@ namespace syncbus::inline v1::core {
 
 /// Which event of which await an event is.
 struct Awaited {
-  Ticket ticket = 0;
+  AwaitId await_id = 0;
   std::uint32_t event = 0;
 };
 
 /// Events go into the ring; while there is no room, or no connection, into the outbox, which joins, and from there into
 /// the ring in their order. The ring's frames go out by the SendWindow, again after a reconnect until they are
 /// confirmed, and once more to whoever asks while the ring still has them.
-class Publishing {
+class Sender {
  public:
-  Publishing(const ProtocolOptions& options, Metrics& metrics)
+  Sender(const ProtocolOptions& options, Metrics& metrics)
       : self_{options.self},
         metrics_{metrics},
         awaits_{options.self, options.max_awaits, options.max_peers, kept_for_awaits(options.history_bytes), metrics},
@@ -54,21 +54,21 @@ class Publishing {
       metrics_.joined += appended == FrameRing::Append::merged ? 1U : 0U;
       if (appended == FrameRing::Append::too_large) return Submitted::too_large;
       if (appended != FrameRing::Append::no_room) {
-        if (awaited) awaits_.placed(awaited->ticket, awaited->event, ring_.place_of_last());
+        if (awaited) awaits_.placed(awaited->await_id, awaited->event, ring_.place_of_last());
         return Submitted::accepted;
       }
     }
     if (!ring_.fits(event)) return Submitted::too_large;
     if (connected && !may_join) return Submitted::no_room;
-    if (awaited) awaits_.wait_for_room(awaited->ticket, awaited->event, event);
+    if (awaited) awaits_.wait_for_room(awaited->await_id, awaited->event, event);
     event.awaited = false;
     metrics_.joined += outbox_.put(event, self_).absorbed;
     return Submitted::accepted;
   }
 
   /// A session begins: what is not confirmed goes out again, byte for byte. What the broker takes no longer is lost:
-  /// our heartbeats say that history does not have it, which is a resync for whoever has not heard it; and a resync goes
-  /// out, for those that take it for a stranger's past.
+  /// our heartbeats say that history does not have it, which is a resync for whoever has not heard it; and a resync
+  /// goes out, for those that take it for a stranger's past.
   void begin_session(std::size_t frame_limit) noexcept {
     frame_limit_ = frame_limit;
     ring_.limit_frame(frame_limit - (std::min)(frame_limit, repair_overhead_bytes));
@@ -77,8 +77,8 @@ class Publishing {
     refill();
   }
 
-  /// Whoever has the frame that next() took last may still read it, and its bytes must not change: that one is confirmed
-  /// at was_read().
+  /// Whoever has the frame that next() took last may still read it, and its bytes must not change: that one is
+  /// confirmed at was_read().
   void confirmed(std::uint64_t sequence, bool connected) noexcept {
     const bool early = taken_ != 0 && sequence >= taken_;
     taken_is_confirmed_ |= early;
@@ -208,7 +208,7 @@ class Publishing {
   AwaitTable awaits_;
   FrameRing ring_;  // tells awaits_ what it overwrites
   PendingEvents outbox_;
-  RepairAnswers answers_;
+  RepairQueue answers_;
   detail::ByteBudget budget_;  // of repairs
   std::size_t frame_limit_ = 0;  // of the session, in bytes
   std::uint64_t taken_ = 0;      // the sequence that next() took last, until was_read(); 0: none

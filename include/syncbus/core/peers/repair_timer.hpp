@@ -24,11 +24,11 @@ namespace syncbus::inline v1::core {
 /// heard, it will not come. While it waits for its turn, because enough is under way of others, its time stands still.
 ///
 /// It also estimates what is under way, in bytes: frames that were asked for, each as large as the largest of late.
-class RepairClock {
+class RepairTimer {
  public:
   static constexpr std::size_t full_frame = std::size_t{32} << 10U;  ///< as is assumed before one has come
   static constexpr Duration grace = std::chrono::milliseconds{1};
-  static constexpr Duration first_pause = std::chrono::milliseconds{60};  ///< longer than RepairAnswers::quiet
+  static constexpr Duration first_pause = std::chrono::milliseconds{60};  ///< longer than RepairQueue::quiet
   static constexpr Duration longest_pause = std::chrono::milliseconds{240};
 
   /// Something is missing; `delay` is random, within repair_spread. `first`: nothing else was.

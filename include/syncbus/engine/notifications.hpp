@@ -16,16 +16,16 @@
 #include <syncbus/engine/bounded_log.hpp>
 #include <syncbus/local/await_call.hpp>
 #include <syncbus/local/line_limiter.hpp>
-#include <syncbus/local/local_dispatch.hpp>
+#include <syncbus/local/subscribers.hpp>
 #include <syncbus/options.hpp>
 
 namespace syncbus::inline v1::detail {
 
 /// Collected under the owner's lock, told by the dispatcher with that lock released. Of a health only the latest is
 /// told.
-class News {
+class Notifications {
  public:
-  News(const BusOptions& options, std::shared_ptr<LocalDispatch> subscribers)
+  Notifications(const BusOptions& options, std::shared_ptr<Subscribers> subscribers)
       : on_health_{options.on_health}, subscribers_{std::move(subscribers)} {}
 
   [[nodiscard]] AwaitCalls& awaits() noexcept { return awaits_; }
@@ -66,7 +66,7 @@ class News {
 
   /// Tells the most urgent; `health()` is how it is now. False: there is nothing.
   template <class HealthNow>
-  bool tell_one(const HealthNow& health, std::unique_lock<std::mutex>& lock) noexcept {
+  bool deliver_one(const HealthNow& health, std::unique_lock<std::mutex>& lock) noexcept {
     if (awaits_.has_completions()) {
       complete_one(lock);
     } else if (std::exchange(health_due_, false)) {
@@ -102,7 +102,7 @@ class News {
   }
 
   const std::function<void(const Health&)>& on_health_;
-  const std::shared_ptr<LocalDispatch> subscribers_;
+  const std::shared_ptr<Subscribers> subscribers_;
   AwaitCalls awaits_;
   BoundedLog log_;
   bool health_due_ = false;

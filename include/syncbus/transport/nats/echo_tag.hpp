@@ -17,12 +17,12 @@ namespace syncbus::inline v1::detail {
 
 /// `_syncbus.<node>.<session>.<serial>`: a token of its own for each node, and nothing that anybody listens to. What an
 /// earlier session sent does not pass for this one's.
-class FrameMark {
+class EchoTag {
  public:
   static constexpr std::size_t max_bytes = 96;
   using Buffer = std::array<char, max_bytes>;
 
-  FrameMark(NodeId self, std::uint64_t session)
+  EchoTag(NodeId self, std::uint64_t session)
       : prefix_{"_syncbus." + to_string(self) + "." + std::to_string(session) + "."} {}
 
   /// Zero-terminated, in the buffer.

@@ -19,7 +19,7 @@ namespace syncbus::inline v1::core {
 /// within `quiet` has it broadcast; whoever asks further within `quiet` has it on the way already.
 ///
 /// Bounded: what is asked for beyond `max_waiting` frames is forgotten; who misses it asks again.
-class RepairAnswers {
+class RepairQueue {
  public:
   static constexpr Duration quiet = std::chrono::milliseconds{50};
   static constexpr std::size_t max_waiting = 128;  ///< full ones are 4 MiB

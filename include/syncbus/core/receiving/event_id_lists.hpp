@@ -18,7 +18,7 @@ namespace syncbus::inline v1::core {
 /// no allocation. A list is named by its last place, which is linked to its first.
 ///
 /// Thread safety: none, the owner locks.
-class PlaceLists {
+class EventIdLists {
  public:
   using List = std::uint32_t;
   static constexpr List empty = (std::numeric_limits<List>::max)();
@@ -44,7 +44,7 @@ class PlaceLists {
   }
 
   /// Precondition: not full.
-  void append(List& list, const EventPlace& place) noexcept {
+  void append(List& list, const EventId& place) noexcept {
     const List added = free_;
     free_ = links_[added].next;
     links_[added] = {place.sequence, place.index, list == empty ? added : std::exchange(links_[list].next, added)};
@@ -53,7 +53,7 @@ class PlaceLists {
   }
 
   /// Throws bad_alloc.
-  void copy(List list, std::vector<EventPlace>& out) const {
+  void copy(List list, std::vector<EventId>& out) const {
     out.clear();
     if (list == empty) return;
     for (List at = links_[list].next;; at = links_[at].next) {

@@ -4,13 +4,13 @@
 #include <mutex>
 #include <thread>
 
-#include <syncbus/engine/standby.hpp>
+#include <syncbus/engine/parking.hpp>
 
 #include "support/catch.hpp"
 #include "support/eventually.hpp"
 
 using namespace std::chrono_literals;
-using syncbus::detail::Standby;
+using syncbus::detail::Parking;
 
 namespace {
 
@@ -22,7 +22,7 @@ class Follower {
     {
       const std::lock_guard lock{mutex_};
       stopping_ = true;
-      standby_.call_now();
+      parking_.unpark();
     }
     thread_.join();
   }
@@ -32,7 +32,7 @@ class Follower {
   template <class Call>
   void with(const Call& call) {
     const std::lock_guard lock{mutex_};
-    call(standby_);
+    call(parking_);
   }
   [[nodiscard]] int answers() const { return answers_.load(); }
 
@@ -41,15 +41,15 @@ class Follower {
     std::unique_lock lock{mutex_};
     while (!stopping_) {
       lock.unlock();
-      standby_.wait();
+      parking_.wait();
       lock.lock();
-      standby_.answer();
+      parking_.acknowledge();
       ++answers_;
     }
   }
 
   std::mutex mutex_;
-  Standby standby_;
+  Parking parking_;
   bool stopping_ = false;
   std::atomic<int> answers_{0};
   std::thread thread_;
@@ -60,7 +60,7 @@ class Follower {
 TEST_CASE("who stands by is woken by a call, and by each later one") {
   Follower follower;
   for (int i = 1; i <= 3; ++i) {
-    follower.with([](Standby& standby) { standby.call_now(); });
+    follower.with([](Parking& parking) { parking.unpark(); });
     CHECK(support::eventually([&] { return follower.answers() == i; }));
   }
 }
@@ -68,7 +68,7 @@ TEST_CASE("who stands by is woken by a call, and by each later one") {
 TEST_CASE("a call for later wakes by itself, and the next one does again") {
   Follower follower;
   for (int i = 1; i <= 3; ++i) {
-    follower.with([](Standby& standby) { standby.call_in(1ms); });
+    follower.with([](Parking& parking) { parking.unpark_in(1ms); });
     CHECK(support::eventually([&] { return follower.answers() == i; }));
   }
 }
@@ -76,9 +76,9 @@ TEST_CASE("a call for later wakes by itself, and the next one does again") {
 TEST_CASE("calls for later are one call until it is answered") {
   Follower follower;
   const auto start = std::chrono::steady_clock::now();
-  follower.with([](Standby& standby) {
-    standby.call_in(200ms);
-    for (int i = 0; i != 100; ++i) standby.call_in(1us);
+  follower.with([](Parking& parking) {
+    parking.unpark_in(200ms);
+    for (int i = 0; i != 100; ++i) parking.unpark_in(1us);
   });
   CHECK(support::eventually([&] { return follower.answers() == 1; }));
   CHECK(std::chrono::steady_clock::now() - start >= 200ms);
@@ -86,20 +86,20 @@ TEST_CASE("calls for later are one call until it is answered") {
 
 TEST_CASE("an answer to a call of now leaves the one for later to come") {
   Follower follower;
-  follower.with([](Standby& standby) {
-    standby.call_in(100ms);
-    standby.call_now();
+  follower.with([](Parking& parking) {
+    parking.unpark_in(100ms);
+    parking.unpark();
   });
   CHECK(support::eventually([&] { return follower.answers() == 2; }));
 }
 
 TEST_CASE("a call that nobody has answered wakes all who wait, also those who come later") {
-  Standby standby;
-  standby.call_now();
-  std::thread first{[&] { standby.wait(); }};
-  std::thread second{[&] { standby.wait(); }};
+  Parking parking;
+  parking.unpark();
+  std::thread first{[&] { parking.wait(); }};
+  std::thread second{[&] { parking.wait(); }};
   first.join();
   second.join();
-  standby.wait();
-  standby.answer();
+  parking.wait();
+  parking.acknowledge();
 }

@@ -15,7 +15,7 @@
 
 #include <syncbus/core/actions.hpp>
 #include <syncbus/core/peers/oldest_waiting.hpp>
-#include <syncbus/core/receiving/answer_memory.hpp>
+#include <syncbus/core/receiving/outcome_memory.hpp>
 #include <syncbus/core/receiving/receive_queue.hpp>
 #include <syncbus/core/wire/acknowledgement_outbox.hpp>
 #include <syncbus/core/wire/frame_work.hpp>
@@ -28,7 +28,7 @@ namespace syncbus::inline v1::core {
 /// answer goes to its publisher and into the memory, from which a question is answered. A question about an event that
 /// is not known here, because its frame was lost or its answer forgotten, makes the frame *wanted*: it is asked for,
 /// and dispatched whatever its sequence.
-class Receiving {
+class Inbox {
  public:
   static constexpr std::size_t max_wanted = 1'024;
   static constexpr std::size_t wanted_at_once = 64;
@@ -38,7 +38,7 @@ class Receiving {
   static constexpr Duration longest_drain =
       std::chrono::milliseconds{1};  ///< an answer waits so long for those behind it
 
-  Receiving(const ProtocolOptions& options, Metrics& metrics)
+  Inbox(const ProtocolOptions& options, Metrics& metrics)
       : self_{options.self},
         observer_{options.observer},
         metrics_{metrics},
@@ -79,8 +79,8 @@ class Receiving {
   /// Whether something was pushed since the last call.
   [[nodiscard]] bool grew() noexcept { return std::exchange(grew_, false); }
 
-  /// Handlers have returned from awaited events. That nothing matched can wait for company. An answer for which there is
-  /// no memory will be asked for.
+  /// Handlers have returned from awaited events. That nothing matched can wait for company. An answer for which there
+  /// is no memory will be asked for.
   void answered(std::span<const Acknowledgement> answers, TimePoint now) noexcept try {
     for (Acknowledgement answer : answers) {
       if (observer_) answer.status = AcknowledgementStatus::no_subscriber;  // whatever its handlers did
@@ -174,7 +174,7 @@ class Receiving {
   Metrics& metrics_;
   ReceiveQueue inbox_;
   OldestWaiting waiting_;
-  AnswerMemory memory_;
+  OutcomeMemory memory_;
   AcknowledgementOutbox answers_;
   std::unordered_map<FrameName, Wanted, FrameNameHash> wanted_;
   std::deque<FrameName> to_ask_;

@@ -18,9 +18,9 @@
 #include <syncbus/base/fork_mark.hpp>
 #include <syncbus/base/handler_scope.hpp>
 #include <syncbus/base/hash_bytes.hpp>
+#include <syncbus/base/hazard_records.hpp>
 #include <syncbus/base/process_mutex.hpp>
 #include <syncbus/base/random_hash_secret.hpp>
-#include <syncbus/base/thread_marks.hpp>
 #include <syncbus/base/time.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/event.hpp>
@@ -40,14 +40,14 @@ namespace syncbus::inline v1::detail {
 
 /// Dispatching takes no lock, allocates nothing, and writes nothing that another dispatching thread writes: it marks
 /// its thread as walking, walks, and marks the subscriber whose handler it runs. Subscribing and unsubscribing take a
-/// mutex, never while user code runs; whoever unsubscribes reads the marks to know when the subscriber can be freed.
+/// mutex, never while user code runs; whoever unsubscribes reads the records to know when the subscriber can be freed.
 ///
 /// A subscriber that is added during a dispatch does not hear that event; one that is taken out hears nothing more.
 /// Owned by the bus and by its subscriptions.
-class LocalDispatch final : public SubscriptionHome, public std::enable_shared_from_this<LocalDispatch> {
+class Subscribers final : public SubscriptionHome, public std::enable_shared_from_this<Subscribers> {
  public:
   /// `on_log` may be empty. `secret` is for all that this node hashes and strangers choose.
-  explicit LocalDispatch(std::function<void(std::string_view)> on_log,
+  explicit Subscribers(std::function<void(std::string_view)> on_log,
                          const HashSecret& secret = random_hash_secret())
       : hash_secret_{secret}, table_{secret}, log_{std::move(on_log)} {}
 
@@ -55,7 +55,7 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
 
   /// Throws std::system_error (closed, forked).
   [[nodiscard]] Subscription attach(KeySpace space, std::string_view key, Subscriber subscriber, Scope from) {
-    marks_.meet();
+    hazards_.meet();
     auto node = Node::make(space, key, std::move(subscriber), from);
     Node* const place = node.get();
     const bool taken = mutex_.locked(
@@ -75,7 +75,7 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
 
   void detach(void* place, bool wait) noexcept override {
     Node* const node = static_cast<Node*>(place);
-    ThreadMark* const inside = marks_.of_handler();
+    HazardRecord* const inside = hazards_.of_handler();
     const bool waits = wait && inside == nullptr;
     const bool taken_out = mutex_.locked(
         [&] {
@@ -89,7 +89,8 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
     if (!taken_out) return;
     if (inside != nullptr) collect_after_handler(*inside);
     if (!waits) return;  // the caller may hold a lock that the callable's destructor takes: others free it
-    for (const ThreadMark* mark = marks_.first(); mark != nullptr; mark = mark->next()) mark->wait_until_past(node);
+    for (const HazardRecord* record = hazards_.first(); record != nullptr; record = record->next())
+      record->wait_until_past(node);
     Node::Deleter{}(node);
     collect();
   }
@@ -111,7 +112,7 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   /// Has this node's own event heard: now, or inside a handler when that handler's dispatch has ended. Then calls
   /// `on_tally`, which must not throw, with what became of it. Does not count it as published.
   void publish_counted(const Event& event, std::function<void(DispatchTally)> on_tally) noexcept {
-    ThreadMark& mine = marks_.mine();
+    HazardRecord& mine = hazards_.mine();
     if (!HandlerScope::must_defer(mine)) return on_tally(dispatch_counted(event, true));
     HandlerScope::defer(mine, [self = shared_from_this(), key = std::string{event.key}, type = event.type,
                          version = event.version, origin = event.origin, on_tally = std::move(on_tally)] {
@@ -121,14 +122,14 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
 
   /// The same for many keys, which are counted as published; `heard` is whether anybody on this node may hear them.
   void publish(const Event& event, std::span<const std::string_view> keys, bool heard) noexcept {
-    ThreadMark& mine = marks_.mine();
+    HazardRecord& mine = hazards_.mine();
     counters_.add(mine.slot(), &CounterStripe::published, keys.size());
     if (!heard) return;
     for (const std::string_view key : keys) publish_one(key, event.type, event.version, event.origin);
   }
 
   void publish_resync(const Resync& resync) noexcept {
-    ThreadMark& mine = marks_.mine();
+    HazardRecord& mine = hazards_.mine();
     if (!HandlerScope::must_defer(mine)) return dispatch_resync(resync, true, mine);
     HandlerScope::defer(mine, [self = shared_from_this(), resync] { self->dispatch_resync(resync, true); });
   }
@@ -146,17 +147,17 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
 
   /// Calls every subscriber: of any key, prefix or lease.
   void dispatch_resync(const Resync& resync, bool own) noexcept {
-    ThreadMark& mine = marks_.mine();
+    HazardRecord& mine = hazards_.mine();
     if (mine.handlers() == 0) [[likely]]
       return dispatch_resync(resync, own, mine);
-    const ThreadMarks::Second second{marks_};
+    const HazardRecords::Second second{hazards_};
     dispatch_resync(resync, own, second.get());
   }
 
   /// Whether the calling thread runs a handler of this very bus.
   [[nodiscard]] bool runs_own_handler() noexcept {
     if (!in_handler()) return false;
-    const auto runs = [this](const Node& node) { return marks_.holds(&node); };
+    const auto runs = [this](const Node& node) { return hazards_.holds(&node); };
     return mutex_.locked(
         [&] {
           const std::uint64_t last = table_.last_id();
@@ -171,7 +172,7 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   [[nodiscard]] bool hears_remote() const noexcept { return members_.hear_remote(); }
 
   /// Whether the calling thread is inside a handler or hook: of this bus, or of any other that can be known here.
-  [[nodiscard]] bool in_handler() const noexcept { return detail::in_handler(marks_); }
+  [[nodiscard]] bool in_handler() const noexcept { return detail::in_handler(hazards_); }
 
   [[nodiscard]] const HashSecret& hash_secret() const noexcept { return hash_secret_; }
 
@@ -182,7 +183,7 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   // --- what people see
 
   void count_published(std::uint64_t keys) noexcept {
-    counters_.add(marks_.mine().slot(), &CounterStripe::published, keys);
+    counters_.add(hazards_.mine().slot(), &CounterStripe::published, keys);
   }
 
   /// An await of a bus that is alone has ended.
@@ -223,7 +224,7 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   template <class Hook>
   void run_hook(const Hook& hook) noexcept {
     const bool in_child = forked();
-    ThreadMark& mine = marks_.mine();
+    HazardRecord& mine = hazards_.mine();
     const HandlerScope scope{mine};
     try {
       hook();
@@ -247,10 +248,10 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   /// load both its words at once, right behind the two stores that wrote them, and the processor would wait for these.
   [[gnu::noinline]] void publish_one(std::string_view key, EventType type, std::uint64_t version,
                                      NodeId origin) noexcept {
-    publish({type, key, version, origin}, marks_.mine());
+    publish({type, key, version, origin}, hazards_.mine());
   }
 
-  void publish(const Event& event, ThreadMark& mine) noexcept {
+  void publish(const Event& event, HazardRecord& mine) noexcept {
     if (!HandlerScope::must_defer(mine)) [[likely]]
       return dispatch(event, true, mine, Uncounted{});
     HandlerScope::defer(mine, [self = shared_from_this(), key = std::string{event.key}, type = event.type,
@@ -261,73 +262,73 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
 
   template <class Tally>
   void dispatch_here(const Event& event, bool own, Tally tally) noexcept {
-    ThreadMark& mine = marks_.mine();
+    HazardRecord& mine = hazards_.mine();
     if (mine.handlers() == 0) [[likely]]
       return dispatch(event, own, mine, tally);
-    const ThreadMarks::Second second{marks_};
+    const HazardRecords::Second second{hazards_};
     dispatch(event, own, second.get(), tally);
   }
 
   template <class Tally>
-  void dispatch(const Event& event, bool own, ThreadMark& mark, Tally tally) noexcept {
+  void dispatch(const Event& event, bool own, HazardRecord& record, Tally tally) noexcept {
     {
-      const HandlerScope scope{mark};
+      const HandlerScope scope{record};
       const std::uint64_t last = table_.last_id();
       const bool lease = event.type == EventType::lease_revoked;
       const auto space = lease ? KeySpace::lease : KeySpace::key;
       if (members_.any_in(space)) {
-        dispatch_to(table_.target(space, event.key, last), event, own, mark, tally);
+        dispatch_to(table_.target(space, event.key, last), event, own, record, tally);
       }
-      if (!lease && lengths_.first() != nullptr) dispatch_to_prefixes(event, own, last, mark, tally);
+      if (!lease && lengths_.first() != nullptr) dispatch_to_prefixes(event, own, last, record, tally);
     }
     collect();
   }
 
   template <class Tally>
-  [[gnu::noinline]] void dispatch_to_prefixes(const Event& event, bool own, std::uint64_t last, ThreadMark& mark,
+  [[gnu::noinline]] void dispatch_to_prefixes(const Event& event, bool own, std::uint64_t last, HazardRecord& record,
                                               Tally tally) noexcept {
     for (const auto* entry = lengths_.first(); entry != nullptr; entry = entry->next) {
       if (entry->length > event.key.size() || entry->prefixes.load(std::memory_order_acquire) == 0) continue;
-      dispatch_to(table_.target(KeySpace::prefix, event.key.substr(0, entry->length), last), event, own, mark, tally);
+      dispatch_to(table_.target(KeySpace::prefix, event.key.substr(0, entry->length), last), event, own, record, tally);
     }
   }
 
   template <class Tally>
-  [[gnu::always_inline]] void dispatch_to(const Target& target, const Event& event, bool own, ThreadMark& mark,
+  [[gnu::always_inline]] void dispatch_to(const Target& target, const Event& event, bool own, HazardRecord& record,
                                           Tally tally) noexcept {
-    mark.walk();
+    record.walk();
     Node* node = table_.find(target, 0);
     while (node != nullptr) {
       const std::uint64_t id = node->id;
       const bool more = node->followed.load();
-      mark.hold(node);
-      if (hears(*node, own)) call(*node, mark, 1, tally, [&] { return node->subscriber.event(event); });
+      record.hold(node);
+      if (hears(*node, own)) call(*node, record, 1, tally, [&] { return node->subscriber.event(event); });
       if (!more) break;
-      mark.walk();
+      record.walk();
       // Taken out meanwhile, it has lost its place: begin again, behind its id. It cannot be freed before this walk
       // ends.
       node = node->alive.load() ? Table::next_match(*node, target, id) : table_.find(target, id);
     }
-    mark.leave();
+    record.leave();
   }
 
-  void dispatch_resync(const Resync& resync, bool own, ThreadMark& mark) noexcept {
+  void dispatch_resync(const Resync& resync, bool own, HazardRecord& record) noexcept {
     counters_.add_resync(resync.cause);
     {
-      const HandlerScope scope{mark};
+      const HandlerScope scope{record};
       const std::uint64_t last = table_.last_id();
-      mark.walk();
+      record.walk();
       for (Node* node = table_.first_of_all(last); node != nullptr;) {
         const std::uint64_t order = node->order;
         const std::uint64_t id = node->id;
-        mark.hold(node);
+        record.hold(node);
         if (hears(*node, own)) {
-          call(*node, mark, 0, Uncounted{}, [&] { return node->subscriber.resync(resync, node->name()); });
+          call(*node, record, 0, Uncounted{}, [&] { return node->subscriber.resync(resync, node->name()); });
         }
-        mark.walk();
+        record.walk();
         node = node->alive.load() ? Table::next_living(*node, order, id, last) : table_.find_behind(order, id, last);
       }
-      mark.leave();
+      record.leave();
     }
     collect();
   }
@@ -339,26 +340,26 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   /// Calls a subscriber and counts what came of it; `deliveries` is 1 for an event, 0 for a resync. A call that throws
   /// harms nobody else.
   template <class Tally, class Call>
-  [[gnu::always_inline]] void call(const Node& node, const ThreadMark& mark, std::uint64_t deliveries, Tally tally,
+  [[gnu::always_inline]] void call(const Node& node, const HazardRecord& record, std::uint64_t deliveries, Tally tally,
                                    const Call& invoke) noexcept {
     try {
-      const Stored stored = invoke();
+      const PutResult stored = invoke();
       tally.called(stored);
-      counters_.add(mark.slot(), &CounterStripe::delivered, stored.stored ? deliveries : 0);
-      if (stored.joined != 0) counters_.add(mark.slot(), &CounterStripe::joined, stored.joined);
+      counters_.add(record.slot(), &CounterStripe::delivered, stored.stored ? deliveries : 0);
+      if (stored.joined != 0) counters_.add(record.slot(), &CounterStripe::joined, stored.joined);
       if (stored.overflowed) counters_.add_resync(ResyncCause::overflow);
     } catch (const std::exception& error) {
       tally.threw();
-      count_error(node, mark, error.what());
+      count_error(node, record, error.what());
     } catch (...) {
       tally.threw();
-      count_error(node, mark, "something that is no std::exception");
+      count_error(node, record, "something that is no std::exception");
     }
     fork_mark_.require_parent();
   }
 
-  void count_error(const Node& node, const ThreadMark& mark, std::string_view what) noexcept {
-    counters_.add(mark.slot(), &CounterStripe::handler_errors, 1);
+  void count_error(const Node& node, const HazardRecord& record, std::string_view what) noexcept {
+    counters_.add(record.slot(), &CounterStripe::handler_errors, 1);
     report(LineKind::handler, [&] { return handler_threw(node.space, node.name(), what); });
   }
 
@@ -376,7 +377,7 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   }
 
   /// Inside a handler, of this or another bus, when it has ended at the latest.
-  void collect_after_handler(ThreadMark& inside) noexcept {
+  void collect_after_handler(HazardRecord& inside) noexcept {
     try {
       HandlerScope::defer(inside, [self = shared_from_this()] { self->collect(); });
     } catch (const std::bad_alloc&) {
@@ -390,8 +391,8 @@ class LocalDispatch final : public SubscriptionHome, public std::enable_shared_f
   Table table_;
   PrefixLengths lengths_;
   MemberCounts members_;
-  ThreadMarks& marks_ = ThreadMarks::home();
-  RetiredNodes<Node> retired_{marks_};
+  HazardRecords& hazards_ = HazardRecords::home();
+  RetiredNodes<Node> retired_{hazards_};
   std::atomic<bool> closed_{false};  ///< set under the lock
   DispatchCounters counters_;
   UserLog log_;

@@ -21,32 +21,32 @@ namespace syncbus::inline v1::detail {
 
 /// Everything is called under the hub's lock, which is released while a sink is called; `progress` is told after each
 /// call.
-class HubDrainer {
+class HubDeliverer {
  public:
   using Lock = std::unique_lock<std::mutex>;
   using Due = HubNetwork::Due;
 
-  HubDrainer(HubNetwork& network, const HubClock& clock, std::condition_variable& progress) noexcept
+  HubDeliverer(HubNetwork& network, const HubClock& clock, std::condition_variable& progress) noexcept
       : network_{network}, clock_{clock}, progress_{progress} {}
 
   void push(HubItem item, Bytes bytes) {
     item.lost = item.origin->crashed;
     queue_.push(std::move(item), bytes);
-    if (is_me()) owe_all();  // sinks that it calls broadcast
+    if (is_me()) promise_all();  // sinks that it calls broadcast
   }
 
   [[nodiscard]] bool queue_empty() const noexcept { return queue_.empty(); }
 
   /// Whether there is a drainer; whether this thread is it; whether this thread may become it, and has something to do.
-  [[nodiscard]] bool exists() const noexcept { return drainer_ != std::thread::id{}; }
-  [[nodiscard]] bool is_me() const noexcept { return drainer_ == std::this_thread::get_id(); }
+  [[nodiscard]] bool exists() const noexcept { return deliverer_ != std::thread::id{}; }
+  [[nodiscard]] bool is_me() const noexcept { return deliverer_ == std::this_thread::get_id(); }
   [[nodiscard]] bool can_be_me() const noexcept { return !exists() && !queue_.empty(); }
 
   /// Whether the drainer is calling this node's sink.
-  [[nodiscard]] bool is_telling(const HubNode& node) const noexcept { return hearing_ == &node; }
+  [[nodiscard]] bool is_telling(const HubNode& node) const noexcept { return telling_ == &node; }
 
   /// What is queued now the drainer delivers, whatever else it waits for.
-  void owe_all() noexcept { owed_ = queue_.size(); }
+  void promise_all() noexcept { owed_ = queue_.size(); }
 
   /// As the drainer, until `done()` or nothing is queued.
   template <class Done>
@@ -56,7 +56,7 @@ class HubDrainer {
 
   /// What is queued now, and what comes of it.
   void drain_queued(Lock& lock) noexcept {
-    owe_all();
+    promise_all();
     drain([] { return true; }, lock);
   }
 
@@ -74,11 +74,11 @@ class HubDrainer {
   void tell(HubNode& node, Lock& lock, const Call& call) noexcept {
     TransportSink* const sink = node.sink;
     if (sink == nullptr) return;
-    hearing_ = &node;
+    telling_ = &node;
     lock.unlock();
     call(*sink);
     lock.lock();
-    hearing_ = nullptr;
+    telling_ = nullptr;
     progress_.notify_all();
   }
 
@@ -91,9 +91,9 @@ class HubDrainer {
 
   template <class Work>
   void as_drainer(const Work& work) noexcept {
-    drainer_ = std::this_thread::get_id();
+    deliverer_ = std::this_thread::get_id();
     work();
-    drainer_ = {};
+    deliverer_ = {};
     progress_.notify_all();
   }
 
@@ -147,8 +147,8 @@ class HubDrainer {
   std::condition_variable& progress_;
   HubQueue queue_;
   std::vector<std::shared_ptr<HubNode>> targets_;
-  const HubNode* hearing_ = nullptr;  ///< whose sink is being called
-  std::thread::id drainer_;
+  const HubNode* telling_ = nullptr;  ///< whose sink is being called
+  std::thread::id deliverer_;
   std::size_t owed_ = 0;              ///< so many of the queue's first are delivered whatever else is waited for
 };
 

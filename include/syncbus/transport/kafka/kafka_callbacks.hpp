@@ -15,7 +15,7 @@ namespace syncbus::inline v1::detail {
 
 /// The opaque of own clients. Callbacks only take a note, on the thread that polls the clients: everything here belongs
 /// to the I/O thread.
-class KafkaEvents {
+class KafkaCallbacks {
  public:
   /// A broadcast was stored, or was not.
   struct Report {
@@ -78,19 +78,19 @@ class KafkaEvents {
  private:
   /// Memory that ran out for a report leaves its broadcast unanswered, which the session notices by itself.
   static void on_report(rd_kafka_t*, const rd_kafka_message_t* message, void* self) noexcept try {
-    static_cast<KafkaEvents*>(self)->reports_.push_back(
+    static_cast<KafkaCallbacks*>(self)->reports_.push_back(
         {reinterpret_cast<std::uintptr_t>(message->_private), message->err, message->offset});
   } catch (const std::exception&) {
   }
 
   static void on_error(rd_kafka_t*, int code, const char* reason, void* self) noexcept try {
-    static_cast<KafkaEvents*>(self)->note(static_cast<rd_kafka_resp_err_t>(code), reason);
+    static_cast<KafkaCallbacks*>(self)->note(static_cast<rd_kafka_resp_err_t>(code), reason);
   } catch (const std::exception&) {
   }
 
   /// Returns that the client may free it.
   static int on_statistics(rd_kafka_t*, char* json, std::size_t size, void* self) noexcept try {
-    static_cast<KafkaEvents*>(self)->statistics_.emplace(json, size);
+    static_cast<KafkaCallbacks*>(self)->statistics_.emplace(json, size);
     return 0;
   } catch (const std::exception&) {
     return 0;
@@ -100,7 +100,7 @@ class KafkaEvents {
   static void ignore_line(const rd_kafka_t*, int, const char*, const char*) noexcept {}
 
   static void on_line(const rd_kafka_t* client, int, const char* facility, const char* text) noexcept try {
-    if (client != nullptr) static_cast<KafkaEvents*>(rd_kafka_opaque(client))->keep_line(facility, text);
+    if (client != nullptr) static_cast<KafkaCallbacks*>(rd_kafka_opaque(client))->keep_line(facility, text);
   } catch (const std::exception&) {
   }
 

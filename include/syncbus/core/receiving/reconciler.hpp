@@ -14,10 +14,10 @@
 #include <syncbus/core/actions.hpp>
 #include <syncbus/core/peers/membership.hpp>
 #include <syncbus/core/receiving/gapped_peers.hpp>
+#include <syncbus/core/receiving/inbox.hpp>
 #include <syncbus/core/receiving/other_versions.hpp>
-#include <syncbus/core/receiving/receiving.hpp>
 #include <syncbus/core/receiving/resync_gate.hpp>
-#include <syncbus/core/sending/repair_answers.hpp>
+#include <syncbus/core/sending/repair_queue.hpp>
 #include <syncbus/core/wire/codec.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/metrics.hpp>
@@ -34,17 +34,17 @@ namespace syncbus::inline v1::core {
 ///
 /// A resync is raised once for a loss, by a gate: *joined* for the past of a stranger, or of one from another broker,
 /// *interrupted* for what was lost while we were cut off, *unrepairable* while we were not, *peer_lost* for silence.
-class Hearing {
+class Reconciler {
  public:
   static constexpr std::uint64_t few_missing = 64;  ///< of a stranger's past: so much is repaired, more is a resync
 
-  Hearing(const ProtocolOptions& options, Metrics& metrics)
-      : options_{options}, metrics_{metrics}, membership_{options}, receiving_{options, metrics} {}
+  Reconciler(const ProtocolOptions& options, Metrics& metrics)
+      : options_{options}, metrics_{metrics}, membership_{options}, inbox_{options, metrics} {}
 
   [[nodiscard]] Membership& membership() noexcept { return membership_; }
   [[nodiscard]] const Membership& membership() const noexcept { return membership_; }
-  [[nodiscard]] Receiving& receiving() noexcept { return receiving_; }
-  [[nodiscard]] const Receiving& receiving() const noexcept { return receiving_; }
+  [[nodiscard]] Inbox& receiving() noexcept { return inbox_; }
+  [[nodiscard]] const Inbox& receiving() const noexcept { return inbox_; }
 
   /// Whether anybody on this node hears other nodes; without one nothing can be lost.
   void listening(bool listening, TimePoint now) noexcept {
@@ -88,17 +88,17 @@ class Hearing {
   void on_events(const EventsView& events, Bytes frame, bool repaired, TimePoint now) {
     const NodeId origin = events.origin();
     const std::uint64_t sequence = events.sequence();
-    if (repaired && first_session_is_whole() && no_word_of(origin) && !receiving_.wants({origin, sequence})) {
+    if (repaired && first_session_is_whole() && no_word_of(origin) && !inbox_.wants({origin, sequence})) {
       return;  // how far a stranger once was is no baseline, and its past is none of ours
     }
     const Extent extent{.last = sequence - 1, .current = !repaired, .in_order = !repaired};
     PeerState* const peer = find_or_meet(origin, extent, now);
-    if (peer == nullptr) return receiving_.push_of_left_out(events, frame, now);
+    if (peer == nullptr) return inbox_.push_of_left_out(events, frame, now);
     const bool whole = peer->tracker.missing().empty();
     const TimePoint missing_since = peer->missing_since(now);
     const auto seen = peer->tracker.observe(sequence);
     note(*peer, origin, seen, whole, !repaired, now);
-    const bool wanted = receiving_.take_wanted({origin, sequence});
+    const bool wanted = inbox_.take_wanted({origin, sequence});
     const auto again = repaired ? GivenUp::Taken{} : peer->comes_again(sequence);
     if (again.skipped) raise({ResyncCause::unrepairable, origin});
     if (!seen.fresh && !wanted && !again.one) {
@@ -109,15 +109,15 @@ class Hearing {
     if (repaired) gapped_.came(origin, frame.size(), now);
     if (repaired) ++metrics_.frames_repaired;
     const bool late = seen.late || !seen.fresh || sequence <= peer->heard_before;
-    receiving_.push(events, frame, late, seen.missed ? missing_since : now);
-    if (peer->gone) peer->ends_behind = receiving_.inbox().pushed();
+    inbox_.push(events, frame, late, seen.missed ? missing_since : now);
+    if (peer->gone) peer->ends_behind = inbox_.inbox().pushed();
   }
 
   /// A frame of events in our name that is none of ours; or, not `certain`, of which nobody knows, while another node
   /// has our id: it is heard.
   void on_namesake(const EventsView& events, Bytes frame, bool certain, TimePoint now) {
     if (certain) namesake_heard(now);
-    receiving_.push_of_left_out(events, frame, now);
+    inbox_.push_of_left_out(events, frame, now);
   }
   void on_namesake(const HeartbeatView& heartbeat, TimePoint now) {
     namesake_heard(now);
@@ -218,7 +218,7 @@ class Hearing {
   [[nodiscard]] TimePoint due(bool connected) const noexcept {
     TimePoint due = (std::min)({membership_.window_ends(), membership_.sure_at(), other_versions_.due(), gate_.due()});
     if (!connected) return due;
-    due = (std::min)({due, membership_.welcome_due(), receiving_.wanted_due()});
+    due = (std::min)({due, membership_.welcome_due(), inbox_.wanted_due()});
     gapped_.for_each([&](NodeId, const PeerState& peer) {
       due = (std::min)({due, peer.repairs() ? peer.repair.due() : due, gives_up_at(peer)});
     });
@@ -227,7 +227,7 @@ class Hearing {
 
   /// Writes a repair request that is due now, into `out`: of as many ranges as it holds.
   [[nodiscard]] std::optional<RepairRequest> next_request(std::span<std::byte> out, TimePoint now) {
-    if (const auto wanted = receiving_.next_wanted(now)) {
+    if (const auto wanted = inbox_.next_wanted(now)) {
       return request(out, wanted->publisher, std::array{SequenceRange{wanted->sequence, wanted->sequence}});
     }
     gapped_.for_each([&](NodeId id, PeerState& peer) {
@@ -245,8 +245,8 @@ class Hearing {
   /// How long ago something may have been published that was not heard yet: of the peers that are heard, the worst. Of
   /// one that hears nobody, and proves nothing, what is known to be missing.
   [[nodiscard]] Duration staleness(TimePoint now) noexcept {
-    const std::uint64_t pushed = receiving_.inbox().pushed();
-    const std::uint64_t settled = receiving_.inbox().settled();
+    const std::uint64_t pushed = inbox_.inbox().pushed();
+    const std::uint64_t settled = inbox_.inbox().settled();
     TimePoint fresh_at = gate_.waiting_since(now);
     membership_.peers().for_each([&](NodeId, PeerState& peer) {
       if (!peer.live() && peer.tracker.missing().empty() && settled >= peer.ends_behind) return;
@@ -400,7 +400,7 @@ class Hearing {
     const auto at = membership_.proved_by(heartbeat.newest_origin, heartbeat.newest_number);
     const auto accepted = accepted_up_to(heartbeat);
     if (!at || gate_.holds() || !accepted) return;
-    const ReceiveQueue& inbox = receiving_.inbox();
+    const ReceiveQueue& inbox = inbox_.inbox();
     peer.freshness.claim(*at, *accepted, peer.tracker, inbox.pushed(), inbox.settled());
   }
 
@@ -412,7 +412,7 @@ class Hearing {
 
   /// It is not live any more: what came of it, and a resync that stands for the rest, is all that handlers will hear.
   void end(PeerState& peer) noexcept {
-    peer.ends_behind = receiving_.inbox().pushed();
+    peer.ends_behind = inbox_.inbox().pushed();
     electorate_changed_ = true;
   }
 
@@ -445,14 +445,14 @@ class Hearing {
   const ProtocolOptions& options_;
   Metrics& metrics_;
   Membership membership_;
-  Receiving receiving_;
+  Inbox inbox_;
   std::uint64_t session_ = 0;
   bool listening_ = false;
   TimePoint listening_since_{};  ///< when nobody did, last
   TimePoint now_{};
   bool electorate_changed_ = false;
   GappedPeers gapped_{membership_.peers(), options_.queue_bytes};
-  ResyncGate gate_{membership_, gapped_, receiving_};
+  ResyncGate gate_{membership_, gapped_, inbox_};
   OtherVersions other_versions_{options_.heartbeat};
 };
 

@@ -14,10 +14,10 @@ namespace syncbus::inline v1::core {
 
 /// A node hears its own broadcasts as its peers do. So a heartbeat that comes back proves that we hear; one that does
 /// not proves nothing about the peers, but that nothing can be said about them.
-class OwnHeartbeats {
+class EchoMonitor {
  public:
   /// `longest_answer_time`: no round trip makes answer_time() longer than this.
-  explicit OwnHeartbeats(Duration longest_answer_time) noexcept : longest_answer_time_{longest_answer_time} {}
+  explicit EchoMonitor(Duration longest_answer_time) noexcept : longest_answer_time_{longest_answer_time} {}
 
   /// So many are remembered: far more than any peer lags behind, and what is forgotten only makes a peer look staler.
   static constexpr std::size_t remembered = 64;

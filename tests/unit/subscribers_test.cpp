@@ -1,6 +1,6 @@
 // The subscribers of one node: who hears what on which thread, what unsubscribe waits for, when a callable is
 // destroyed.
-#include <syncbus/local/local_dispatch.hpp>
+#include <syncbus/local/subscribers.hpp>
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -28,18 +28,18 @@
 
 using namespace syncbus;
 using syncbus::KeySpace;
-using detail::LocalDispatch;
+using detail::Subscribers;
 using detail::Subscriber;
-using detail::ThreadMark;
-using detail::ThreadMarks;
+using detail::HazardRecord;
+using detail::HazardRecords;
 using support::eventually;
 
 namespace {
 
-using Bus = std::shared_ptr<LocalDispatch>;
+using Bus = std::shared_ptr<Subscribers>;
 constexpr NodeId self{42};
 
-Bus make_bus() { return std::make_shared<LocalDispatch>(nullptr); }
+Bus make_bus() { return std::make_shared<Subscribers>(nullptr); }
 
 void publish(const Bus& bus, const Event& event) { bus->publish_counted(event, [](const detail::DispatchTally&) {}); }
 void publish(const Bus& bus, std::string_view key) { publish(bus, Event{.key = key, .origin = self}); }
@@ -72,7 +72,7 @@ struct Destroyed {
 
 std::size_t records() {
   std::size_t count = 0;
-  for (const auto* mark = ThreadMarks::home().first(); mark != nullptr; mark = mark->next()) ++count;
+  for (const auto* mark = HazardRecords::home().first(); mark != nullptr; mark = mark->next()) ++count;
   return count;
 }
 
@@ -97,11 +97,11 @@ class Gate {
 };
 
 struct Box final : detail::MailboxSink {
-  detail::Stored put(const Event& event) noexcept override {
+  detail::PutResult put(const Event& event) noexcept override {
     text += event.key;
     return answer;
   }
-  detail::Stored put_resync(const Resync&) noexcept override {
+  detail::PutResult put_resync(const Resync&) noexcept override {
     text += '!';
     return answer;
   }
@@ -109,7 +109,7 @@ struct Box final : detail::MailboxSink {
   void close() noexcept override { text += '.'; }
 
   std::string text;
-  detail::Stored answer{};
+  detail::PutResult answer{};
 };
 
 }  // namespace
@@ -495,12 +495,12 @@ TEST_CASE("two handlers on one thread may drop each other") {
 TEST_CASE("a wait goes on when the walk that it began with finds the handler and runs it") {
   for (int round = 0; round != 20; ++round) {
     const int entry = 0;
-    std::atomic<const ThreadMark*> mark = nullptr;
+    std::atomic<const HazardRecord*> mark = nullptr;
     std::atomic<bool> waiting = false;
     std::atomic<bool> passed = false;
     std::atomic<bool> too_early = false;
     std::jthread reading{[&] {
-      ThreadMark& mine = ThreadMarks::home().mine();
+      HazardRecord& mine = HazardRecords::home().mine();
       mine.walk();
       mark = &mine;
       while (!waiting) std::this_thread::yield();
@@ -520,11 +520,11 @@ TEST_CASE("a wait goes on when the walk that it began with finds the handler and
 }
 
 TEST_CASE("a wait ends though the thread begins one walk after the other") {
-  std::atomic<const ThreadMark*> mark = nullptr;
+  std::atomic<const HazardRecord*> mark = nullptr;
   std::atomic<bool> done = false;
   const int entry = 0;
   const std::jthread walking{[&] {
-    ThreadMark& mine = ThreadMarks::home().mine();
+    HazardRecord& mine = HazardRecords::home().mine();
     mine.walk();
     mark = &mine;
     while (!done) mine.walk();
@@ -532,7 +532,7 @@ TEST_CASE("a wait ends though the thread begins one walk after the other") {
   }};
   REQUIRE(eventually([&] { return mark.load() != nullptr; }));
   mark.load()->wait_until_past(&entry);
-  CHECK(mark.load()->touch_after_walks(&entry) == ThreadMark::Touch::none);
+  CHECK(mark.load()->touch_after_walks(&entry) == HazardRecord::Touch::none);
   done = true;
 }
 
@@ -540,10 +540,10 @@ TEST_CASE("after a fork nobody waits for a thread that only the parent has") {
   std::atomic<bool> walks = false;
   std::atomic<bool> done = false;
   std::jthread walking{[&] {
-    ThreadMarks::home().mine().walk();
+    HazardRecords::home().mine().walk();
     walks = true;
     while (!done) std::this_thread::yield();
-    ThreadMarks::home().mine().leave();
+    HazardRecords::home().mine().leave();
   }};
   while (!walks) std::this_thread::yield();
   const pid_t child = ::fork();
@@ -725,7 +725,7 @@ TEST_CASE("a dispatch inside a handler runs at once, and the outer handler stays
 
 TEST_CASE("a handler that throws harms nobody, is counted and is reported") {
   std::vector<std::string> lines;
-  const auto bus = std::make_shared<LocalDispatch>([&](std::string_view line) {
+  const auto bus = std::make_shared<Subscribers>([&](std::string_view line) {
     lines.emplace_back(line);
     throw 1;  // nor does a hook that throws
   });
@@ -746,7 +746,7 @@ TEST_CASE("a handler that throws harms nobody, is counted and is reported") {
 
 TEST_CASE("a handler that throws at every event writes a few lines, and the last of them is not lost") {
   std::vector<std::string> lines;
-  const auto bus = std::make_shared<LocalDispatch>([&](std::string_view line) { lines.emplace_back(line); });
+  const auto bus = std::make_shared<Subscribers>([&](std::string_view line) { lines.emplace_back(line); });
   int calls = 0;
   const auto a = subscribe(bus, "k", [&](const Event&) { throw std::runtime_error{"no. " + std::to_string(++calls)}; });
   for (int i = 0; i != 100; ++i) publish(bus, "k");
@@ -758,7 +758,7 @@ TEST_CASE("a handler that throws at every event writes a few lines, and the last
 
 TEST_CASE("on a bus that is alone the next line counts those left out, without a close") {
   std::vector<std::string> lines;
-  const auto bus = std::make_shared<LocalDispatch>([&](std::string_view line) { lines.emplace_back(line); });
+  const auto bus = std::make_shared<Subscribers>([&](std::string_view line) { lines.emplace_back(line); });
   const auto a = subscribe(bus, "k", [&](const Event&) { throw std::runtime_error{"no"}; });
   for (int i = 0; i != 20; ++i) publish(bus, "k");
   CHECK(lines.size() == detail::LineLimiter::at_once);
@@ -771,7 +771,7 @@ TEST_CASE("on a bus that is alone the next line counts those left out, without a
 
 TEST_CASE("neither a key nor what is thrown writes a line of its own into the log") {
   std::vector<std::string> lines;
-  const auto bus = std::make_shared<LocalDispatch>([&](std::string_view line) { lines.emplace_back(line); });
+  const auto bus = std::make_shared<Subscribers>([&](std::string_view line) { lines.emplace_back(line); });
   const std::string key = "k\" threw: nothing\nthe broker is gone";
   const auto a = subscribe(bus, key, [](const Event&) { throw std::runtime_error{"bad\r\nalso the broker"}; });
   publish(bus, key);

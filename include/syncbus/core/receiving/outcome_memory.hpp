@@ -38,9 +38,9 @@ struct FrameNameHash {
 /// Remembers frames with awaited events: that they wait for the dispatcher, then what their handlers said. At most
 /// `max_answers` frames and runs; the oldest frame is forgotten first. Who asks about a forgotten one gets it
 /// dispatched and answered once more, which is safe.
-class AnswerMemory {
+class OutcomeMemory {
  public:
-  explicit AnswerMemory(std::size_t max_answers, const detail::HashSecret& secret = {})
+  explicit OutcomeMemory(std::size_t max_answers, const detail::HashSecret& secret = {})
       : max_answers_{(std::max)(max_answers, std::size_t{1})}, frames_{0, FrameNameHash{secret}} {}
 
   /// A frame was queued behind position `position` of the queue: until that is settled its events are pending.
@@ -62,24 +62,24 @@ class AnswerMemory {
     make_room(0);
   }
 
-  struct Word {
+  struct Outcome {
     std::uint32_t count;  ///< for so many events, from the first one that was asked about
     AcknowledgementStatus status;
 
-    friend bool operator==(const Word&, const Word&) = default;
+    friend bool operator==(const Outcome&, const Outcome&) = default;
   };
 
   /// What is known about an event, and `most` events from it on; none: nothing, or that it went under in a resync.
   /// O(log runs), so that a question about all events of a frame costs no more than its answer.
-  [[nodiscard]] std::optional<Word> find(FrameName name, std::uint32_t index, std::uint32_t most,
+  [[nodiscard]] std::optional<Outcome> find(FrameName name, std::uint32_t index, std::uint32_t most,
                                          std::uint64_t settled) const {
     const auto frame = frames_.find(name);
     if (frame == frames_.end()) return std::nullopt;
     const auto& runs = frame->second.runs;
     const auto run = std::ranges::upper_bound(runs, index, {}, &Run::end);
-    if (run != runs.end() && run->index <= index) return Word{(std::min)(most, run->end - index), run->status};
+    if (run != runs.end() && run->index <= index) return Outcome{(std::min)(most, run->end - index), run->status};
     if (run != runs.end()) most = (std::min)(most, run->index - index);
-    if (settled < frame->second.position) return Word{most, AcknowledgementStatus::pending};
+    if (settled < frame->second.position) return Outcome{most, AcknowledgementStatus::pending};
     return std::nullopt;
   }
 

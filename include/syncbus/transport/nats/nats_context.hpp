@@ -11,7 +11,7 @@
 #include <syncbus/transport/nats/nats_outbox.hpp>
 #include <syncbus/transport/nats/sink_gate.hpp>
 #include <syncbus/transport/session/problem_reporter.hpp>
-#include <syncbus/transport/session/session_failure.hpp>
+#include <syncbus/transport/session/session_error.hpp>
 
 namespace syncbus::inline v1::detail {
 
@@ -22,7 +22,7 @@ struct NatsSubjects {
 };
 
 /// Shared by its threads, of which one may have to be left behind.
-struct NatsSurroundings {
+struct NatsContext {
   NatsSubjects subjects;
   TransportSettings settings;
   SinkGate sink{};
@@ -32,7 +32,7 @@ struct NatsSurroundings {
   std::atomic<std::uint64_t> live_session = 0;  ///< set to 0 by who wants it reopened
 
   /// Tells the user; once in a while only, when it is always the same. Sender.
-  void report(const SessionEnd& what) noexcept {
+  void report(const DisconnectReason& what) noexcept {
     sink.tell([&](TransportSink& told) {
       problems.report(told, make_error_code(what.code), what.sentence, std::chrono::steady_clock::now());
     });

@@ -17,20 +17,20 @@
 namespace syncbus::inline v1::core {
 
 /// Names an await of this node, also before its events have a sequence.
-using Ticket = std::uint64_t;
+using AwaitId = std::uint64_t;
 
 /// Bounded: both together take at most `max_bytes`. What does not fit is not kept; its await then ends at the deadline.
-class AwaitReserve {
+class AwaitOverflow {
  public:
   struct Waiting {
-    Ticket ticket;
+    AwaitId await_id;
     std::uint32_t event;
     EventType type;
     std::string key;
     std::uint64_t version;
   };
 
-  explicit AwaitReserve(std::size_t max_bytes) noexcept : max_bytes_{max_bytes} {}
+  explicit AwaitOverflow(std::size_t max_bytes) noexcept : max_bytes_{max_bytes} {}
 
   [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
 
@@ -76,7 +76,7 @@ class AwaitReserve {
   template <class IsOpen>
   void drop_ended(const IsOpen& is_open) {
     std::erase_if(waiting_, [&](const Waiting& event) {
-      if (is_open(event.ticket)) return false;
+      if (is_open(event.await_id)) return false;
       release(bytes_of(event));
       return true;
     });

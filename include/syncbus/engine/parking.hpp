@@ -16,16 +16,16 @@ namespace syncbus::inline v1::detail {
 ///
 /// Thread safety: wait() needs no lock; everything else is called under one lock of the owner's. Spurious returns
 /// happen; no call is lost between the owner's look at its state and wait().
-class Standby {
+class Parking {
  public:
   /// Wakes all who wait.
-  void call_now() noexcept { now_.signal(); }
+  void unpark() noexcept { now_.signal(); }
 
-  /// Wakes all who wait then, or when an earlier call_in() said, if that is still to come.
-  void call_in(std::chrono::microseconds delay) noexcept {
+  /// Wakes all who wait then, or when an earlier unpark_in() said, if that is still to come.
+  void unpark_in(std::chrono::microseconds delay) noexcept {
     if (called_) return;
     called_ = timer_.set(delay);  // below a second
-    if (!called_) call_now();
+    if (!called_) unpark();
   }
 
   /// Blocks until there is a call that nobody has answered.
@@ -35,7 +35,7 @@ class Standby {
   }
 
   /// Who looks at the owner's state from here on answers all calls made so far; one whose time has not come still will.
-  void answer() noexcept {
+  void acknowledge() noexcept {
     now_.drain();
     if (timer_.drain()) called_ = false;
   }

@@ -17,12 +17,12 @@ namespace syncbus::inline v1::detail {
 /// One time, of the uptime clock, is set at once; setting another replaces it. What falls into a suspend of the machine
 /// rings late: when as much time has passed awake. Thread safety: set() from any thread, also from inside the
 /// callback; start() and stop() once each, by the owner.
-class Alarm {
+class TimerThread {
  public:
-  Alarm() = default;
-  Alarm(const Alarm&) = delete;
-  Alarm& operator=(const Alarm&) = delete;
-  ~Alarm() { stop(); }
+  TimerThread() = default;
+  TimerThread(const TimerThread&) = delete;
+  TimerThread& operator=(const TimerThread&) = delete;
+  ~TimerThread() { stop(); }
 
   /// `ring` is called without a lock held, one call at a time, for each time that was set and not replaced before it
   /// came.
