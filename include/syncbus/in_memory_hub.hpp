@@ -1,4 +1,4 @@
-// The meeting place of several InMemoryBus nodes of one process: inline delivery, faults on demand, virtual time.
+// The hub of several InMemoryBus nodes in one process: inline delivery, faults on demand, virtual time.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// The pull form of a subscription: a bounded, conflating box of events, read when its owner has time.
+// The pull form of a subscription: a bounded, conflating box of events that its owner reads when it has time.
 #pragma once
 
 #include <syncbus/version.hpp>  // first: it may refuse the compiler

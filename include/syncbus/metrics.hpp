@@ -1,4 +1,4 @@
-// What can be seen from outside: counters, health, and the peers that a node hears.
+// The counters of a bus and its list of peers.
 #pragma once
 
 #include <array>

@@ -1,4 +1,4 @@
-// How many acknowledgements an await asks for: nodes, zones, or everyone; and what came of it.
+// The number of acknowledgements that an await asks for (nodes, zones, or everyone), and the outcome.
 #pragma once
 
 #include <concepts>

@@ -1,4 +1,4 @@
-// What the verbs of a bus hand to what is behind them: one operation on some keys, and what a subscriber wants to hear.
+// The input of a bus's primitives: one operation on some keys, and the interest of a subscriber.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// What moves frames: the concept Transport and the sink it pushes into. The page to read to add a broker.
+// The concept Transport, and the sink that a transport pushes into. The page to read to add a broker.
 #pragma once
 
 #include <atomic>

@@ -1,4 +1,4 @@
-// The version of the library, and what it needs of a compiler: included first, so that who has not got it reads one
+// The version of the library, and its requirements of a compiler: included first, so that a wrong one gets one
 // sentence. The inline namespace v1 holds everything, so that two versions can live in one program.
 #pragma once
 

@@ -1,4 +1,4 @@
-// Keeps the process's signals from a thread, and from those that it starts; and from what user code does to them there.
+// Blocks signals on a thread and on those that it starts, and undoes what user code does to them there.
 #pragma once
 
 #include <signal.h>

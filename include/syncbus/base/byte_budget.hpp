@@ -1,4 +1,4 @@
-// How many bytes of answers a node sends in a time: a token bucket.
+// A token bucket: limits the bytes that may be sent in a time.
 #pragma once
 
 #include <algorithm>

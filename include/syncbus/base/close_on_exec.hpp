@@ -1,4 +1,4 @@
-// Keeps a client's socket from the programs that this process starts.
+// Marks a client's socket close-on-exec, so that programs which this process starts do not inherit it (Linux).
 #pragma once
 
 #include <fcntl.h>

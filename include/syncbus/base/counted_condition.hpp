@@ -1,4 +1,4 @@
-// A condition variable that knows whether anybody waits: telling nobody costs nothing.
+// A condition variable that counts its waiters: notifying nobody costs nothing.
 #pragma once
 
 #include <condition_variable>

@@ -1,4 +1,4 @@
-// Descriptors of the process: when none is left, who needs one says what to do.
+// File descriptors: the sentence that says what to do when the process has none left.
 #pragma once
 
 #include <sys/eventfd.h>

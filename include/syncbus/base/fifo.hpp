@@ -1,4 +1,4 @@
-// First in, first out, without an allocation once it is as long as it gets. Pure.
+// A first-in-first-out queue that stops allocating once it has reached its longest. Pure.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// Whether this process is the one that made an object, or a child that was forked off it since.
+// Detects a fork: whether this process made an object, or is a child that was forked off since.
 #pragma once
 
 #include <sys/mman.h>

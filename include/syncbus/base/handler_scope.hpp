@@ -1,4 +1,4 @@
-// Whether this thread is inside a handler of the library, and what it has put off until that ends.
+// Whether this thread runs a handler of the library, and the work that it has deferred until the handler ends.
 #pragma once
 
 #include <functional>

@@ -1,5 +1,4 @@
-// The hash of tables whose keys strangers choose, and the comparison of what hashes alike: both inlined into the publish
-// path.
+// A keyed hash in the manner of wyhash, for tables whose keys strangers choose; both inlined into the publish path.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,4 @@
-// What one thread may be looking at, so that others know what they may free: a hazard record (Michael, "Hazard
-// Pointers", 2004).
+// Hazard pointers (Michael, 2004): the record of one thread, which says what it may be looking at.
 #pragma once
 
 #include <pthread.h>

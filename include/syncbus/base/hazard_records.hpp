@@ -1,4 +1,4 @@
-// The records of all threads that dispatch for some buses, how a thread finds its own, and whether it is in a handler.
+// Hazard pointers: the records of all threads, how a thread finds its own, and whether it runs a handler.
 #pragma once
 
 #include <pthread.h>

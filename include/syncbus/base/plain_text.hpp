@@ -1,5 +1,4 @@
-// Bytes of others in sentences for people: nobody who chooses a key, or the text of an exception, writes lines into a
-// log that are not ours.
+// Escapes foreign bytes in sentences for people: no key and no exception's text can write a line of its own into a log.
 #pragma once
 
 #include <array>

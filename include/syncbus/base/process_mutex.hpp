@@ -1,4 +1,4 @@
-// A mutex of the process that made it: in a child that was forked off since nobody gets it.
+// A mutex that only the process which made it can lock: in a forked child nobody gets it.
 #pragma once
 
 #include <atomic>

@@ -1,4 +1,4 @@
-// Draws what a table hashes with from the operating system's entropy.
+// Draws a table's hash secret from the operating system's entropy.
 #pragma once
 
 #include <unistd.h>

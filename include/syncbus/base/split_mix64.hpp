@@ -1,4 +1,4 @@
-// A small generator of random numbers: for delays and faults, not for secrets.
+// SplitMix64, a small random generator: for delays and faults, not for secrets.
 #pragma once
 
 #include <cstdint>

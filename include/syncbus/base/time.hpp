@@ -1,4 +1,4 @@
-// Times and durations: of the steady clock's kind, whoever keeps the clock.
+// Durations and points in time, and their arithmetic. Reads no clock.
 #pragma once
 
 #include <chrono>

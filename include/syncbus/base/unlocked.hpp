@@ -1,4 +1,4 @@
-// Something done with a lock released.
+// Runs a call with a lock released.
 #pragma once
 
 #include <mutex>

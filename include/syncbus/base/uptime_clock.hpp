@@ -1,4 +1,4 @@
-// The time that a bus over a broker keeps: it counts what passes while the machine is suspended.
+// The clock of a bus over a broker: it also counts the time for which the machine is suspended.
 #pragma once
 
 #include <time.h>

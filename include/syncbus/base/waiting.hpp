@@ -1,4 +1,4 @@
-// How a call of a bus waits, where that is not the steady clock's business: on a hub, whose time is virtual.
+// How a call waits where the steady clock does not decide: on a hub, whose time is virtual.
 #pragma once
 
 #include <functional>

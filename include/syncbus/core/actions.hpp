@@ -1,4 +1,4 @@
-// What goes into the protocol machine at its making, and what comes out of it: options and actions.
+// The machine's vocabulary: the options that it is made with, and the actions that it returns.
 #pragma once
 
 #include <chrono>

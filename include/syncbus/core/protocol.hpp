@@ -1,4 +1,4 @@
-// One node's protocol as a pure machine: what happened goes in, with the time; what to do comes out as actions.
+// One node's protocol as a pure machine: inputs and the time go in, actions come out.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// What an engine does with what its machine says: the lock, the actions, and what the dispatcher does.
+// Performs the machine's actions: holds the lock, calls the transport, feeds the dispatcher.
 #pragma once
 
 #include <algorithm>

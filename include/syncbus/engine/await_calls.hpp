@@ -1,4 +1,4 @@
-// The awaits of a bus that are under way, by ticket, and those whose completion is still to be called.
+// The awaits of a bus that are under way, by id, and those whose completion is still to be called.
 #pragma once
 
 #include <cstddef>

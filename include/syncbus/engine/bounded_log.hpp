@@ -1,4 +1,4 @@
-// Lines for people that wait until they can be said: few, and when there are too many, how many were left out.
+// A bounded queue of log lines that counts the lines which it had to leave out.
 #pragma once
 
 #include <array>

@@ -1,5 +1,4 @@
-// Where remote events are heard: on a thread of the engine's, as tasks of the user's executor, or on whatever thread
-// brings them.
+// Runs handlers of remote events: on the engine's thread, the user's executor, or the thread that brings them.
 #pragma once
 
 #include <array>

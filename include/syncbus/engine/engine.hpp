@@ -1,4 +1,4 @@
-// The shell around the protocol machine: what publishers, the bus and the transport tell it.
+// The shell of the protocol machine: its inputs from publishers, the bus and the transport.
 #pragma once
 
 #include <chrono>

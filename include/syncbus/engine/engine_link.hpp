@@ -1,4 +1,4 @@
-// A transport and the engine that drives it, tied together for one bus.
+// Ties a transport to the engine that drives it, for one bus.
 #pragma once
 
 #include <memory>

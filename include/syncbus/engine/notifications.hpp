@@ -1,4 +1,4 @@
-// What a bus has to tell its user besides events: how awaits ended, its health, lines for the log.
+// Notifications to the user besides events: ended awaits, changes of health, lines for the log.
 #pragma once
 
 #include <functional>

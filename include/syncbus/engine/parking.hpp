@@ -1,4 +1,4 @@
-// Where a thread waits that may be needed: now, or in a moment if nobody else does the work by then (Linux).
+// Parks a thread until it is needed: at once, or in a moment if nobody else does the work by then (Linux).
 #pragma once
 
 #include <poll.h>

@@ -1,4 +1,4 @@
-// What an executor of the user's is given: a piece of an engine's work that is run once, or given up.
+// A task for the user's executor: a piece of an engine's work that is run once, or given up.
 #pragma once
 
 #include <atomic>

@@ -1,4 +1,4 @@
-// The options of a bus as its protocol machine takes them.
+// Converts a bus's options to those of its protocol machine.
 #pragma once
 
 #include <syncbus/base/hash_bytes.hpp>

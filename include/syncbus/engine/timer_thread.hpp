@@ -1,4 +1,4 @@
-// Calls back at a time, on a thread of its own.
+// A thread that calls back at a given time.
 #pragma once
 
 #include <chrono>

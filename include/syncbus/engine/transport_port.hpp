@@ -1,4 +1,4 @@
-// What an engine drives: a transport without its type, a clock, an alarm.
+// The engine's view of a transport: without its type, with a clock and a timer.
 #pragma once
 
 #include <atomic>

@@ -1,4 +1,4 @@
-// One await under way, between whoever asked for it and whoever ends it.
+// One await under way, shared by the thread that waits and the code that ends it.
 #pragma once
 
 #include <syncbus/version.hpp>  // first: it may refuse the compiler

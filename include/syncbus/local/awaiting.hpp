@@ -1,4 +1,4 @@
-// The two ways to await on a node, blocking and with a completion, over how its bus opens, waits and cancels.
+// The two forms of an await, blocking and with a completion, over how a bus opens, waits and cancels.
 #pragma once
 
 #include <functional>

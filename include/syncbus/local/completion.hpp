@@ -1,4 +1,4 @@
-// Who is told how an await ended: a callable of the user's, stored without an allocation when it is small.
+// The callable that hears how an await ended: move-only, stored inline when it is small.
 #pragma once
 
 #include <concepts>

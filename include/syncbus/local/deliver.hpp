@@ -1,4 +1,4 @@
-// From a received item to handlers: what the dispatch loop of an engine does with each.
+// Delivers one received item to its handlers.
 #pragma once
 
 #include <cstdint>

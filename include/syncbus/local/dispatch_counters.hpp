@@ -1,4 +1,4 @@
-// What dispatching counts: see Metrics.
+// The counters of dispatching: see Metrics.
 #pragma once
 
 #include <array>

@@ -1,4 +1,4 @@
-// The entries of the dispatch table: sentinels, and the places of subscribers with their keys.
+// The nodes of the dispatch table: sentinels, and subscribers with their keys.
 #pragma once
 
 #include <algorithm>

@@ -1,5 +1,4 @@
-// Key, prefix, lease -> subscribers: a list ordered by hash, with sentinels to enter it, that grows without moving an
-// entry.
+// A split-ordered list (Shalev and Shavit, 2006): key, prefix or lease to subscribers, read without a lock.
 #pragma once
 
 #include <array>

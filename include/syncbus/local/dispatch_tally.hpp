@@ -1,4 +1,4 @@
-// What became of one event at a node's subscribers, for those who ask.
+// How one event went at a node's subscribers.
 #pragma once
 
 #include <cstdint>

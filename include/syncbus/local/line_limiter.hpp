@@ -1,4 +1,4 @@
-// How many lines a log has to bear: the first few of each kind, then one now and then that counts the others.
+// Limits log lines: the first few of each kind pass, then one now and then that counts the others.
 #pragma once
 
 #include <algorithm>

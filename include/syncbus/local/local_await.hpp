@@ -1,4 +1,4 @@
-// The awaits of a bus that is alone: only this node's own handlers can answer.
+// The awaits of a bus that is alone: only this node's own handlers can acknowledge.
 #pragma once
 
 #include <condition_variable>

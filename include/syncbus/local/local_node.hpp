@@ -1,4 +1,4 @@
-// What every bus has on its own node, without a broker: an identity, options, subscribers, and the checks of a publish.
+// A bus's own node, without a broker: its identity, options and subscribers, and the checks of a publish.
 #pragma once
 
 #include <syncbus/version.hpp>  // first: it may refuse the compiler

@@ -1,4 +1,4 @@
-// How many subscribers each namespace has, and how many of all hear other nodes.
+// Counts the subscribers of each namespace, and those that hear other nodes.
 #pragma once
 
 #include <array>

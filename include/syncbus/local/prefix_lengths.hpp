@@ -1,4 +1,4 @@
-// The distinct lengths of the prefixes that are subscribed to: which beginnings of a key are worth looking up.
+// The distinct lengths of subscribed prefixes: which beginnings of a key are worth looking up.
 #pragma once
 
 #include <atomic>

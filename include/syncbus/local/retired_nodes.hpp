@@ -1,5 +1,4 @@
-// Places of subscribers that were taken out without waiting for who runs their handlers: freed when nobody does any
-// more.
+// Deferred reclamation of subscribers that were taken out while their handlers may still run.
 #pragma once
 
 #include <atomic>

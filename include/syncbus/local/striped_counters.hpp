@@ -1,4 +1,4 @@
-// The counters of the publish path: each thread counts in a cache line of its own, and a reader adds them up.
+// Counters without a shared cache line: each thread counts in its own, and a reader adds them up.
 #pragma once
 
 #include <atomic>

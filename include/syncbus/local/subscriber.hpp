@@ -1,4 +1,4 @@
-// What a subscription calls: a handler of events, handlers of events and resyncs, or a mailbox, behind one type.
+// The target of a subscription behind one type: a handler of events, handlers of events and resyncs, or a mailbox.
 #pragma once
 
 #include <concepts>

@@ -1,4 +1,4 @@
-// The subscribers of one node: who hears an event, on whose thread, and when what is taken out may be freed.
+// The subscribers of one node: finds those of an event without a lock, calls them, and frees those taken out.
 #pragma once
 
 #include <atomic>

@@ -1,4 +1,4 @@
-// BusOptions::on_log: what it is told, in which words, and how often.
+// BusOptions::on_log: the lines that it is told, and how often.
 #pragma once
 
 #include <chrono>

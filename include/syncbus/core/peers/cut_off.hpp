@@ -1,4 +1,4 @@
-// Since when, and until when, a node hears nobody: what its staleness counts from meanwhile.
+// The span in which a node hears nobody: its staleness counts from there.
 #pragma once
 
 #include <cstdint>

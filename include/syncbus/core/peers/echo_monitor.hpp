@@ -1,4 +1,4 @@
-// A node's own heartbeats: when each was sent, which came back, and what that proves about hearing.
+// Watches a node's own heartbeats: when each was sent, whether it came back, and what that proves.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// How far behind a peer we may be: from what its heartbeats prove, never from what we hope.
+// Staleness of one peer: how far behind it we may be, from what its heartbeats prove.
 #pragma once
 
 #include <algorithm>

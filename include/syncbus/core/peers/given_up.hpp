@@ -1,4 +1,4 @@
-// Which frames of a peer were given up, as far as is remembered: one that comes after all is heard all the same.
+// The frames of a peer that were given up: one that comes after all is delivered all the same.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Who answers a hello, and with what: the welcome.
+// Answers hellos: which node answers, when, and with what welcome.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// When a node's health is news.
+// Decides when a change of health is reported.
 #pragma once
 
 #include <utility>

@@ -1,4 +1,4 @@
-// When a node says how far it got: soon after its last frame, then ever more rarely, and never more than its share.
+// When to send the next heartbeat: soon after the last frame, then ever more rarely, within the cluster's control rate.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// How a node joins: hellos until a welcome has come, or until it is certain enough that nobody is there.
+// Joins a channel: sends hellos until a welcome has come, or until it is certain enough that nobody is there.
 #pragma once
 
 #include <algorithm>

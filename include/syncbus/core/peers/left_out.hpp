@@ -1,4 +1,4 @@
-// Live peers for whom the table of peers has no room: what a node still owes for them, and knows that it does not know.
+// Live peers beyond max_peers: what the node owes for them although it cannot track them.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Who is there: a node's own heartbeats, what they say, when they go, and the peers that it hears.
+// The membership of a channel: the peers, their silence and goodbyes, and this node's own heartbeats.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Since when the oldest is known of what still waits, told by two marks instead of one for each.
+// The age of the oldest item of a queue, from two marks instead of a time for each item.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// What a node keeps about one peer.
+// The state of one peer.
 #pragma once
 
 #include <algorithm>

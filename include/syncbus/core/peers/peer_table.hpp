@@ -1,4 +1,4 @@
-// The peers that a node remembers: a bounded table.
+// The table of peers, bounded: the gone and the silent are forgotten first.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// When to ask a peer for what is missing of it, and when to give it up.
+// When to request a missing frame (a delay, then backoff), and when to give it up.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// What a receiver keeps about one peer's sequences: how far it is known to be, and which of its frames are missing.
+// Tracks one peer's sequences: the highest known one, and the gaps below it.
 #pragma once
 
 #include <algorithm>

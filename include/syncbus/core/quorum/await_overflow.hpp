@@ -1,4 +1,4 @@
-// What awaits need beyond the ring: frames that it has overwritten, and events that it has no room for yet.
+// Storage of awaits beyond the ring: frames that it has overwritten, and events that it has no room for yet.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// What a publisher awaits, and how that ended.
+// The request of an await, and its result.
 #pragma once
 
 #include <cstdint>

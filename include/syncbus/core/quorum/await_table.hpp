@@ -1,4 +1,4 @@
-// The awaits of one publisher: which events they are about, who answered, when to ask again, and how each ended.
+// The open awaits of one publisher: their events, their acknowledgements, when to ask again, and how each ends.
 #pragma once
 
 #include <algorithm>

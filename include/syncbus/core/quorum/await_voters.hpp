@@ -1,4 +1,4 @@
-// Who can answer one await.
+// The electorate of one await.
 #pragma once
 
 #include <syncbus/core/quorum/await_request.hpp>

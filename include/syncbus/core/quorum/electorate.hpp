@@ -1,4 +1,4 @@
-// Who can answer an await.
+// The electorate: the nodes that can acknowledge an await.
 #pragma once
 
 #include <optional>

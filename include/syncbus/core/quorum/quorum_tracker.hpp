@@ -1,4 +1,4 @@
-// Who acknowledged an await, and what that amounts to: pending, satisfied, or impossible.
+// Counts the acknowledgements of an await against its quorum: pending, satisfied, or impossible.
 #pragma once
 
 #include <algorithm>

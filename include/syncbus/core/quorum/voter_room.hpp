@@ -1,4 +1,4 @@
-// How many answers a node keeps for all of its awaits together.
+// The bound on acknowledgements that all awaits of a node keep together.
 #pragma once
 
 #include <algorithm>

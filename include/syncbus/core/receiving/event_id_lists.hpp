@@ -1,4 +1,4 @@
-// Lists of the places of awaited events, all in one block of memory.
+// Lists of the ids of awaited events, all in one block of memory.
 #pragma once
 
 #include <algorithm>

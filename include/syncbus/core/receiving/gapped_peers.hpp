@@ -1,4 +1,4 @@
-// The peers of whom something is missing.
+// The peers with gaps, and the window of bytes that may be requested from all of them at once.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Frames of other versions of the protocol: how often they become a resync.
+// Limits the resyncs that frames of other protocol versions cause.
 #pragma once
 
 #include <algorithm>

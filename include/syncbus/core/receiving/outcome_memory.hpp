@@ -1,4 +1,4 @@
-// What became of events that others await, as far as this node knows: so that a question has the same answer again.
+// Remembers how awaited events of others ended here, so that an acknowledgement request gets the same answer again.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// What waits for the dispatcher: received frames, undecoded, in a bounded ring; joined events when the ring is full.
+// The dispatcher's queue: received frames, undecoded, in a bounded ring; joined events when the ring is full.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// What is lost by one incident is one resync, however many peers it befell: losses wait for each other.
+// Holds resyncs back until an incident is over: one outage is one resync, however many peers it befell.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// The append-only ring of a publisher's frames: pending batch, resend buffer and history in one block of memory.
+// A publisher's frames in one append-only ring: the open batch, the resend buffer and the history.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Which of our frames are to be sent again, and to whom: one answer for many who ask.
+// The frames that peers have requested: NAK-based repair with suppression, one answer for many requesters.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// The acknowledgement frame: what became of awaited events at its sender, many in one frame, and questions about that.
+// The acknowledgement frame: how awaited events ended at its sender, many in one frame, and requests to say so.
 #pragma once
 
 #include <array>

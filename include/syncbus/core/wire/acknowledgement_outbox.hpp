@@ -1,4 +1,4 @@
-// Acknowledgements, and questions about them, that wait for their frame: few frames instead of many.
+// Collects acknowledgements and acknowledgement requests into few frames.
 #pragma once
 
 #include <algorithm>

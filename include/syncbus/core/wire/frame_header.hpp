@@ -1,4 +1,4 @@
-// The header that every frame begins with: who sent it, to whom, what it is, and the checksum over all of it.
+// The header of every frame: origin, destination, type, and the checksum over all of it.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// How much one frame of acknowledgements may make a node do.
+// The bound on the work that one frame of acknowledgements may cause.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// The heartbeat frame: a node's word about itself. With the answer-me flag it is a hello, with goodbye its last word.
+// The heartbeat frame: how far its sender is. With the answer-me flag it is a hello, with goodbye its last word.
 #pragma once
 
 #include <algorithm>

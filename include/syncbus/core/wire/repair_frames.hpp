@@ -1,4 +1,4 @@
-// The repair frames: which frames of a publisher were not seen, and one of them again, byte for byte.
+// The repair frames: a request names missing frames of a publisher; a repair carries one again, byte for byte.
 #pragma once
 
 #include <algorithm>

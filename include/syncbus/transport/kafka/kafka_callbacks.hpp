@@ -1,4 +1,4 @@
-// What librdkafka's callbacks have said since somebody last looked.
+// Collects what librdkafka's callbacks report until somebody looks.
 #pragma once
 
 #include <cstddef>

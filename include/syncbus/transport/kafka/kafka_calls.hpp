@@ -1,4 +1,4 @@
-// What calls of librdkafka need that may take longer than whoever makes them can wait, and are left behind then.
+// Runs calls of librdkafka that may block for long, and leaves them behind when they do.
 #pragma once
 
 #include <algorithm>

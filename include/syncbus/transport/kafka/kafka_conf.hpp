@@ -1,4 +1,4 @@
-// Properties of a Kafka client that is to be made.
+// The properties of a Kafka client that is to be made.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// What the sessions of one Kafka transport have in common.
+// The state that the sessions of one Kafka transport share.
 #pragma once
 
 #include <cstdint>

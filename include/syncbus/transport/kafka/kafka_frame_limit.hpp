@@ -1,4 +1,4 @@
-// How much a Kafka topic takes at once, where its cluster tells, and where that has to be found out.
+// The largest message that a topic takes: told by its cluster, or found out.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// What is asked of a Kafka cluster before a session begins, and what its refusals mean.
+// Questions to a Kafka cluster before a session begins, and the meaning of its refusals.
 #pragma once
 
 #include <poll.h>

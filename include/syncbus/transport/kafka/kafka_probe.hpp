@@ -1,4 +1,4 @@
-// The first message of a node: that its user may not read, or not write, is known nowhere else before the first frame.
+// A node's first message: it finds out whether its user may write and read.
 #pragma once
 
 #include <array>

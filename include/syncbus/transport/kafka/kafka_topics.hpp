@@ -1,4 +1,4 @@
-// The topic itself: how it is made, and what of its settings concerns frames.
+// Makes the topic, and reads those of its settings that concern frames.
 #pragma once
 
 #include <algorithm>

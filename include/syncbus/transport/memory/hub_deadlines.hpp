@@ -1,4 +1,4 @@
-// The deadlines of the calls that wait on a hub: time must not run past one that is still waited for.
+// The deadlines of calls that wait on a hub: virtual time must not run past one of them.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Who delivers on a hub: one thread at a time takes what is queued and tells the nodes' sinks.
+// Delivers on a hub: one thread at a time takes what is queued and calls the nodes' sinks.
 #pragma once
 
 #include <condition_variable>

@@ -1,4 +1,4 @@
-// What happens to the copies of frames on a hub: lost, doubled, held back, late, or cut by a partition. From one seed.
+// The faults of a hub: copies of frames are lost, doubled, reordered, delayed or cut off, from one seed.
 #pragma once
 
 #include <cstddef>

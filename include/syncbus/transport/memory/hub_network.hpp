@@ -1,4 +1,4 @@
-// The network that a hub pretends to be: its nodes, the faults, and what is on its way between the nodes.
+// The network of a hub: its nodes, its faults, and the frames on their way.
 #pragma once
 
 #include <algorithm>

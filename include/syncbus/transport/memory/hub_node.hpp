@@ -1,4 +1,4 @@
-// A node's place on a hub, and what is on its way to it.
+// One node of a hub, and the frames on their way to it.
 #pragma once
 
 #include <cstddef>

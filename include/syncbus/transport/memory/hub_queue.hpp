@@ -1,4 +1,4 @@
-// What the nodes of a hub have handed over and nobody has delivered yet, in order.
+// The frames that nodes of a hub have handed over and nobody has delivered yet, in order.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// The inside of an InMemoryHub: who delivers, who waits, and when time moves.
+// The state of an InMemoryHub: who delivers, who waits, and when time moves.
 #pragma once
 
 #include <chrono>

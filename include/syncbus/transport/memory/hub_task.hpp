@@ -1,4 +1,4 @@
-// A node on a hub is at work that the hub cannot see: time stands still meanwhile.
+// Holds virtual time still while a node works where the hub cannot see it.
 #pragma once
 
 #include <syncbus/transport/memory/hub_state.hpp>

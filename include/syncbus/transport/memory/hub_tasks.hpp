@@ -1,4 +1,4 @@
-// The tasks that time on a hub waits for, and how long a call puts up with an executor that does not run its own.
+// The tasks that virtual time waits for, and how long a call waits for an executor that does not run its own.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// The copies of frames that are on their way to the nodes of a hub, in order of time.
+// The delayed copies of frames on a hub, in order of time.
 #pragma once
 
 #include <algorithm>

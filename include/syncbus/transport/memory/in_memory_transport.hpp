@@ -1,4 +1,4 @@
-// The transport of InMemoryBus: frames go into the queue of a hub.
+// The transport of InMemoryBus: it puts frames into the queue of a hub.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// Says since when a thread is in calls that may block.
+// Since when a thread is in calls that may block.
 #pragma once
 
 #include <atomic>

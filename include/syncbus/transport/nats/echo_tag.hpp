@@ -1,5 +1,4 @@
-// Marks own broadcasts on a broker whose messages can carry a word beside the bytes, so that they are known when they
-// come back. Pure.
+// Tags own broadcasts on a broker whose messages have room for it, so that an echo is known without being decoded.
 #pragma once
 
 #include <array>

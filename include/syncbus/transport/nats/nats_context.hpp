@@ -1,4 +1,4 @@
-// What all sessions of a NATS transport have in common.
+// The state that the sessions of one NATS transport share.
 #pragma once
 
 #include <atomic>

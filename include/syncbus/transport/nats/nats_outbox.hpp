@@ -1,4 +1,4 @@
-// Frames on their way from publishers, who may not block, to the sender of a NATS transport, who may.
+// The queue between publishers, who may not block, and the sender thread of a NATS transport, which may.
 #pragma once
 
 #include <condition_variable>

@@ -1,4 +1,4 @@
-// The NATS client's text of what a server has refused, and what a user should read instead. Pure.
+// Turns the NATS client's text of a refusal into a sentence for the user. Pure.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// The thread of a NATS transport that may block on the client: it makes one session after the other, and sends.
+// The thread of a NATS transport that may block in the client: it makes one session after the other, and sends.
 #pragma once
 
 #include <atomic>

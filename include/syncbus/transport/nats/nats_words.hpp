@@ -1,4 +1,4 @@
-// What a NATS server says when it closes a connection, or makes none, and what a user should read instead. Pure.
+// Turns a NATS server's reason for closing or refusing a connection into a sentence for the user. Pure.
 #pragma once
 
 #include <array>

@@ -1,4 +1,4 @@
-// Lets a transport's threads call its sink until it is closed, also threads that had to be left behind.
+// Lets a transport's threads call its sink until it is closed, also threads that were left behind.
 #pragma once
 
 #include <condition_variable>

@@ -1,4 +1,4 @@
-// Tells when a silent connection is to be asked for a sign of life, and when it is dead. Pure.
+// Decides when a silent connection is asked for a sign of life, and when it is dead. Pure.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// What a Redis server says about itself: whether it is a primary, and whether it is the same as before. Pure.
+// Reads what a Redis server says about itself: whether it is a primary, and whether it is the same as before. Pure.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Turns the bytes that a Redis server sends into replies, in one buffer whose size has a limit. Pure.
+// Parses the bytes of a Redis server into replies, in one buffer of bounded size. Pure.
 #pragma once
 
 #include <cstddef>

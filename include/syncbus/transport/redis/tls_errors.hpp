@@ -1,4 +1,4 @@
-// OpenSSL's queue of errors, of which every thread has one, in programs that have OpenSSL; the library itself does not.
+// Clears OpenSSL's queue of errors, which every thread has, in programs that link OpenSSL.
 #pragma once
 
 namespace syncbus::inline v1::detail {

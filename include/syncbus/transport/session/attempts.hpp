@@ -1,4 +1,4 @@
-// When a transport makes its attempts at a session, how long each may take, and when it gives up. Pure.
+// Schedules a transport's attempts at a session: when, how long each, and when to give up. Pure.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// One call of code that may never return, on a thread that can be left behind.
+// Runs a call that may never return on a thread that can be left behind.
 #pragma once
 
 #include <poll.h>

@@ -1,4 +1,4 @@
-// How open() of a transport waits for the first attempt at a session, which another thread makes.
+// Lets open() wait for the first attempt at a session, which another thread makes.
 #pragma once
 
 #include <condition_variable>

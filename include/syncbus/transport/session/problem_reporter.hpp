@@ -1,4 +1,4 @@
-// Tells a transport's sink about problems: not the same again and again.
+// Reports problems to a transport's sink, each once and not again and again.
 #pragma once
 
 #include <algorithm>

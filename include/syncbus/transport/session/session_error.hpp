@@ -1,4 +1,4 @@
-// Why a transport has no session with its broker: an error and a sentence for the user.
+// The reason why a transport has no session: a code, and a sentence for the user.
 #pragma once
 
 #include <cerrno>

@@ -1,4 +1,4 @@
-// One session with a broker after the other, in steps: whoever takes a step does the transport's I/O meanwhile.
+// The session loop: one session with a broker after the other, in steps.
 #pragma once
 
 #include <poll.h>
