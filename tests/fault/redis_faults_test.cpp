@@ -17,7 +17,7 @@
 
 #include <syncbus/redis_bus.hpp>
 
-#include "contract/heard.hpp"
+#include "contract/fixtures/heard.hpp"
 #include "fault/auditor.hpp"
 #include "fault/cluster.hpp"
 #include "fault/on_redis.hpp"
