@@ -3,11 +3,10 @@
 
 #include <concepts>
 #include <cstddef>
-#include <memory>
-#include <new>
 #include <type_traits>
 #include <utility>
 
+#include <syncbus/base/inline_storage.hpp>
 #include <syncbus/base/is_null.hpp>
 #include <syncbus/quorum.hpp>
 
@@ -26,11 +25,7 @@ class Completion {
   explicit Completion(F&& callable) {
     using Callable = std::decay_t<F>;
     null_ = is_null<Callable>(callable);
-    if constexpr (fits<Callable>) {
-      ::new (static_cast<void*>(storage_)) Callable(std::forward<F>(callable));
-    } else {
-      ::new (static_cast<void*>(storage_)) Callable* {new Callable(std::forward<F>(callable))};
-    }
+    InlineStorage<Callable, inline_bytes>::make(storage_, std::forward<F>(callable));
     verbs_ = &verbs<Callable>;
   }
 
@@ -57,44 +52,13 @@ class Completion {
   };
 
   template <class F>
-  static constexpr bool fits = sizeof(F) <= inline_bytes && alignof(F) <= alignof(void*) &&
-                               std::is_nothrow_move_constructible_v<F>;
-
-  template <class F>
-  static F& get(void* storage) noexcept {
-    if constexpr (fits<F>) {
-      return *std::launder(static_cast<F*>(storage));
-    } else {
-      return **std::launder(static_cast<F**>(storage));
-    }
-  }
-
-  template <class F>
-  static void move(void* to, void* from) noexcept {
-    if constexpr (fits<F>) {
-      ::new (to) F(std::move(get<F>(from)));
-      get<F>(from).~F();
-    } else {
-      ::new (to) F* {*std::launder(static_cast<F**>(from))};
-    }
-  }
-
-  template <class F>
-  static void destroy(void* storage) noexcept {
-    if constexpr (fits<F>) {
-      get<F>(storage).~F();
-    } else {
-      delete *std::launder(static_cast<F**>(storage));
-    }
-  }
-
-  template <class F>
   static void call(void* storage, AwaitOutcome&& outcome) {
-    static_cast<void>(get<F>(storage)(std::move(outcome)));
+    static_cast<void>(InlineStorage<F, inline_bytes>::get(storage)(std::move(outcome)));
   }
 
   template <class F>
-  [[gnu::visibility("hidden")]] static constexpr Verbs verbs{call<F>, move<F>, destroy<F>};  // see Subscriber
+  [[gnu::visibility("hidden")]] static constexpr Verbs verbs{  // see Subscriber
+      call<F>, InlineStorage<F, inline_bytes>::move, InlineStorage<F, inline_bytes>::destroy};
 
   const Verbs* verbs_ = nullptr;
   bool null_ = false;

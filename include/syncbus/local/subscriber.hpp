@@ -6,11 +6,11 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <new>
 #include <string_view>
 #include <type_traits>
 #include <utility>
 
+#include <syncbus/base/inline_storage.hpp>
 #include <syncbus/base/is_null.hpp>
 #include <syncbus/event.hpp>
 
@@ -105,11 +105,14 @@ class Subscriber {
 
   explicit Subscriber(std::shared_ptr<MailboxSink> mailbox) { emplace(MailboxCaller{std::move(mailbox)}); }
 
-  Subscriber(Subscriber&& other) noexcept : event_{other.event_}, verbs_{other.verbs_} {
+  /// Of the one that was moved from, only the destructor may be called.
+  Subscriber(Subscriber&& other) noexcept : event_{other.event_}, verbs_{std::exchange(other.verbs_, nullptr)} {
     verbs_->move(storage_, other.storage_);
   }
   Subscriber& operator=(Subscriber&&) = delete;
-  ~Subscriber() { verbs_->destroy(storage_); }
+  ~Subscriber() {
+    if (verbs_ != nullptr) verbs_->destroy(storage_);
+  }
 
   /// Whether a callable is a null pointer or an empty function object.
   [[nodiscard]] bool null() const noexcept { return verbs_->null(storage_); }
@@ -131,19 +134,10 @@ class Subscriber {
     void (*destroy)(void*) noexcept;
   };
 
-  /// A caller in place, or a pointer to one on the heap.
   template <class Caller>
-  struct Access {
-    static constexpr bool in_place = sizeof(Caller) <= inline_bytes && alignof(Caller) <= alignof(void*) &&
-                                     std::is_nothrow_move_constructible_v<Caller>;
+  struct Access : InlineStorage<Caller, inline_bytes> {
+    using InlineStorage<Caller, inline_bytes>::get;
 
-    static Caller& get(void* storage) noexcept {
-      if constexpr (in_place) {
-        return *std::launder(static_cast<Caller*>(storage));
-      } else {
-        return **std::launder(static_cast<Caller**>(storage));
-      }
-    }
     static PutResult event(void* storage, const Event& event) { return get(storage).event(event); }
     static PutResult resync(void* storage, const Resync& resync, std::string_view key) {
       return get(storage).resync(resync, key);
@@ -153,31 +147,15 @@ class Subscriber {
     }
     static void close(void* storage) noexcept { get(storage).close(); }
     static bool null(const void* storage) noexcept { return get(const_cast<void*>(storage)).null(); }
-    static void move(void* to, void* from) noexcept {
-      if constexpr (in_place) {
-        ::new (to) Caller{std::move(get(from))};
-      } else {
-        ::new (to) Caller* {std::exchange(*std::launder(static_cast<Caller**>(from)), nullptr)};
-      }
-    }
-    static void destroy(void* storage) noexcept {
-      if constexpr (in_place) {
-        get(storage).~Caller();
-      } else {
-        delete *std::launder(static_cast<Caller**>(storage));
-      }
-    }
     // Hidden: of two plugins whose handlers have one name, each has its own.
-    [[gnu::visibility("hidden")]] static constexpr Verbs verbs{resync, attached_to, close, null, move, destroy};
+    [[gnu::visibility("hidden")]] static constexpr Verbs verbs{
+        resync, attached_to, close, null, InlineStorage<Caller, inline_bytes>::move,
+        InlineStorage<Caller, inline_bytes>::destroy};
   };
 
   template <class Caller>
   void emplace(Caller&& caller) {
-    if constexpr (Access<Caller>::in_place) {
-      ::new (static_cast<void*>(storage_)) Caller{std::move(caller)};
-    } else {
-      ::new (static_cast<void*>(storage_)) Caller* {new Caller{std::move(caller)}};
-    }
+    Access<Caller>::make(storage_, std::move(caller));
     event_ = Access<Caller>::event;
     verbs_ = &Access<Caller>::verbs;
   }
