@@ -16,12 +16,12 @@
 #include <vector>
 
 #include <syncbus/base/time.hpp>
+#include <syncbus/core/frame_keeper.hpp>
 #include <syncbus/core/quorum/await_overflow.hpp>
 #include <syncbus/core/quorum/await_request.hpp>
-#include <syncbus/core/quorum/await_voters.hpp>
+#include <syncbus/core/quorum/electorate.hpp>
 #include <syncbus/core/quorum/quorum_tracker.hpp>
 #include <syncbus/core/quorum/voter_room.hpp>
-#include <syncbus/core/sending/frame_ring.hpp>
 #include <syncbus/core/wire/acknowledgement_outbox.hpp>
 #include <syncbus/core/wire/frame_work.hpp>
 #include <syncbus/error.hpp>
@@ -31,9 +31,8 @@
 
 namespace syncbus::inline v1::core {
 
-/// Electorate, of the template parameters: as QuorumTracker::verdict takes it; `for_each` visits the peers that can
-/// answer. An await fails early only when nothing more can come: when the electorate is whole, and `answer_time` has
-/// passed, within which whoever hears a broadcast has answered.
+/// An await fails early only when nothing more can come: when the electorate is whole, and `answer_time` has passed,
+/// within which every node that hears a broadcast has answered.
 class AwaitTable final : public FrameKeeper {
  public:
   /// `max_awaits` bounds the events that are awaited, and with `max_peers` the answers that are kept; `max_bytes` the
@@ -64,7 +63,6 @@ class AwaitTable final : public FrameKeeper {
   }
 
   /// All of its events are on their way; with nobody to wait for, it ends here.
-  template <class Electorate>
   void submitted(AwaitId await_id, const Electorate& electorate) {
     if (const auto await = awaits_.find(await_id); await != awaits_.end()) judge(await, electorate);
   }
@@ -116,7 +114,6 @@ class AwaitTable final : public FrameKeeper {
   // --- answers
 
   /// This node's own handlers have returned from an event.
-  template <class Electorate>
   void heard_here(AwaitId await_id, std::uint32_t event, AcknowledgementStatus status, const Electorate& electorate) {
     const auto await = awaits_.find(await_id);
     if (await == awaits_.end() || !await->second.tracker.answer(self_, event, status, true)) return;
@@ -126,7 +123,6 @@ class AwaitTable final : public FrameKeeper {
   /// How many events are awaited.
   [[nodiscard]] std::size_t awaited() const noexcept { return awaited_; }
 
-  template <class Electorate>
   void acknowledged(NodeId from, const Acknowledgement& run, TimePoint now, const Electorate& electorate,
                     FrameWork& work) {
     std::vector<AwaitId> changed;
@@ -145,7 +141,6 @@ class AwaitTable final : public FrameKeeper {
 
   /// A question of ours to everybody has come back, in this session: what one broker was given before it has been
   /// heard here. An await counts from the question about the event of it that was placed last, which is asked last.
-  template <class Electorate>
   void question_returned(const Acknowledgement& run, TimePoint now, Duration answer_time, const Electorate& electorate,
                          FrameWork& work) {
     returned(run.sequence, electorate);
@@ -162,7 +157,6 @@ class AwaitTable final : public FrameKeeper {
   [[nodiscard]] bool waits_for_echo() const noexcept { return for_everyone_ != 0; }
 
   /// Whatever of ours has a sequence up to this one has come back: hellos before it in the common order are known.
-  template <class Electorate>
   void returned(std::uint64_t sequence, const Electorate& electorate) {
     const std::uint64_t before = returned_;
     sequence = (std::min)(sequence, handed_over_);
@@ -187,7 +181,6 @@ class AwaitTable final : public FrameKeeper {
   [[nodiscard]] TimePoint due() const noexcept { return agenda_.empty() ? detail::never : agenda_.begin()->first; }
 
   /// Ends what is due to end and puts the questions that are due into `questions`.
-  template <class Electorate>
   void tick(TimePoint now, Duration answer_time, const Electorate& electorate, AcknowledgementOutbox& questions) {
     while (due() <= now) {
       const auto await = awaits_.find(agenda_.begin()->second);
@@ -200,7 +193,6 @@ class AwaitTable final : public FrameKeeper {
   }
 
   /// Who can answer has changed.
-  template <class Electorate>
   void electorate_changed(const Electorate& electorate) {
     for (auto await = awaits_.begin(); await != awaits_.end();) judge(await++, electorate);
   }
@@ -291,22 +283,20 @@ class AwaitTable final : public FrameKeeper {
   }
 
   /// Whether it is satisfied now; what only this node hears is also told from impossible here.
-  template <class Electorate>
   void judge(Awaits::iterator at, const Electorate& electorate) {
     const Await& await = at->second;
-    const AwaitVoters<Electorate> voters{electorate, await.request, self_, back(await)};
+    const AwaitVoters voters{electorate, await.request, self_, back(await)};
     if (await.tracker.satisfied(voters)) return finish(at, {});
     if (await.request.heard_elsewhere) return;
     if (await.tracker.verdict(voters) == QuorumVerdict::impossible) finish(at, Errc::quorum_not_satisfied);
   }
 
-  template <class Electorate>
   void review(Awaits::iterator at, TimePoint now, Duration answer_time, const Electorate& electorate,
               AcknowledgementOutbox& questions) {
     Await& await = at->second;
     const bool out = await.request.heard_elsewhere && await.handed_over == await.request.events;
     if (!out) return schedule(at->first, await, await.request.deadline);  // hastened when the last frame goes out
-    const AwaitVoters<Electorate> voters{electorate, await.request, self_, back(await)};
+    const AwaitVoters voters{electorate, await.request, self_, back(await)};
     const QuorumVerdict word = await.tracker.verdict(voters);
     if (word == QuorumVerdict::satisfied) return finish(at, {});
     if (word == QuorumVerdict::impossible && electorate.whole() && back(await) &&
@@ -324,7 +314,6 @@ class AwaitTable final : public FrameKeeper {
 
   /// Those whose answers are missing; before giving up everybody, until that question has come back: there may be one
   /// that was never heard, or that is left out.
-  template <class Electorate>
   void ask(Await& await, QuorumVerdict word, TimePoint now, const Electorate& electorate,
            AcknowledgementOutbox& questions) {
     if (word != QuorumVerdict::impossible) {

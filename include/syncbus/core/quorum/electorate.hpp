@@ -6,6 +6,7 @@
 
 #include <syncbus/core/peers/membership.hpp>
 #include <syncbus/core/peers/peer_state.hpp>
+#include <syncbus/core/quorum/await_request.hpp>
 #include <syncbus/event.hpp>
 
 namespace syncbus::inline v1::core {
@@ -35,6 +36,23 @@ struct Electorate {
     if (peer == nullptr || (peer->newest_heartbeat == 0 && peer->live())) return std::nullopt;
     return peer->zone;
   }
+};
+
+/// Those of one await, as QuorumTracker takes them: the peers if it was broadcast, this node if its subscribers heard it.
+struct AwaitVoters {
+  const Electorate& peers;
+  const AwaitRequest& request;
+  NodeId self;
+  bool back;  ///< all frames of the await are: whoever said hello before them is known
+
+  template <class Visit>
+  void for_each(const Visit& visit) const {
+    if (request.heard_here) visit(self);
+    if (request.heard_elsewhere) peers.for_each(visit);
+  }
+  [[nodiscard]] bool whole() const { return !request.heard_elsewhere || (peers.whole() && back); }
+  [[nodiscard]] bool knows(NodeId node) const { return node == self || peers.knows(node); }
+  [[nodiscard]] std::optional<std::string_view> zone_of(NodeId node) const { return peers.zone_of(node); }
 };
 
 }  // namespace syncbus::inline v1::core

@@ -8,7 +8,7 @@
 
 #include <syncbus/base/time.hpp>
 #include <syncbus/core/peers/peer_table.hpp>
-#include <syncbus/core/sending/repair_queue.hpp>
+#include <syncbus/core/wire/repair_frames.hpp>
 #include <syncbus/event.hpp>
 
 namespace syncbus::inline v1::core {
@@ -67,7 +67,7 @@ class GappedPeers {
       return {};
     }
     const std::uint64_t most = turn.peer->repair.unanswered() ? few : (std::max)(few, fit);
-    turn.frames = (std::min)({missing, most, std::uint64_t{RepairQueue::max_waiting}});
+    turn.frames = (std::min)({missing, most, std::uint64_t{max_requested_frames}});
     return turn;
   }
 

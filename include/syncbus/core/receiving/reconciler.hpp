@@ -17,7 +17,6 @@
 #include <syncbus/core/receiving/inbox.hpp>
 #include <syncbus/core/receiving/other_versions.hpp>
 #include <syncbus/core/receiving/resync_gate.hpp>
-#include <syncbus/core/sending/repair_queue.hpp>
 #include <syncbus/core/wire/codec.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/metrics.hpp>

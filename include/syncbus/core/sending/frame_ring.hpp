@@ -11,21 +11,11 @@
 #include <optional>
 #include <string_view>
 
+#include <syncbus/core/frame_keeper.hpp>
 #include <syncbus/core/wire/codec.hpp>
 #include <syncbus/event.hpp>
 
 namespace syncbus::inline v1::core {
-
-/// Whoever needs a frame longer than the ring has room for it.
-class FrameKeeper {
- public:
-  /// The ring is about to forget this frame, the oldest it has. The bytes are those that were handed over; they may be
-  /// overwritten as soon as this returns. Calls nothing of the ring.
-  virtual void before_overwriting(std::uint64_t sequence, Bytes frame) noexcept = 0;
-
- protected:
-  ~FrameKeeper() = default;
-};
 
 /// What a node published, as frames, oldest first. Nothing is copied: frames stay where they are while the borders of
 /// the parts move over them.

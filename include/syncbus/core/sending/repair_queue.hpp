@@ -10,7 +10,7 @@
 #include <optional>
 
 #include <syncbus/base/time.hpp>
-#include <syncbus/core/peers/sequence_tracker.hpp>
+#include <syncbus/core/wire/repair_frames.hpp>
 #include <syncbus/event.hpp>
 
 namespace syncbus::inline v1::core {
@@ -22,7 +22,7 @@ namespace syncbus::inline v1::core {
 class RepairQueue {
  public:
   static constexpr Duration quiet = std::chrono::milliseconds{50};
-  static constexpr std::size_t max_waiting = 128;  ///< full ones are 4 MiB
+  static constexpr std::size_t max_waiting = max_requested_frames;
 
   struct Answer {
     std::uint64_t sequence = 0;

@@ -17,6 +17,9 @@ namespace syncbus::inline v1::core {
 /// A request names at most so many ranges; what is missing beyond them is for the next one.
 inline constexpr std::size_t max_request_ranges = 64;
 
+/// A publisher answers for at most so many frames at once, and nobody asks for more: full ones are 4 MiB.
+inline constexpr std::size_t max_requested_frames = 128;
+
 /// A buffer of so many bytes holds every repair request.
 inline constexpr std::size_t max_repair_request_bytes =
     header_bytes + 8 + 1 + max_request_ranges * 2 * max_varint_bytes;
