@@ -47,8 +47,8 @@ class Inbox {
         answers_{(std::max)(options.max_awaits, least_answers)},
         wanted_{0, FrameNameHash{options.hash_secret}} {}
 
-  [[nodiscard]] ReceiveQueue& inbox() noexcept { return inbox_; }
-  [[nodiscard]] const ReceiveQueue& inbox() const noexcept { return inbox_; }
+  [[nodiscard]] ReceiveQueue& queue() noexcept { return inbox_; }
+  [[nodiscard]] const ReceiveQueue& queue() const noexcept { return inbox_; }
   [[nodiscard]] const AcknowledgementOutbox& answers() const noexcept { return answers_; }
 
   /// `since`: when it became known that there is such a frame, or reason for such a resync.

@@ -17,6 +17,7 @@
 #include <syncbus/core/receiving/inbox.hpp>
 #include <syncbus/core/receiving/other_versions.hpp>
 #include <syncbus/core/receiving/resync_gate.hpp>
+#include <syncbus/core/session_state.hpp>
 #include <syncbus/core/wire/codec.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/metrics.hpp>
@@ -37,13 +38,9 @@ class Reconciler {
  public:
   static constexpr std::uint64_t few_missing = 64;  ///< of a stranger's past: so much is repaired, more is a resync
 
-  Reconciler(const ProtocolOptions& options, Metrics& metrics)
-      : options_{options}, metrics_{metrics}, membership_{options}, inbox_{options, metrics} {}
-
-  [[nodiscard]] Membership& membership() noexcept { return membership_; }
-  [[nodiscard]] const Membership& membership() const noexcept { return membership_; }
-  [[nodiscard]] Inbox& receiving() noexcept { return inbox_; }
-  [[nodiscard]] const Inbox& receiving() const noexcept { return inbox_; }
+  Reconciler(const ProtocolOptions& options, const SessionState& state, Membership& membership, Inbox& inbox,
+             Metrics& metrics)
+      : options_{options}, state_{state}, membership_{membership}, inbox_{inbox}, metrics_{metrics} {}
 
   /// Whether anybody on this node hears other nodes; without one nothing can be lost.
   void listening(bool listening, TimePoint now) noexcept {
@@ -52,13 +49,11 @@ class Reconciler {
     if (!listening) listening_since_ = now;
   }
 
-  void begin_session(std::uint64_t session, bool listening, TimePoint now) noexcept {
-    session_ = session;
-    if (session == 1) listening_since_ = now;
+  void begin_session(bool listening, TimePoint now) noexcept {
+    if (state_.session == 1) listening_since_ = now;
     this->listening(listening, now);
     membership_.begin_session(now);
-    gate_.begin_session(session);
-    const bool unknown_loss = session > 1 && membership_.may_be_others();  // of one that may not even return
+    const bool unknown_loss = state_.session > 1 && membership_.may_be_others();  // of one that may not even return
     if (unknown_loss && listening_) raise({ResyncCause::interrupted, {}});
     gapped_.for_each([now](NodeId, PeerState& peer) { peer.repair.restart(now); });
     if (options_.publish_only) gate_.hears_nobody();
@@ -109,7 +104,7 @@ class Reconciler {
     if (repaired) ++metrics_.frames_repaired;
     const bool late = seen.late || !seen.fresh || sequence <= peer->heard_before;
     inbox_.push(events, frame, late, seen.missed ? missing_since : now);
-    if (peer->gone) peer->ends_behind = inbox_.inbox().pushed();
+    if (peer->gone) peer->ends_behind = inbox_.queue().pushed();
   }
 
   /// A frame of events in our name that is none of ours; or, not `certain`, of which nobody knows, while another node
@@ -168,7 +163,7 @@ class Reconciler {
       }
       membership_.peers().change(*peer, [&](PeerState& it) { membership_.told_of(it, entry, origin, !directed); });
     }
-    membership_.welcomed(origin, welcome, names_us, listening_ ? 0 : session_, now);
+    membership_.welcomed(origin, welcome, names_us, listening_ ? 0 : state_.session, now);
   }
 
   /// A heartbeat of our own came back: until now we heard, so who was silent is.
@@ -196,8 +191,8 @@ class Reconciler {
 
   // --- time
 
-  /// `connected`: there is a session, so that what is asked for can come; without one nothing is given up.
-  void tick(TimePoint now, bool connected) {
+  /// Without a session, in which what is asked for could come, nothing is given up.
+  void tick(TimePoint now) {
     now_ = now;
     if (membership_.close_window(now)) {
       gate_.window_closed(now);
@@ -207,16 +202,16 @@ class Reconciler {
     if (other_versions_.raise(now)) raise({ResyncCause::incompatible, {}});
     gate_.tick(now);
     gapped_.prune();
-    if (!connected) return;
+    if (!state_.connected) return;
     gapped_.for_each([&](NodeId id, PeerState& peer) {
       if (peer.abandon_forgotten(now) || (now >= gives_up_at(peer) && peer.abandon())) lost(peer, id);
     });
   }
 
-  /// When tick() or next_request() has something to do.
-  [[nodiscard]] TimePoint due(bool connected) const noexcept {
+  /// When tick() has something to do, or next_request(), if this node `speaks`.
+  [[nodiscard]] TimePoint due(bool speaks) const noexcept {
     TimePoint due = (std::min)({membership_.window_ends(), membership_.sure_at(), other_versions_.due(), gate_.due()});
-    if (!connected) return due;
+    if (!speaks) return due;
     due = (std::min)({due, membership_.welcome_due(), inbox_.wanted_due()});
     gapped_.for_each([&](NodeId, const PeerState& peer) {
       due = (std::min)({due, peer.repairs() ? peer.repair.due() : due, gives_up_at(peer)});
@@ -244,8 +239,8 @@ class Reconciler {
   /// How long ago something may have been published that was not heard yet: of the peers that are heard, the worst. Of
   /// one that hears nobody, and proves nothing, what is known to be missing.
   [[nodiscard]] Duration staleness(TimePoint now) noexcept {
-    const std::uint64_t pushed = inbox_.inbox().pushed();
-    const std::uint64_t settled = inbox_.inbox().settled();
+    const std::uint64_t pushed = inbox_.queue().pushed();
+    const std::uint64_t settled = inbox_.queue().settled();
     TimePoint fresh_at = gate_.waiting_since(now);
     membership_.peers().for_each([&](NodeId, PeerState& peer) {
       if (!peer.live() && peer.tracker.missing().empty() && settled >= peer.ends_behind) return;
@@ -262,7 +257,7 @@ class Reconciler {
   /// Whether whatever anybody published since this node began has come: then nothing of before a peer's first word is
   /// ours.
   [[nodiscard]] bool first_session_is_whole() const noexcept {
-    return options_.lossless_sessions && session_ == 1;
+    return options_.lossless_sessions && state_.session == 1;
   }
 
   /// See silence_may_hide_loss. In a whole first session a peer need not have said how far it is: what it published
@@ -271,7 +266,7 @@ class Reconciler {
     const bool need_not = peer.reconciled_in == 0 && first_session_is_whole();
     const bool known_to_us = peer.heard || !peer.tracker.missing().empty();  // of whom only others told, we owe nothing
     const bool lossless = options_.lossless_sessions || membership_.is_here(peer);
-    return known_to_us && silence_may_hide_loss(peer, lossless, need_not ? 0 : session_);
+    return known_to_us && silence_may_hide_loss(peer, lossless, need_not ? 0 : state_.session);
   }
 
   /// Whether a node is a stranger, or one that was met by a repair and has not said how far it is.
@@ -305,7 +300,7 @@ class Reconciler {
     if (const auto id = known == nullptr ? membership_.peers().next_forgotten() : std::nullopt) forget(*id);
     const std::uint64_t baseline = owed && repairable ? 0 : extent.last;
     PeerState& peer = known != nullptr ? *known : membership_.peers().add(origin, baseline, now);
-    peer.meet(extent, baseline, session_, membership_.may_have_heard_strangers());
+    peer.meet(extent, baseline, state_.session, membership_.may_have_heard_strangers());
     const bool behind = extent.ahead != 0 || (extent.last != 0 && membership_.may_have_heard_strangers());
     if (owed || (listening_ && behind)) peer.freshness = Freshness{listening_since_};
     if (!extent.will_know_us) membership_.stranger_met(now);
@@ -318,7 +313,7 @@ class Reconciler {
     return membership_.peers().find(node) == nullptr ? LeftOut::Why::no_room : LeftOut::Why::doubled;
   }
   void leave_out(LeftOut::Why why, TimePoint now) noexcept {
-    membership_.leave_out(why, now, listening_ ? std::optional{listening_since_} : std::nullopt, session_);
+    membership_.leave_out(why, now, listening_ ? std::optional{listening_since_} : std::nullopt, state_.session);
   }
 
   void namesake_heard(TimePoint now) noexcept {
@@ -380,8 +375,8 @@ class Reconciler {
   /// The tracker has learned something. `whole`: nothing was missing before. `current`: as in Extent.
   void note(PeerState& peer, NodeId origin, const SequenceTracker::Observation& seen, bool whole, bool current,
             TimePoint now) {
-    const bool lost_in_outage = peer.reconciled_in != session_ && session_ > 1;
-    if (current) peer.spoke_in(session_);
+    const bool lost_in_outage = peer.reconciled_in != state_.session && state_.session > 1;
+    if (current) peer.spoke_in(state_.session);
     if (seen.gap) {
       metrics_.gaps += seen.newly_missing();
       peer.waiting.added(seen.gap->first - 1, peer.tracker.missing().front().first - 1, now);
@@ -399,7 +394,7 @@ class Reconciler {
     const auto at = membership_.proved_by(heartbeat.newest_origin, heartbeat.newest_number);
     const auto accepted = accepted_up_to(heartbeat);
     if (!at || gate_.holds() || !accepted) return;
-    const ReceiveQueue& inbox = inbox_.inbox();
+    const ReceiveQueue& inbox = inbox_.queue();
     peer.freshness.claim(*at, *accepted, peer.tracker, inbox.pushed(), inbox.settled());
   }
 
@@ -411,7 +406,7 @@ class Reconciler {
 
   /// It is not live any more: what came of it, and a resync that stands for the rest, is all that handlers will hear.
   void end(PeerState& peer) noexcept {
-    peer.ends_behind = inbox_.inbox().pushed();
+    peer.ends_behind = inbox_.queue().pushed();
     electorate_changed_ = true;
   }
 
@@ -442,16 +437,16 @@ class Reconciler {
   }
 
   const ProtocolOptions& options_;
+  const SessionState& state_;
+  Membership& membership_;
+  Inbox& inbox_;
   Metrics& metrics_;
-  Membership membership_;
-  Inbox inbox_;
-  std::uint64_t session_ = 0;
   bool listening_ = false;
   TimePoint listening_since_{};  ///< when nobody did, last
   TimePoint now_{};
   bool electorate_changed_ = false;
   GappedPeers gapped_{membership_.peers(), options_.queue_bytes};
-  ResyncGate gate_{membership_, gapped_, inbox_};
+  ResyncGate gate_{state_, membership_, gapped_, inbox_};
   OtherVersions other_versions_{options_.heartbeat};
 };
 

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cstdint>
 #include <optional>
 #include <utility>
 
@@ -13,6 +12,7 @@
 #include <syncbus/core/receiving/gapped_peers.hpp>
 #include <syncbus/core/receiving/inbox.hpp>
 #include <syncbus/core/receiving/pending_events.hpp>
+#include <syncbus/core/session_state.hpp>
 #include <syncbus/event.hpp>
 
 namespace syncbus::inline v1::core {
@@ -27,23 +27,21 @@ namespace syncbus::inline v1::core {
 /// not over, count as waiting, from when they were known.
 class ResyncGate {
  public:
-  ResyncGate(Membership& membership, GappedPeers& gapped, Inbox& receiving) noexcept
-      : membership_{membership}, gapped_{gapped}, inbox_{receiving} {}
+  ResyncGate(const SessionState& state, Membership& membership, GappedPeers& gapped, Inbox& inbox) noexcept
+      : state_{state}, membership_{membership}, gapped_{gapped}, inbox_{inbox} {}
 
   // --- our outages
 
-  void begin_session(std::uint64_t session) noexcept { session_ = session; }
-
   /// From `since` on nothing of others may have come.
-  void cut_off(TimePoint since) noexcept { cut_off_.begin(since, session_); }
+  void cut_off(TimePoint since) noexcept { cut_off_.begin(since, state_.session); }
   /// This node hears nobody anyway.
   void hears_nobody() noexcept { cut_off_.end(); }
 
   /// The join window has closed.
   void window_closed(TimePoint now) noexcept {
-    if (session_ > 1) open(now);
+    if (state_.session > 1) open(now);
     if (due_ == at_window_end) due_ = due(now);
-    if (!holds()) cut_off_.joined(session_, inbox_.inbox().pushed());
+    if (!holds()) cut_off_.joined(state_.session, inbox_.queue().pushed());
   }
 
   // --- outages of peers
@@ -83,7 +81,7 @@ class ResyncGate {
       });
     }
     inbox_.push(*std::exchange(held_back_, std::nullopt), since);
-    cut_off_.joined(session_, inbox_.inbox().pushed());
+    cut_off_.joined(state_.session, inbox_.queue().pushed());
   }
 
   /// When tick() has something to do, at the latest.
@@ -101,7 +99,7 @@ class ResyncGate {
 
   /// Since when it is known that handlers have something to hear yet, or may have; `now`: nothing is known.
   [[nodiscard]] TimePoint waiting_since(TimePoint now) noexcept {
-    const TimePoint cut_off_at = cut_off_.since(inbox_.inbox().settled()).value_or(now);
+    const TimePoint cut_off_at = cut_off_.since(inbox_.queue().settled()).value_or(now);
     const TimePoint left_out = membership_.left_out().fresh_at(now);
     const TimePoint waiting = (std::min)({cut_off_at, left_out, inbox_.waiting_since(now)});
     return held_back_ ? (std::min)(waiting, held_back_since_) : waiting;
@@ -126,7 +124,7 @@ class ResyncGate {
     membership_.peers().for_each([&](NodeId, const PeerState& peer) {
       if (any || peer.gone || !peer.heard) return;
       const bool not_yet = now > peer.overdue_at() || peer.back_without_word ||
-                           (session_ > 1 && peer.reconciled_in != session_);
+                           (state_.session > 1 && peer.reconciled_in != state_.session);
       const bool as_others =
           peer.last_heard - silent_since_ <= together && silent_since_ - peer.last_heard <= together;
       any = peer.silent ? as_others : not_yet;
@@ -134,10 +132,10 @@ class ResyncGate {
     return any;
   }
 
+  const SessionState& state_;
   Membership& membership_;
   GappedPeers& gapped_;
   Inbox& inbox_;
-  std::uint64_t session_ = 0;
   TimePoint open_until_{};
   TimePoint silent_since_{};  // when those were heard last who were silent, or nearly so, and are back
   std::optional<Resync> held_back_;

@@ -15,6 +15,7 @@
 #include <syncbus/core/receiving/pending_events.hpp>
 #include <syncbus/core/sending/frame_ring.hpp>
 #include <syncbus/core/sending/repair_queue.hpp>
+#include <syncbus/core/session_state.hpp>
 #include <syncbus/core/wire/heartbeat_frame.hpp>
 #include <syncbus/core/wire/repair_frames.hpp>
 #include <syncbus/event.hpp>
@@ -33,23 +34,27 @@ struct Awaited {
 /// confirmed, and once more to whoever asks while the ring still has them.
 class Sender {
  public:
-  Sender(const ProtocolOptions& options, Metrics& metrics)
+  Sender(const ProtocolOptions& options, const SessionState& state, AwaitTable& awaits, Metrics& metrics)
       : self_{options.self},
+        state_{state},
         metrics_{metrics},
-        awaits_{options.self, options.max_awaits, options.max_peers, kept_for_awaits(options.history_bytes), metrics},
+        awaits_{awaits},
         ring_{options.self, options.history_bytes - kept_for_awaits(options.history_bytes), SendWindow::frame_bytes,
               &awaits_},
         outbox_{(std::numeric_limits<std::size_t>::max)(), options.pending_bytes, options.hash_secret},
         budget_{(std::max)(options.history_bytes, least_repairs),
                 histories_a_second * (std::max)(options.history_bytes, least_repairs)} {}
 
-  [[nodiscard]] AwaitTable& awaits() noexcept { return awaits_; }
+  /// Of the memory for history, what frames beyond the ring may take as long as they are awaited.
+  [[nodiscard]] static constexpr std::size_t kept_for_awaits(std::size_t history_bytes) noexcept {
+    return history_bytes / 4;
+  }
 
   [[nodiscard]] bool fits(const WireEvent& event) const noexcept { return ring_.fits(event); }
 
-  [[nodiscard]] Submitted submit(WireEvent event, bool connected, bool may_join, std::optional<Awaited> awaited) {
+  [[nodiscard]] Submitted submit(WireEvent event, bool may_join, std::optional<Awaited> awaited) {
     event.awaited = awaited.has_value();
-    if (connected && outbox_.empty()) {
+    if (state_.connected && outbox_.empty()) {
       const auto appended = ring_.append(event);
       metrics_.joined += appended == FrameRing::Append::merged ? 1U : 0U;
       if (appended == FrameRing::Append::too_large) return Submitted::too_large;
@@ -59,7 +64,7 @@ class Sender {
       }
     }
     if (!ring_.fits(event)) return Submitted::too_large;
-    if (connected && !may_join) return Submitted::no_room;
+    if (state_.connected && !may_join) return Submitted::no_room;
     if (awaited) awaits_.wait_for_room(awaited->await_id, awaited->event, event);
     event.awaited = false;
     metrics_.joined += outbox_.put(event, self_).absorbed;
@@ -69,8 +74,8 @@ class Sender {
   /// A session begins: what is not confirmed goes out again, byte for byte. What the broker takes no longer is lost:
   /// our heartbeats say that history does not have it, which is a resync for whoever has not heard it; and a resync
   /// goes out, for those that take it for a stranger's past.
-  void begin_session(std::size_t frame_limit) noexcept {
-    frame_limit_ = frame_limit;
+  void begin_session() noexcept {
+    const std::size_t frame_limit = state_.frame_limit;
     ring_.limit_frame(frame_limit - (std::min)(frame_limit, repair_overhead_bytes));
     ring_.rewind();
     if (ring_.give_up_above(frame_limit)) metrics_.joined += outbox_.put_resync({ResyncCause::overflow, {}});
@@ -79,17 +84,17 @@ class Sender {
 
   /// Whoever has the frame that next() took last may still read it, and its bytes must not change: that one is
   /// confirmed at was_read().
-  void confirmed(std::uint64_t sequence, bool connected) noexcept {
+  void confirmed(std::uint64_t sequence) noexcept {
     const bool early = taken_ != 0 && sequence >= taken_;
     taken_is_confirmed_ |= early;
     ring_.confirm(early ? taken_ - 1 : sequence);
-    if (connected) refill();
+    if (state_.connected) refill();
   }
 
   /// What next() took last is read no longer.
-  void was_read(bool connected) noexcept {
+  void was_read() noexcept {
     const std::uint64_t taken = std::exchange(taken_, 0);
-    if (std::exchange(taken_is_confirmed_, false)) confirmed(taken, connected);
+    if (std::exchange(taken_is_confirmed_, false)) confirmed(taken);
   }
 
   /// Whether an events frame may go out now.
@@ -151,7 +156,7 @@ class Sender {
     while (const auto answer = answers_.next()) {
       const auto kept = ring_.find(answer->sequence);
       const auto frame = kept ? kept : awaits_.reserve().find(answer->sequence);
-      if (!frame || frame->size() + repair_overhead_bytes > frame_limit_) continue;
+      if (!frame || frame->size() + repair_overhead_bytes > state_.frame_limit) continue;
       if (budget_.spend(frame->size(), now)) return Repair{*frame, answer->destination};
     }
     return std::nullopt;
@@ -160,9 +165,6 @@ class Sender {
   [[nodiscard]] std::size_t history_bytes() const noexcept { return ring_.bytes() + awaits_.reserve().bytes(); }
 
  private:
-  /// Of the memory for history, what frames beyond the ring may take as long as they are awaited.
-  static constexpr std::size_t kept_for_awaits(std::size_t history_bytes) noexcept { return history_bytes / 4; }
-
   /// Nodes that were cut off need the history once, and share it when there are many; four times that a second is more
   /// than they take.
   static constexpr std::size_t least_repairs = std::size_t{1} << 20U;
@@ -204,13 +206,13 @@ class Sender {
   }
 
   NodeId self_;
+  const SessionState& state_;
   Metrics& metrics_;
-  AwaitTable awaits_;
+  AwaitTable& awaits_;
   FrameRing ring_;  // tells awaits_ what it overwrites
   PendingEvents outbox_;
   RepairQueue answers_;
   detail::ByteBudget budget_;  // of repairs
-  std::size_t frame_limit_ = 0;  // of the session, in bytes
   std::uint64_t taken_ = 0;      // the sequence that next() took last, until was_read(); 0: none
   bool taken_is_confirmed_ = false;
 };
