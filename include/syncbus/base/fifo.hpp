@@ -1,6 +1,7 @@
 // A first-in-first-out queue that stops allocating once it has reached its longest. Pure.
 #pragma once
 
+#include <cassert>
 #include <cstddef>
 #include <vector>
 
@@ -15,10 +16,14 @@ class Fifo {
   [[nodiscard]] bool empty() const noexcept { return next_ == values_.size(); }
 
   /// The oldest. Precondition: not empty.
-  [[nodiscard]] const T& front() const noexcept { return values_[next_]; }
+  [[nodiscard]] const T& front() const noexcept {
+    assert(!empty());
+    return values_[next_];
+  }
 
   /// Drops the oldest. Precondition: not empty.
   void pop() noexcept {
+    assert(!empty());
     if (++next_ <= values_.size() / 2) return;
     values_.erase(values_.begin(), values_.begin() + static_cast<std::ptrdiff_t>(next_));
     next_ = 0;

@@ -1,6 +1,7 @@
 // Whether this thread runs a handler of the library, and the work that it has deferred until the handler ends.
 #pragma once
 
+#include <cassert>
 #include <functional>
 #include <utility>
 #include <vector>
@@ -24,6 +25,7 @@ class HandlerScope {
 
   /// Only where must_defer(). The task must not throw.
   static void defer(HazardRecord& mine, std::function<void()> task) {
+    assert(must_defer(mine));
     mine.deferred_.push_back(std::move(task));
     mine.has_deferred_ = true;
   }

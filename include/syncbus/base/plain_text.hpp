@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -18,6 +19,7 @@ struct Utf8Character {
 
   /// Precondition: the text is not empty.
   [[nodiscard]] static constexpr Utf8Character first_of(std::string_view text) noexcept {
+    assert(!text.empty());
     const auto lead = static_cast<unsigned char>(text.front());
     if (lead < 0x80) return {lead, 1};
     const std::size_t size = lead >= 0xf0 ? 4 : (lead >= 0xe0 ? 3 : 2);

@@ -1,6 +1,7 @@
 // The awaits of a bus that are under way, by id, and those whose completion is still to be called.
 #pragma once
 
+#include <cassert>
 #include <cstddef>
 #include <memory>
 #include <unordered_map>
@@ -41,6 +42,7 @@ class AwaitCalls {
   /// Precondition: has_completions(). To be called and destroyed without the owner's lock: what it waits for may want
   /// that.
   [[nodiscard]] std::shared_ptr<AwaitCall> next_completion() noexcept {
+    assert(has_completions());
     auto call = std::move(first_);
     first_ = std::move(call->next);
     if (--completions_ == 0) last_ = nullptr;

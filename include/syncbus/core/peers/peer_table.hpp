@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -47,12 +48,14 @@ class PeerTable {
 
   /// Whom one more will push out: none while there is room. Precondition: takes_one_more().
   [[nodiscard]] std::optional<NodeId> next_forgotten() {
+    assert(takes_one_more());
     if (peers_.size() < max_peers_) return std::nullopt;
     return least_needed()->first;
   }
 
   /// A peer that is not there yet. Precondition: takes_one_more().
   PeerState& add(NodeId id, std::uint64_t baseline, TimePoint now) {
+    assert(takes_one_more() && find(id) == nullptr);
     if (peers_.size() >= max_peers_) forget_one();
     PeerState& peer = peers_.try_emplace(id, baseline, now).first->second;
     ++live_;

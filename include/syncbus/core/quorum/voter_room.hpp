@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cassert>
 #include <cstddef>
 
 namespace syncbus::inline v1::core {
@@ -23,6 +24,7 @@ class VoterRoom {
   }
   /// Precondition: there is.
   void take(std::size_t places, bool stranger) noexcept {
+    assert(has(places, stranger));
     left_ -= places;
     strangers_left_ -= stranger ? places : 0;
   }

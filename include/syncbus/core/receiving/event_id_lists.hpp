@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -32,6 +33,7 @@ class EventIdLists {
 
   /// False, and nothing changed, without memory for it. Precondition: full.
   bool grow() noexcept {
+    assert(full());
     const std::size_t wanted = grown_capacity();
     if (wanted > empty) return false;
     std::unique_ptr<Link[]> grown{new (std::nothrow) Link[wanted]};
@@ -45,6 +47,7 @@ class EventIdLists {
 
   /// Precondition: not full.
   void append(List& list, const EventId& place) noexcept {
+    assert(!full());
     const List added = free_;
     free_ = links_[added].next;
     links_[added] = {place.sequence, place.index, list == empty ? added : std::exchange(links_[list].next, added)};
@@ -72,6 +75,7 @@ class EventIdLists {
 
   /// Gives the memory back. Precondition: all lists are empty.
   void reset() noexcept {
+    assert(used_ == 0);
     links_.reset();
     capacity_ = 0;
     free_ = empty;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -114,6 +115,7 @@ class PendingEvents {
   /// What is to be taken first: the resync (as an event without a key) if there is one; who awaits it, it does not say.
   /// Valid until the next call of a member that is not const. Precondition: not empty.
   [[nodiscard]] WireEvent front() const noexcept {
+    assert(!empty());
     if (top_) return {.type = EventType::resync, .key = {}, .cause = top_->cause};
     return {.type = first_->type, .key = key_view(first_), .version = first_->version};
   }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -92,6 +93,7 @@ class FrameRing {
   /// The event that the last append appended or merged into. Precondition: it returned one of these, and its frame has
   /// not been sealed since. O(1), or after a merge O(events of the frame).
   [[nodiscard]] EventId place_of_last() const noexcept {
+    assert(has_open_events());
     const bool merged = last_merge_.events == events_;
     return {open_, merged ? index_at(last_merge_.offset) : static_cast<std::uint32_t>(events_ - sealed_events_ - 1)};
   }

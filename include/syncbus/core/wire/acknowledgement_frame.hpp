@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -55,6 +56,7 @@ class AcknowledgementWriter {
   /// False when there is no room for it: finish this frame and begin another. Precondition: what Acknowledgement says,
   /// with a sequence and a count of at least 1.
   [[nodiscard]] bool add(const Acknowledgement& entry) noexcept {
+    assert(entry.sequence != 0 && entry.count != 0);
     const bool extends = !empty() && entry.publisher == last_.publisher && entry.sequence == last_.sequence &&
                          entry.status == last_.status && entry.index == last_.index + last_.count;
     if (!extends) return append(end_, empty() || entry.publisher != last_.publisher, entry);
