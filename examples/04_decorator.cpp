@@ -15,7 +15,8 @@ namespace {
 
 std::atomic<int> lines = 0;  // any thread may call a bus
 
-/// Around any bus, which outlives it. It is a bus itself: whatever takes one takes it.
+// [readme: decorator]
+/// Around any bus, which outlives it. It is a bus itself, for every function that takes one.
 template <syncbus::Bus B>
 class TracedBus : public syncbus::BusFacade<TracedBus<B>> {
  public:
@@ -53,6 +54,7 @@ class TracedBus : public syncbus::BusFacade<TracedBus<B>> {
   syncbus::Duration staleness() const { return next_.staleness(); }
   std::vector<syncbus::Peer> peers() const { return next_.peers(); }
   syncbus::NodeId id() const noexcept { return next_.id(); }
+  // [end]
 
  private:
   class Trace {
@@ -72,10 +74,12 @@ class TracedBus : public syncbus::BusFacade<TracedBus<B>> {
     std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
   };
 
+  // [readme: decorator]
   B& next_;
 };
 
 static_assert(syncbus::Bus<TracedBus<syncbus::InMemoryBus>>);
+// [end]
 
 /// A service knows no decorator.
 template <syncbus::Bus B>

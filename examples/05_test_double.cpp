@@ -16,7 +16,8 @@
 
 namespace {
 
-/// What subscribes is kept by a node within, so handlers, scopes and mailboxes are the real ones.
+// [readme: test_double]
+/// A node within keeps the subscribers, so handlers, scopes and mailboxes are the real ones.
 class RecordingBus : public syncbus::BusFacade<RecordingBus> {
  public:
   struct Published {
@@ -70,6 +71,7 @@ class RecordingBus : public syncbus::BusFacade<RecordingBus> {
 };
 
 static_assert(syncbus::Bus<RecordingBus>);
+// [end]
 
 int failures = 0;
 
