@@ -22,7 +22,7 @@
 namespace {
 
 // [readme: spread]
-/// What a resync makes doubtful is used for `spread` at most, each key of each node for another part of it.
+/// After a resync it uses its entries for `spread` at most, each key on each node for another part of that time.
 template <syncbus::Bus B>
 class SpreadCache {
  public:
