@@ -1,11 +1,11 @@
 #!/bin/sh
-# Checks what the README and the pages of examples/guide say against the tree:
+# Checks what the README, the pages of examples/guide and those beside the headers say against the tree:
 #   - every C++ snippet is a region of an example, byte for byte but for the indentation, so that it compiles and runs;
 #     and every region is shown on a page;
 #   - every link between the pages and into the tree leads to something, its anchor to a heading; so does every picture,
 #     and every path of the tree that stands in `code`;
 #   - every sentence that is quoted as **"..."** is one that the library says;
-#   - every guide page is reachable from the README, and no line but those of tables and addresses has more than 120
+#   - a link leads to every page of the guide, and no line but those of tables and addresses has more than 120
 #     columns.
 # Usage: check.sh [the repository's root]
 #
@@ -15,10 +15,8 @@ set -eu
 export LC_ALL=C
 cd "${1:-$(dirname "$0")/../..}"
 
-pages=README.md
-for page in examples/guide/*.md; do
-  [ ! -e "$page" ] || pages="$pages $page"
-done
+guide=$(find examples/guide -name '*.md' | sort)
+pages="README.md $guide $(find include -name '*.md' | sort)"
 
 snippets() {
   awk '
@@ -211,7 +209,7 @@ complaints=$(
   done << END
 $links
 END
-  for page in $pages; do
+  for page in $guide; do
     case "$linked" in *" $page "*) ;; *) echo "no page leads to $page" ;; esac
   done
 
