@@ -111,11 +111,11 @@ class BasicBus : public BusFacade<BasicBus<T>> {
   /// Whether the broker is connected, brings back what this node broadcasts, and the bus is not closed.
   [[nodiscard]] bool is_healthy() const noexcept { return link_.engine().health().connected; }
 
-  /// For how long a peer that is heard may have been publishing without this node's handlers having returned from it;
-  /// zero when nothing speaks for that. It is what heartbeats prove, so between idle nodes it is about `heartbeat`, up
-  /// to twice that, and more where there are so many nodes that each sends heartbeats less often. In a forked child it
-  /// is the longest Duration, is_healthy() is false, and metrics() and peers() are empty. It rests on all nodes hearing
-  /// one order of broadcasts. Of a peer that is publish_only, and proves nothing, what is known to be missing counts.
+  /// How long ago a live peer may have published something that this node's handlers have not returned from; zero when
+  /// nothing speaks for that. Heartbeats prove it, so between idle nodes it is about `heartbeat`, up to twice that, and
+  /// more where there are so many nodes that each sends heartbeats less often. It assumes that all nodes hear
+  /// broadcasts in one order. A publish_only peer proves nothing: only what is known to be missing of it counts. In a
+  /// forked child it is the longest Duration, is_healthy() is false, and metrics() and peers() are empty.
   [[nodiscard]] Duration staleness() const { return link_.engine().health().staleness; }
 
   /// The peers that this node has heard, or been told of, and that have not said goodbye; by id. A silent one is listed

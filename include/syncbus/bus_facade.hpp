@@ -73,10 +73,10 @@ template <class H, class R>
 
 }  // namespace detail
 
-/// A subscriber's callables, or its mailbox, on their way to where they are kept. Whoever decorates a bus moves it on.
+/// A subscriber's callables, or its mailbox, on their way to the place where they are kept. A decorator moves it on.
 using Subscriber = detail::Subscriber;
 
-/// Whom an async await tells how it ended: move-only, called once, as `completion(AwaitOutcome)`.
+/// The callable that hears how an async await ended: move-only, called once, as `completion(AwaitOutcome)`.
 using Completion = detail::Completion;
 
 /// The verbs of every bus, made of four primitives, public members of `Derived`:
@@ -86,8 +86,8 @@ using Completion = detail::Completion;
 ///     void async_await(const Submission&, Quorum, const AwaitOptions&, Completion);
 ///     Subscription attach(const Interest&, Subscriber);
 ///
-/// What a primitive is given, the facade has not judged, but for callables that are null, mailboxes without capacity,
-/// and types that cannot be published. Each of them does what its verbs say, errors included: takes all keys or none,
+/// The facade refuses null callables, mailboxes without capacity and types that cannot be published; everything else it
+/// hands to a primitive unchecked. Each of them does what its verbs say, errors included: takes all keys or none,
 /// refuses an await without keys with invalid_argument (in which the facade turns an await of a type that cannot be
 /// published), throws from attach. So a decorator does its own thing and hands on what it was given, and a test double
 /// notes it, and answers as the test likes, or has a bus of its own answer: see examples/04_decorator.cpp and

@@ -114,11 +114,11 @@ class InMemoryBus : public BusFacade<InMemoryBus> {
     return settled == detail::Settled::done ? std::error_code{} : make_error_code(Errc::timed_out);
   }
 
-  /// Leaves the hub; publishes and subscriptions are refused from here on, and awaits end. Waits, beyond `timeout` too,
-  /// until a handler of this node's that another thread of the hub's is running has returned. Idempotent. Errors:
-  /// timed_out (what was published last may not have been heard, or a handler or completion still runs; the bus is
-  /// closed all the same: also when the executor of a node on the hub does not run its tasks, for which it waits as the
-  /// other calls do, see InMemoryHub); would_deadlock, inside a handler, after which it is not.
+  /// Leaves the hub; publishes and subscriptions are refused from here on, and awaits end. If another thread is running
+  /// a handler of this node, it waits until that has returned, also beyond `timeout`. Idempotent. Errors: timed_out
+  /// (what was published last may not have been heard, or a handler or completion still runs; the bus is closed all the
+  /// same: also when the executor of a node on the hub does not run its tasks, for which it waits as the other calls
+  /// do, see InMemoryHub); would_deadlock, inside a handler, after which it is not.
   [[nodiscard]] std::error_code close(Duration timeout) {
     if (in_handler()) return Errc::would_deadlock;
     return shut(timeout);

@@ -108,7 +108,7 @@ class MailboxState final : public MailboxSink {
     if (waiting_) waiting_->recheck();
   }
 
-  /// Changes something under the lock that whoever receives is to see.
+  /// Changes something under the lock, and wakes all who receive to see it.
   template <class Change>
   void wake_all(const Change& change) noexcept {
     mutex_.locked([&](ProcessMutex::Lock& lock) {
@@ -193,7 +193,8 @@ class Mailbox {
   Mailbox(std::shared_ptr<detail::MailboxState> state, Subscription subscription) noexcept
       : state_{std::move(state)}, subscription_{std::move(subscription)} {}
 
-  /// In a forked child: a thread of the parent's may have been waiting on it, or on the hub behind it.
+  /// In a forked child the state is left behind: a thread of the parent may have been waiting on it, or on the hub
+  /// behind it.
   void leave_to_parent() noexcept {
     if (state_ && state_->forked()) detail::leave_behind(std::move(state_));
   }

@@ -45,7 +45,7 @@ struct MailboxOptions {
 /// How far a node may be behind.
 struct Health {
   bool connected = false;  ///< the broker is connected and brings back what this node broadcasts
-  Duration staleness{};    ///< for how long a peer that is heard may have been publishing without being heard, by proof
+  Duration staleness{};    ///< for so long something of a live peer may be published and not handled here: see BasicBus
   bool peers_left_out = false;  ///< there are more live peers than max_peers has room for, or two with one id
 };
 
@@ -77,8 +77,8 @@ struct BusOptions {
   std::size_t max_awaits = 65'536;
   /// A bus without a way back: it receives nothing, and only local subscriptions (Scope::local) are possible.
   bool publish_only = false;
-  /// A bus that watches, for tools and dashboards: it hears everything, and no quorum counts it or waits for it. Its own
-  /// handlers are no replica of its own awaits, either. Not together with publish_only.
+  /// A bus that watches, for tools and dashboards: it hears everything, and no quorum counts it or waits for it. Its
+  /// own handlers are no replica of its own awaits, either. Not together with publish_only.
   bool observer = false;
 
   /// Runs handlers of remote events, completions, on_health and on_log instead of the bus's own dispatch thread. It is

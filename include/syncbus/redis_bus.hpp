@@ -16,8 +16,8 @@ namespace syncbus::inline v1 {
 /// permissions +publish, +subscribe, +ping and the channels `channel` and `channel.direct.*`, and survives the server:
 /// while it is away publishes are accepted, when it is back they go out, and what a node missed meanwhile is repaired
 /// from its peers' histories. Only where these no longer have it, subscribers hear a resync with cause `interrupted`.
-/// The server is the primary: a replica is refused, and left when it becomes one. Who comes to another server, after a
-/// failover, hears a resync, too.
+/// The server is the primary: a replica is refused, and left when it becomes one. A node that comes to another server,
+/// after a failover, hears a resync, too.
 ///
 /// Constructors block until this node hears itself and its peers had time to say where they are, usually 20 ms, at most
 /// `connect_timeout`, and throw std::system_error with a sentence that says what to do: invalid_argument (the URL),

@@ -43,7 +43,7 @@ class Once final : public SubscriptionHome {
     if (wait) return end();
     const std::lock_guard lock{mutex_};
     ended_ = true;
-    subscription_.request_unsubscribe();  // runs nothing of the user's, and waits for nobody
+    subscription_.request_unsubscribe();  // runs no user code, and waits for nobody
   }
 
  private:
@@ -74,7 +74,8 @@ class OnceHandler {
   }
 
  private:
-  /// The handler is destroyed before the subscription is given up: who finds none any more need not wait for anything.
+  /// The handler is destroyed before the subscription is given up: a thread that finds no subscription need not wait
+  /// for the handler.
   struct Ending {
     OnceHandler& self;
 

@@ -38,9 +38,9 @@ struct TransportSettings {
   bool lends_threads = false; ///< of a LendableTransport: serve() will be called, no thread is needed for that
 };
 
-/// Where a transport delivers. Implemented by the engine of a bus; every call returns soon and throws nothing.
-/// Calls may come from any thread of the transport's, and may call broadcast(), send() and reopen() before they return,
-/// so a transport holds none of the locks that these take during one.
+/// Where a transport delivers. Implemented by the engine of a bus; every call returns soon and throws nothing. Calls
+/// may come from any of the transport's threads. A call may call broadcast(), send() and reopen() before it returns, so
+/// during a call a transport holds none of the locks that these take.
 class TransportSink {
  public:
   /// A message arrived, broadcast or directed, own echoes included. The bytes are the caller's and need only live for
@@ -105,9 +105,9 @@ class TransportSink {
 ///     running and none will come. It is called outside of sink calls, at most once, also when open() threw.
 /// 10. `lossless_sessions`: within a session no receiver loses a broadcast unless its own transport is interrupted.
 /// 11. on_place(): nodes that named the same place, while their sessions go on there, lose no broadcast of each other
-///     unless their own transport is interrupted. A node names one only while it knows of no other server where its next
-///     session could be, and takes it back (0), until its next session, when it learns of one. A server that is started
-///     again is another place.
+///     unless their own transport is interrupted. A node names one only while it knows of no other server where its
+///     next session could be. When it learns of one it takes the place back (0), until its next session. A server that
+///     is started again is another place.
 template <class T>
 concept Transport = requires(T& transport, TransportSink& sink, const TransportSettings& settings,
                              Bytes bytes, BroadcastToken token, NodeId node, std::uint64_t session) {
@@ -122,8 +122,8 @@ concept Transport = requires(T& transport, TransportSink& sink, const TransportS
 /// A transport with a clock of its own, which then is the engine's: now() is the time, wake_at(t) asks for one
 /// on_wake() at t or soon after it, and a later call replaces an earlier one; wake_at is called like broadcast().
 /// wait_until blocks until `done()`, which may lock the engine, or the deadline, and returns done(); it may throw where
-/// time cannot move. From task_began(), by way of task_runs(), to task_ended(), from any thread, an executor has work
-/// of the engine's, and time stands still.
+/// time cannot move. From task_began(), by way of task_runs(), to task_ended(), which come from any thread, an executor
+/// has a task of the engine, and time stands still.
 template <class T>
 concept TimedTransport = Transport<T> && requires(T& transport, const T& constant, TimePoint time, bool (*done)()) {
   { constant.now() } noexcept -> std::same_as<TimePoint>;
@@ -134,10 +134,10 @@ concept TimedTransport = Transport<T> && requires(T& transport, const T& constan
   { transport.task_ended() } noexcept;
 };
 
-/// A transport whose I/O other threads can do: who has read a frame can then dispatch it at once, while another reads
-/// on. serve() does all of the transport's I/O, or at least what reads broadcasts, on the calling thread, also before
-/// open(): until `leave` is set inside a sink call (true), or until there will be nothing more to do, after close() or
-/// when open() failed (false). One thread at a time.
+/// A transport whose I/O can be done by other threads: the thread that has read a frame can then dispatch it at once,
+/// while another reads on. serve() does the transport's I/O on the calling thread: all of it, or at least the reading
+/// of broadcasts. It may be called before open(). It returns true when `leave` was set inside a sink call, and false
+/// when there will be nothing more to do, after close() or when open() failed. One thread at a time.
 template <class T>
 concept LendableTransport = Transport<T> && requires(T& transport, const std::atomic<bool>& leave) {
   { transport.serve(leave) } noexcept -> std::same_as<bool>;

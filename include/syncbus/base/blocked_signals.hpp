@@ -7,9 +7,9 @@
 
 namespace syncbus::inline v1::detail {
 
-/// While it lives, the calling thread takes no signals but those for what the thread itself does wrong (SIGSEGV and the
-/// like, which a crash handler wants to see). Threads that are started meanwhile are born so and stay so: a client whose
-/// poll() is interrupted by a signal may take that for a broken connection, as cnats does, also with SA_RESTART.
+/// While it lives, the calling thread takes only the signals that report its own faults (SIGSEGV and the like), which a
+/// crash handler wants to see. Threads that are started meanwhile are born so and stay so: a client whose poll() is
+/// interrupted by a signal may take that for a broken connection, as cnats does, also with SA_RESTART.
 class BlockedSignals {
  public:
   BlockedSignals() noexcept {
@@ -31,7 +31,7 @@ class SignalsOfThread {
  public:
   SignalsOfThread() noexcept { ::pthread_sigmask(SIG_SETMASK, nullptr, &blocked_); }
 
-  /// Whatever was changed since. A system call: about 0.1 us.
+  /// Undoes what was changed since. One system call, about 0.1 us.
   void restore() const noexcept { ::pthread_sigmask(SIG_SETMASK, &blocked_, nullptr); }
 
  private:

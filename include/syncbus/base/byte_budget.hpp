@@ -9,7 +9,7 @@
 
 namespace syncbus::inline v1::detail {
 
-/// A request of some bytes is answered with megabytes, and anybody can write one in anybody's name.
+/// For answers: a request of some bytes is answered with megabytes, and anybody can write one in anybody's name.
 class ByteBudget {
  public:
   /// So many bytes at once, above zero, and in the long run so many a second.

@@ -19,12 +19,12 @@ inline constexpr std::string_view no_descriptor_in_system =
     "the machine has no descriptor left for the bus: raise its limit of open files (sysctl fs.file-max), or find out "
     "who does not close them";
 
-/// What to do where the kernel made none for that reason; empty where the reason is another.
+/// The advice for this error, if it says that no descriptor is left; otherwise empty.
 [[nodiscard]] constexpr std::string_view advice_without_descriptor(int error) noexcept {
   return error == EMFILE ? no_descriptor : error == ENFILE ? no_descriptor_in_system : std::string_view{};
 }
 
-/// What the kernel made, or std::system_error with its reason. `call`: what was asked for.
+/// Returns the descriptor, or throws std::system_error with the kernel's reason. `call` names the system call.
 [[nodiscard]] inline int require_descriptor(int fd, const char* call) {
   if (fd >= 0) return fd;
   const int error = errno;
@@ -33,7 +33,7 @@ inline constexpr std::string_view no_descriptor_in_system =
                           advice.empty() ? "the bus cannot make a descriptor: " + std::string{call} : advice};
 }
 
-/// Why there is none to be had, or 0: a client that could not connect does not always say.
+/// Tries to make a descriptor: the error, or 0. For when a client could not connect and did not say why.
 [[nodiscard]] inline int why_no_descriptor() noexcept {
   const int fd = ::eventfd(0, EFD_CLOEXEC);
   if (fd < 0) return errno;

@@ -14,9 +14,9 @@
 
 namespace syncbus::inline v1::detail {
 
-/// A byte that the kernel wipes in a child (Linux 4.14): it tells for the price of a load, which getpid() does not, and
-/// needs nothing that shared objects would have to agree on; nor do process ids come back in it, as they do in
-/// containers. Where the kernel refuses such a page, process ids are compared.
+/// A byte that the kernel wipes in a child (Linux 4.14): it tells for the price of a load, where getpid() is a system
+/// call; shared objects need not agree on anything; and process ids that come back, as they do in containers, do not
+/// mislead it. Where the kernel refuses such a page, process ids are compared.
 class ForkByte {
  public:
   using Byte = std::atomic<unsigned char>;
@@ -41,9 +41,9 @@ class ForkByte {
 
 /// Copies mark the same moment.
 ///
-/// In a child the threads of its parent do not exist, and locks that they held are never released: who finds himself
-/// forked() takes no lock (ProcessMutex sees to that), waits for nobody, writes to no descriptor that he shares with
-/// the parent, and destroys nothing that would: see leave_behind().
+/// In a child the threads of its parent do not exist, and locks that they held are never released. So code that is
+/// forked() takes no lock (ProcessMutex sees to that), waits for nobody, writes to no descriptor that it shares with
+/// the parent, and destroys nothing whose destructor would: see leave_behind().
 class ForkMark {
  public:
   ForkMark() : owned_{ForkByte::map(), ForkByte::free}, byte_{owned_ ? owned_.get() : &none}, process_{::getpid()} {}
@@ -52,8 +52,8 @@ class ForkMark {
     return byte_->load(std::memory_order_relaxed) == 0 && (owned_ != nullptr || process_ != ::getpid());
   }
 
-  /// Behind whatever code of the user's the library has called: a child that was forked in there, and returned from it,
-  /// ends here, with a sentence. What it would return into goes on with the parent's work: its handlers, its I/O.
+  /// Called each time user code has returned to the library. A child that was forked inside that code ends here, with a
+  /// sentence: otherwise it would go on with the parent's handlers and I/O.
   void require_parent() const noexcept {
     if (forked()) [[unlikely]]
       end_child();

@@ -22,8 +22,8 @@ namespace syncbus::inline v1::detail {
   return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64U);
 }
 
-/// The two odd numbers that a table hashes with. Who knows them makes keys that collide: one factor of a product zero,
-/// and the other does not matter. So the shell draws them when it makes a table; the constants are for tests and
+/// The two odd numbers that a table hashes with. They are secret: with them known, keys can be made that collide, by
+/// making one factor of a product zero. So the shell draws them when it makes a table; the constants are for tests and
 /// simulators, whose runs are to repeat.
 struct HashSecret {
   constexpr HashSecret() noexcept = default;

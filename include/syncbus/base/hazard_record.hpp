@@ -23,9 +23,10 @@ class HazardRecords;
 ///     odd       walking a table: it may hold any entry that was linked when the walk began. A number that grows.
 ///     address   running the handler of that entry, and holding no other
 ///
-/// A record is data only: whatever code made it may be gone. Its thread holds a robust mutex of it and never gives that
-/// back: the kernel does, when the thread has ended. So no code of ours runs at the end of a thread, by which time the
-/// plugin that the code was in may have been unloaded, and a thread may publish as long as it lives.
+/// A record is data only, because the code that made it may have been unloaded. Its thread locks the record's robust
+/// mutex and never unlocks it: the kernel does, when the thread has ended. So no code of ours runs at the end of a
+/// thread, by which time the plugin that the code was in may have been unloaded, and a thread may publish as long as it
+/// lives.
 class alignas(64) HazardRecord {
  public:
   HazardRecord(const HazardRecord&) = delete;
@@ -52,8 +53,8 @@ class alignas(64) HazardRecord {
     return state == reinterpret_cast<std::uintptr_t>(entry) ? Touch::handler : Touch::none;
   }
 
-  /// The same, never `walk`: waits for walks, which run no code of the user's. At worst one that had found the entry
-  /// goes on into its handler, and that into a walk in which the thread leaves it behind: a third one is past it.
+  /// The same, but never `walk`: waits for walks, which run no user code. At worst the first walk had found the entry
+  /// and goes on into its handler, and the second leaves the entry behind; the third is past it.
   [[nodiscard]] Touch touch_after_walks(const void* entry) const noexcept {
     std::uintptr_t walk = 0;
     int walks = 0;
@@ -78,7 +79,7 @@ class alignas(64) HazardRecord {
 
   [[nodiscard]] unsigned handlers() const noexcept { return handlers_.load(std::memory_order_relaxed); }
 
-  /// With release: the last word of a thread to the next one that has this record.
+  /// With release, so that the next thread that takes this record over sees what this one did.
   void set_handlers(unsigned handlers) noexcept { handlers_.store(handlers, std::memory_order_release); }
 
   /// Something was put off, and not all of it has run.
@@ -137,7 +138,7 @@ class alignas(64) HazardRecord {
   }
   void give_back() noexcept { used_.store(false, std::memory_order_release); }
 
-  /// Yields, and after a while sleeps: what it waits for is either very short or a handler of the user's.
+  /// Yields, and after a while sleeps: it waits either for something very short or for a user's handler.
   struct Pause {
     unsigned turns = 0;
 

@@ -26,16 +26,16 @@ struct RememberedRecord {
 };
 [[gnu::visibility("hidden")]] inline constinit thread_local std::array<RememberedRecord, 4> remembered_records{};
 
-/// Whoever takes a subscriber out reads the records of every thread that may run its handler, so all threads that use a
-/// bus must have theirs in one place, whatever shared object their code is in. That place cannot be a variable of this
-/// header: a program does not export its own to a plugin, plugins keep theirs apart, and where a linker does merge them
-/// it merges those of different versions. So the bus carries it: the code that made the bus chose these records, and
-/// whoever calls the bus uses the bus's.
+/// A thread that takes a subscriber out reads the records of every thread that may run its handler. So all threads that
+/// use a bus must have their records in one place, whatever shared object their code is in. That place cannot be a
+/// variable of this header: a program does not export its own to a plugin, plugins keep theirs apart, and where a
+/// linker does merge them it merges those of different versions. So the bus carries it: the code that made the bus
+/// chose these records, and every caller of the bus uses them.
 ///
 /// A shared object has the records of the first bus that its code met, or else made, for the buses that it makes:
-/// mostly there is one HazardRecords in a process. Of any others that its code has met it knows, so that a thread
-/// inside a handler is known to be even if that is another one's bus. Marks are data only, in pages of their own that
-/// are never freed: they may outlive the code that made them, and a thread may compare their address with one that it
+/// mostly there is one HazardRecords in a process. It also knows those of other buses that its code has met, so that it
+/// recognises a thread that is inside a handler of one of them. Records are data only, in pages of their own that are
+/// never freed: they may outlive the code that made them, and a thread may compare their address with one that it
 /// remembers.
 class HazardRecords {
  public:
@@ -43,7 +43,8 @@ class HazardRecords {
   HazardRecords& operator=(const HazardRecords&) = delete;
   ~HazardRecords() = delete;
 
-  /// Those of buses that this code makes. Other ones after a fork: a thread that is no more may have been walking.
+  /// The records for buses that this code makes. After a fork these are new ones: a thread that is gone may have been
+  /// walking.
   [[nodiscard]] static HazardRecords& home();
 
   /// The calling thread's.
@@ -62,8 +63,8 @@ class HazardRecords {
   /// This code uses a bus of these records.
   void meet() noexcept;
 
-  /// All records, newest first. Sequentially consistent, as adding one is: whoever took an entry out before, and does
-  /// not find a record here, is not found by walks of that record either.
+  /// All records, newest first. Sequentially consistent, as adding one is: if a thread has taken an entry out and then
+  /// does not find a record here, no walk of that record finds the entry.
   [[nodiscard]] const HazardRecord* first() const noexcept { return first_.load(std::memory_order_seq_cst); }
 
   /// Another record, for a dispatch inside a handler (an executor may run a task there): the thread's own goes on

@@ -8,7 +8,8 @@
 
 namespace syncbus::inline v1::detail {
 
-/// How a T lies in storage of `bytes` bytes that is aligned as a pointer. Whoever erases T keeps these functions.
+/// How a T lies in storage of `bytes` bytes that is aligned as a pointer. A class that erases T keeps pointers to these
+/// functions.
 template <class T, std::size_t bytes>
 struct InlineStorage {
   static constexpr bool in_place =

@@ -5,8 +5,9 @@
 
 namespace syncbus::inline v1::detail {
 
-/// hiredis, and OpenSSL below it, write without MSG_NOSIGNAL. Lives as long as one thread does I/O; what the thread had
-/// blocked before is as it was afterwards. A signal that came meanwhile, and nobody had blocked, is taken away with it.
+/// hiredis, and OpenSSL below it, write without MSG_NOSIGNAL. Lives as long as one thread does I/O, and then restores
+/// the signals that the thread had blocked before. A SIGPIPE that came meanwhile is consumed, unless it was blocked
+/// before.
 class NoSigpipe {
  public:
   NoSigpipe() noexcept {

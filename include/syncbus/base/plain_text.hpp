@@ -35,7 +35,7 @@ struct Utf8Character {
     return {code, size};
   }
 
-  /// Neither ends a line, moves the cursor, nor turns what stands around it.
+  /// Whether it neither ends a line, nor moves the cursor, nor turns the text around it.
   [[nodiscard]] constexpr bool harmless() const noexcept {
     if (code == none || code < 0x20 || (code >= 0x7f && code <= 0x9f)) return false;
     const bool separator = code == 0x2028 || code == 0x2029;

@@ -13,7 +13,7 @@ namespace detail {
 /// The time of what does not come.
 inline constexpr TimePoint never = (TimePoint::max)();
 
-/// For ever, for a time that somebody waits: longer ones are cut to it where sums of times must not overflow.
+/// A wait of this length is for ever. Longer ones are cut to it where sums of times must not overflow.
 inline constexpr Duration longest_time = std::chrono::hours{24 * 365};
 
 /// The time `timeout` after `start`; a negative timeout is none, a huge one is never.

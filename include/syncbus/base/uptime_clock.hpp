@@ -10,9 +10,9 @@
 
 namespace syncbus::inline v1::detail {
 
-/// On Linux the steady clock stands still in a suspend, and who wakes would take itself for fresh. Where there is no
-/// CLOCK_BOOTTIME it is the steady clock (which goes on in a suspend on macOS). Whoever stops a virtual machine as a
-/// whole stops this clock, too.
+/// On Linux the steady clock stands still in a suspend, and a node that wakes would take itself for fresh. Where there
+/// is no CLOCK_BOOTTIME it is the steady clock (which goes on in a suspend on macOS). A virtual machine that is stopped
+/// as a whole has this clock stopped, too.
 struct UptimeClock {
   [[nodiscard]] static TimePoint now() noexcept {
 #ifdef CLOCK_BOOTTIME
@@ -37,7 +37,7 @@ class SuspendWatch {
   /// As of this reading of both clocks.
   SuspendWatch(TimePoint uptime, TimePoint steady) noexcept : asleep_{uptime - steady} {}
 
-  /// Whether it was since the last call that said so, or since the beginning.
+  /// Whether it was suspended since the last call that said so, or since the beginning.
   [[nodiscard]] bool suspended() noexcept { return rose_to(asleep()); }
   /// The uptime is read first: whatever passes between the two readings makes the difference less, never more.
   [[nodiscard]] bool suspended(TimePoint uptime, TimePoint steady) noexcept { return rose_to(uptime - steady); }

@@ -7,7 +7,7 @@
 
 namespace syncbus::inline v1::detail {
 
-/// Thread safety: all of it. Whoever calls holds no lock that `done` takes.
+/// Thread safety: all of it. The caller holds no lock that `done` takes.
 class Waiting {
  public:
   virtual ~Waiting() = default;

@@ -31,8 +31,8 @@ namespace syncbus::inline v1::detail {
 ///
 ///  * `mutex_` guards the machine and all state; it is held for the length of an input, never while a port, a handler
 ///    or a hook runs.
-///  * Actions run with the lock released, in order, by one thread at a time: whoever gives an input runs them, unless
-///    another is at it already, who then runs these too.
+///  * Actions run with the lock released, in order, by one thread at a time: the thread that gives an input runs them,
+///    unless another runs actions already, which then runs these too.
 ///  * Handlers, hooks and completions run in the DispatchLoop, by one thread at a time likewise.
 ///
 /// In a forked child nothing of it moves: see ProcessMutex.
@@ -84,9 +84,9 @@ class ActionRunner : public std::enable_shared_from_this<ActionRunner> {
     if (!notifications_.empty()) dispatch_.wake();
   }
 
-  /// Nobody is called after it, but what runs at `stop_by`. Completions are called and lines told where they always
-  /// are, until `tell_by` or a moment behind it, for a flush may have taken all the time. Completions that are left are
-  /// called here: no executor is waited for with them, because the calling thread may be the one that runs its tasks.
+  /// After it no user code is called; what still runs at `stop_by` goes on. Completions are called and lines told where
+  /// they always are, until `tell_by`, or for `last_words` if a flush has taken all the time. Completions that are left
+  /// are called here and wait for no executor, because the calling thread may be the one that runs its tasks.
   [[nodiscard]] bool end_dispatch(TimePoint tell_by, TimePoint stop_by, Lock& lock) noexcept {
     ending_ = true;
     notifications_.end();

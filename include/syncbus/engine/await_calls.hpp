@@ -20,8 +20,8 @@ class AwaitCalls {
     calls_.emplace(await_id, call);
   }
 
-  /// One ended. A caller that waits is woken here; a completion is for next_completion(). Returns whether there is one.
-  /// Allocates nothing. Whoever had no memory for add() does not wait.
+  /// An await ended. A caller that waits is woken here; a completion waits for next_completion(). Returns whether there
+  /// is one. Allocates nothing. A caller for whom add() found no memory does not wait.
   bool end(core::AwaitCompletion&& completion) noexcept {
     auto call = calls_.extract(completion.await_id);
     if (!call) return false;

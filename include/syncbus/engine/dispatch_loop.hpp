@@ -33,10 +33,11 @@ enum class Dispatching : std::uint8_t {
 ///     void post();                                  // gives the executor a task that calls run_task(), or drop_task()
 ///     bool serve(const std::atomic<bool>& leave);   // does the transport's I/O: see LendableTransport
 ///
-/// On own threads it is leader and follower, if the transport can be lent them: there are two, of which one, the
-/// leader, does the I/O. When it has read something to dispatch it leaves the I/O and dispatches: what was read is
-/// heard without a change of thread. The other looks after it `takeover_after` later, and takes the I/O over if that
-/// lasts: a slow handler stops the reading for so long at most, and quick ones wake it so seldom.
+/// On own threads it is leader and follower, if threads can be lent to the transport. There are two, and one of them,
+/// the leader, does the I/O. When it has read something to dispatch it leaves the I/O and dispatches, so that the event
+/// is heard without a change of thread. The other looks `takeover_after` later, and takes the I/O over if the dispatch
+/// still runs: a slow handler stops the reading for so long at most, and quick ones wake the other once in that time at
+/// most.
 template <class Work>
 class DispatchLoop {
  public:
@@ -101,7 +102,7 @@ class DispatchLoop {
     if (where_ == Dispatching::inline_) run_all(lock);
   }
 
-  /// Has everything done that there is to do, and begins nothing later than `deadline`. Returns when that is so.
+  /// Has all work done that waits, and begins none after `deadline`. Returns when none is left, or at the deadline.
   void finish(TimePoint deadline, ProcessMutex::Lock& lock) noexcept {
     finishing_ = true;
     if (where_ == Dispatching::inline_) return run_all(lock, deadline);
@@ -110,8 +111,8 @@ class DispatchLoop {
     stopped_.wait_until(lock, deadline, [&] { return !running_ && !work_.has_work(); });
   }
 
-  /// Ends the loop; whoever runs user code beyond the deadline is left behind, kept alive. Returns whether nobody is.
-  /// The transport is closed.
+  /// Ends the loop. A thread that runs user code beyond the deadline is left behind, and what it uses stays alive;
+  /// returns whether there is none. Precondition: the transport is closed.
   [[nodiscard]] bool stop(TimePoint deadline, ProcessMutex::Lock& lock) noexcept {
     finishing_ = stopping_ = true;
     call_idle();

@@ -66,7 +66,7 @@ class Engine final : public TransportSink, public ActionRunner {
     return mutex_.locked([&](Lock& lock) { return submit(submission, quorum, timeout, call, lock); }, Errc::forked);
   }
 
-  /// What tells the engine that this node's own handlers have returned from an awaited event: see LocalNode::deliver.
+  /// Makes what LocalNode::deliver calls when this node's own handlers have returned from an awaited event.
   [[nodiscard]] auto answers_for(const AwaitCall& call) {
     return [self = shared(), await_id = call.await_id](std::uint32_t event, core::AcknowledgementStatus status) {
       self->input([&] { self->protocol_.heard_here(await_id, event, status); });
@@ -214,8 +214,8 @@ class Engine final : public TransportSink, public ActionRunner {
     if (protocol_.has_frame_to_send()) run_actions(lock);
   }
 
-  /// Waits for room up to `deadline`, which the first wait of a call sets; then joins. What no frame takes any more,
-  /// because a session with smaller ones began meanwhile, was accepted all the same: a resync goes in its place.
+  /// Waits for room up to `deadline`, which the first wait of a call sets; then joins. If a session with smaller frames
+  /// has begun meanwhile, and none takes the event any more, a resync goes in its place: the event was accepted.
   void submit_one(const core::WireEvent& event, std::optional<core::Awaited> awaited,
                   std::optional<TimePoint>& deadline, Lock& lock) noexcept {
     bool may_join = !waits_for_room_;
@@ -282,7 +282,7 @@ class Engine final : public TransportSink, public ActionRunner {
     const auto error = flush_until(deadline, lock);
     protocol_.say_goodbye();
     run_actions(lock);
-    // Soon: no port blocks, and no code of the user's runs in there.
+    // Soon: no port blocks, and no user code runs in there.
     changed_.wait_until(lock, never, [&] { return !running_; });
     sending_ = false;
     lock.unlock();

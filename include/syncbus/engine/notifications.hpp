@@ -31,7 +31,7 @@ class Notifications {
   [[nodiscard]] AwaitCalls& awaits() noexcept { return awaits_; }
   void health_changed() noexcept { health_due_ = static_cast<bool>(on_health_); }
 
-  /// Without a code, what the user asked for.
+  /// A problem of the transport; without a code, a line that the user has asked for.
   void log(const std::error_code& code, std::string_view sentence) noexcept {
     log(kind_of_problem(code), [sentence] { return std::string{sentence}; });
   }
@@ -44,7 +44,7 @@ class Notifications {
     log_.leave_one_out();
   }
 
-  /// To be called now and then: brings what was left out and has waited long enough.
+  /// To be called now and then: takes in the lines that were left out and have waited long enough.
   void look_at_log() noexcept try {
     if (!subscribers_->log()) return;
     while (const auto line = subscribers_->log().overdue()) log_.add(*line);
@@ -64,7 +64,8 @@ class Notifications {
     return !log_.empty() || (ended_ && subscribers_->log() && subscribers_->log().any_left_out());
   }
 
-  /// Tells the most urgent; `health()` is how it is now. False: there is nothing.
+  /// Tells the most urgent: completions, so that no await waits for a log; then the latest health; then lines.
+  /// `health()` is how it is now. False: there is nothing.
   template <class HealthNow>
   bool deliver_one(const HealthNow& health, std::unique_lock<std::mutex>& lock) noexcept {
     if (awaits_.has_completions()) {
@@ -95,7 +96,7 @@ class Notifications {
     unlocked(lock, [&] {
       subscribers_->run_hook([&] {
         const auto ended =
-            std::move(call);  // ends inside the hook: it may be the last that keeps something of the user's
+            std::move(call);  // ends inside the hook: it may be the last owner of what the user captured
         ended->complete();
       });
     });

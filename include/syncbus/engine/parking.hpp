@@ -11,11 +11,11 @@
 
 namespace syncbus::inline v1::detail {
 
-/// A condition variable can only wake a thread at once, which costs the caller microseconds and takes a processor from
-/// whoever would have been ready first. Here the kernel's timer does it, only if that is late.
+/// A condition variable can only wake a thread at once. That costs the caller microseconds, and the woken thread may
+/// take the processor from the one that has work. Here the kernel's timer wakes it, and only if the work lasts.
 ///
-/// Thread safety: wait() needs no lock; everything else is called under one lock of the owner's. Spurious returns
-/// happen; no call is lost between the owner's look at its state and wait().
+/// Thread safety: wait() needs no lock; the owner calls everything else under one lock. Spurious returns happen; no
+/// call is lost between the owner's look at its state and wait().
 class Parking {
  public:
   /// Wakes all who wait.
@@ -28,13 +28,14 @@ class Parking {
     if (!called_) unpark();
   }
 
-  /// Blocks until there is a call that nobody has answered.
+  /// Blocks until there is a call that was not acknowledged.
   void wait() const noexcept {
     std::array<pollfd, 2> polled{{{now_.fd(), POLLIN, 0}, {timer_.fd(), POLLIN, 0}}};
     ::poll(polled.data(), polled.size(), -1);
   }
 
-  /// Who looks at the owner's state from here on answers all calls made so far; one whose time has not come still will.
+  /// The calling thread looks at the owner's state next: that answers all calls made so far. One for a later time still
+  /// comes.
   void acknowledge() noexcept {
     now_.drain();
     if (timer_.drain()) called_ = false;

@@ -9,8 +9,8 @@
 
 namespace syncbus::inline v1::detail {
 
-/// Shared by the copies of the callable that the executor holds. When the last is gone the engine knows: an executor
-/// may drop a task, or throw, before or after it has taken one. `Work` has
+/// The copies of the callable that the executor holds share it. When the last of them is gone the engine knows: an
+/// executor may drop a task, or throw, before or after it has taken one. `Work` has
 ///
 ///     void run_task() noexcept;
 ///     void drop_task() noexcept;  // instead

@@ -14,9 +14,9 @@
 
 namespace syncbus::inline v1::detail {
 
-/// One time, of the uptime clock, is set at once; setting another replaces it. What falls into a suspend of the machine
-/// rings late: when as much time has passed awake. Thread safety: set() from any thread, also from inside the
-/// callback; start() and stop() once each, by the owner.
+/// It keeps one time, by the uptime clock; setting another replaces it. A time that falls into a suspend of the machine
+/// rings late: when as much time has passed awake. Thread safety: set() from any thread, also from inside the callback;
+/// start() and stop() once each, by the owner.
 class TimerThread {
  public:
   TimerThread() = default;

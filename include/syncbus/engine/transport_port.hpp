@@ -38,7 +38,7 @@ class TransportPort {
   [[nodiscard]] virtual bool lendable() const noexcept = 0;
   [[nodiscard]] virtual bool serve(const std::atomic<bool>& leave) noexcept = 0;
 
-  /// An executor has a task of this engine's; it runs it, or has dropped it; it has run it.
+  /// The life of an executor's task: it was given; it begins to run, or was dropped; it has ended.
   virtual void task_began() noexcept = 0;
   virtual void task_runs() noexcept = 0;
   virtual void task_ended() noexcept = 0;

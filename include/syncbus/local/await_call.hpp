@@ -39,7 +39,7 @@ class AwaitCall {
     set(std::move(outcome));
   }
 
-  /// The same, instead: nothing was published.
+  /// Ends it in the place of end(): nothing was published.
   void refuse(std::error_code error) { set({.error = error}); }
 
   /// Calls the completion, and destroys it. May throw what it throws.
@@ -63,7 +63,7 @@ class AwaitCall {
   /// Names it at the bus; set before anybody can ask to cancel it.
   std::uint64_t await_id = 0;
 
-  /// The bus's: which one is completed behind it.
+  /// Used by the bus: the call that is to be completed after this one.
   std::shared_ptr<AwaitCall> next{};
 
   /// Calls `cancel` when a stop is requested, until this object ends: perhaps when the bus is gone.

@@ -16,10 +16,10 @@
 
 namespace syncbus::inline v1::detail {
 
-/// Both are given `open(const std::shared_ptr<AwaitCall>&)`, which submits: no error, and the call ends, once, perhaps
-/// before it returns; and `canceller(const std::shared_ptr<AwaitCall>&)`, which returns a function that ends the call
-/// now, and may be called when the bus is gone. `wait(AwaitCall&)` returns when the call has ended: without an error,
-/// or it has canceled the call for the one that it returns. A null completion throws invalid_argument.
+/// Both are given `open(const std::shared_ptr<AwaitCall>&)`, which submits: if it returns no error the call ends once,
+/// perhaps before open() returns. They are given `canceller(const std::shared_ptr<AwaitCall>&)`, which returns a
+/// function that ends the call now, and that may be called when the bus is gone. `wait(AwaitCall&)` returns when the
+/// call has ended; with an error if it had to cancel the call for that. A null completion throws invalid_argument.
 template <class Open, class Canceller, class Wait>
 [[nodiscard]] AwaitOutcome await_blocking(const Subscribers& subscribers, const AwaitOptions& options,
                                           const Open& open, const Canceller& canceller, const Wait& wait) {

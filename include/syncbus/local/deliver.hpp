@@ -19,7 +19,7 @@ namespace syncbus::inline v1::detail {
   return tally.matched != 0 ? core::AcknowledgementStatus::applied : core::AcknowledgementStatus::no_subscriber;
 }
 
-/// Adds an answer, to the run that it goes on if there is one. Without memory it is lost, and will be asked for again.
+/// Adds an answer; one that continues the last run extends it. Without memory it is lost, and will be asked for again.
 inline void add_answer(std::vector<core::Acknowledgement>& answers, NodeId publisher, const core::EventId& place,
                        core::AcknowledgementStatus status) noexcept try {
   if (!answers.empty()) {
@@ -58,7 +58,7 @@ inline void deliver_frame(Bytes frame, bool late, Subscribers& subscribers,
   }
 }
 
-/// The same for an event that others joined into: what becomes of it becomes of all of them.
+/// The same for an event that others have joined into: its outcome is the outcome of all of them.
 inline void deliver_joined(const core::PendingEvent& joined, Subscribers& subscribers,
                            std::vector<core::Acknowledgement>& answers) noexcept {
   const Event heard{joined.type, joined.key, joined.version, joined.origin};
@@ -67,7 +67,7 @@ inline void deliver_joined(const core::PendingEvent& joined, Subscribers& subscr
   for (const core::EventId& place : joined.awaited) add_answer(answers, joined.origin, place, status);
 }
 
-/// Appends to `answers` what became of each awaited event of the item, once its handlers have returned.
+/// Has subscribers hear an item, and appends to `answers` what became of each of its awaited events.
 inline void deliver(const core::ReceiveQueue::Item& item, Subscribers& subscribers,
                     std::vector<core::Acknowledgement>& answers) noexcept {
   using Kind = core::ReceiveQueue::Item::Kind;

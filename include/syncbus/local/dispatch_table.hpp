@@ -19,10 +19,10 @@ namespace syncbus::inline v1::detail {
 /// 2006), so nothing is ever rehashed, no insertion costs more than another, and a million subscribers are as cheap to
 /// join as a thousand, of different keys or of one.
 ///
-/// Readers take no lock. They may walk while the writer (whoever calls make_room, insert and erase, one at a time)
-/// works; what they may not do is follow a link that was freed, so an erased node must live until no reader can hold
-/// it. All of a reader's loads of links are sequentially consistent: together with its owner's mark they decide who saw
-/// whom. Sentinels stay: 24 bytes for each of the most subscribers that there ever were at once.
+/// Readers take no lock. They may walk while the writer works, which is the one thread that calls make_room, insert or
+/// erase. They may not follow a link that was freed, so an erased node must live until no reader can hold it. A reader
+/// loads links sequentially consistently, as its hazard record is written: either the writer sees the record, or the
+/// reader misses the node. Sentinels stay: 24 bytes for each of the most subscribers that there ever were at once.
 template <class Subscriber>
 class DispatchTable {
  public:

@@ -12,7 +12,7 @@ struct DispatchTally {
   std::uint32_t failed = 0;   ///< those of them that threw
 };
 
-/// Who dispatches without a tally pays for none: these calls are empty, and so is what is passed along.
+/// For a dispatch without a tally: its calls are empty, and so is the object that is passed along.
 struct Uncounted {
   void called(const PutResult&) const noexcept {}
   void threw() const noexcept {}

@@ -25,8 +25,8 @@
 
 namespace syncbus::inline v1::detail {
 
-/// Those that have not ended. Who is to answer one may be inside a handler and come to it when the bus is gone: so
-/// close ends them. Thread safety: all of it.
+/// The awaits that have not ended. The thread that is to answer one may be inside a handler, and come to it when the
+/// bus is gone: so close ends them. Thread safety: all of it.
 class LocalAwaits {
  public:
   LocalAwaits(std::shared_ptr<Subscribers> subscribers, std::size_t most)

@@ -143,8 +143,8 @@ class LocalNode {
     return subscribers_->attach(interest.space, interest.name, std::move(subscriber), interest.from);
   }
 
-  /// Of the bus's destructor. Ends the process inside a handler of this very bus: its dispatch, and perhaps the publish
-  /// that it is in, would go on in freed memory.
+  /// For the bus's destructor. Ends the process if it is called inside a handler of this very bus: that dispatch, and
+  /// perhaps the publish around it, would go on in freed memory.
   void require_no_own_handler() const noexcept {
     if (forked() || !subscribers_->runs_own_handler()) return;
     std::fputs(

@@ -10,8 +10,8 @@
 
 namespace syncbus::inline v1::detail {
 
-/// So a cache that hears all keys through one subscriber pays for no look-up of single ones. One thread at a time
-/// changes it, any may ask.
+/// With them a cache that hears all keys through one subscriber pays for no look-up of single keys. One thread at a
+/// time changes the counts, any thread may ask.
 class MemberCounts {
  public:
   void add(KeySpace space, Scope from) noexcept {

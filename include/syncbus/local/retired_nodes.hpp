@@ -30,9 +30,9 @@ class RetiredNodes {
     any_.store(true, std::memory_order_relaxed);
   }
 
-  /// What nobody can touch any more, for destroy(). The rest stays: what a handler runs in, and what a thread may be
-  /// walking past. When many have gathered it waits for the walks, so that only handlers, of which each holds one, keep
-  /// any.
+  /// Takes the nodes that nobody can touch any more, for destroy(). A node stays while its handler runs, or while a
+  /// thread may be walking past it. When many have gathered it waits for the walks: then only handlers keep nodes, one
+  /// each.
   [[nodiscard]] Node* take_unheld() noexcept {
     const bool waits = count_ > many;
     Node* unheld = nullptr;
@@ -59,7 +59,7 @@ class RetiredNodes {
     return node != nullptr;
   }
 
-  /// Runs destructors of the user's: without a lock, and as handlers run, for this may be where a wait would never end.
+  /// Runs destructors of user code: without a lock, and as handlers run, so that what they call does not wait.
   void destroy(Node* node) const noexcept {
     if (node == nullptr) return;
     const HandlerScope scope{hazards_.mine()};

@@ -40,7 +40,7 @@ namespace syncbus::inline v1::detail {
 
 /// Dispatching takes no lock, allocates nothing, and writes nothing that another dispatching thread writes: it marks
 /// its thread as walking, walks, and marks the subscriber whose handler it runs. Subscribing and unsubscribing take a
-/// mutex, never while user code runs; whoever unsubscribes reads the records to know when the subscriber can be freed.
+/// mutex, never while user code runs; unsubscribing reads the records to know when the subscriber can be freed.
 ///
 /// A subscriber that is added during a dispatch does not hear that event; one that is taken out hears nothing more.
 /// Owned by the bus and by its subscriptions.
@@ -200,8 +200,8 @@ class Subscribers final : public SubscriptionHome, public std::enable_shared_fro
     if (log_ && !closed_) run_hook([&] { log_.tell(line); });
   }
 
-  /// The same, unless there are too many of the kind. `line()` makes its words: the last of those that are left out are
-  /// kept, so they are needed.
+  /// The same, unless there are too many lines of the kind. `line()` makes the words, also for a line that is left out:
+  /// the last of those is kept.
   template <class Line>
   void report(LineKind kind, const Line& line) noexcept {
     if (!log_ || closed_) return;
@@ -220,7 +220,8 @@ class Subscribers final : public SubscriptionHome, public std::enable_shared_fro
     }
   }
 
-  /// Runs a hook of the user's as handlers run: what it throws is counted. In a child, completions of what is refused.
+  /// Runs a user's hook as handlers run: what it throws is counted. In a forked child it runs completions of refused
+  /// awaits.
   template <class Hook>
   void run_hook(const Hook& hook) noexcept {
     const bool in_child = forked();

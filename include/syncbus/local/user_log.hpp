@@ -35,7 +35,8 @@ class UserLog {
 
   [[nodiscard]] bool any_left_out() noexcept { return limiter_.any_left_out(); }
 
-  /// Every line goes through here: as one, whoever chose its words. May throw what the user's function throws.
+  /// Every line goes through here and stays one line, whatever bytes are in it. May throw what the user's function
+  /// throws.
   void tell(std::string_view line) const { on_log_(one_line(line)); }
 
  private:
