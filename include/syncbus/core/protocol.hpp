@@ -28,8 +28,8 @@ namespace syncbus::inline v1::core {
 /// outside it. After each input it asks next_action() until none comes.
 ///
 /// Its parts are siblings: Sender (our events, until everybody has them), AwaitTable (who has acknowledged them), Inbox
-/// (theirs, until our handlers have returned), Membership (the peers), Reconciler (what is missing of theirs). They read
-/// one SessionState. Protocol carries frames between them and watches that this node hears itself.
+/// (theirs, until our handlers have returned), Membership (the peers), Reconciler (what is missing of theirs). They
+/// read one SessionState. Protocol carries frames between them and watches that this node hears itself.
 ///
 /// What others send ends no process that is out of memory: what cannot be kept is a resync, or an answer that is asked
 /// for again; what was to be said is said a little later.

@@ -8,8 +8,8 @@
 
 namespace syncbus::inline v1::core {
 
-/// It begins when a session ends or is deaf, and is over when the next session's join window has closed and handlers
-/// have returned from what came by then.
+/// It begins when a session ends or is deaf. It is over when the next session's join window has closed and handlers
+/// have returned from all that came by then.
 class CutOff {
  public:
   /// From `since` on nothing of others may have come, in `session`.

@@ -12,8 +12,8 @@
 
 namespace syncbus::inline v1::core {
 
-/// A node hears its own broadcasts as its peers do. So a heartbeat that comes back proves that we hear; one that does
-/// not proves nothing about the peers, but that nothing can be said about them.
+/// A node hears its own broadcasts as its peers do. So a heartbeat that comes back proves that we hear. One that does
+/// not come back proves nothing about the peers: we cannot judge them then.
 class EchoMonitor {
  public:
   /// `longest_answer_time`: no round trip makes answer_time() longer than this.
@@ -74,9 +74,9 @@ class EchoMonitor {
   /// When the oldest that should have come back since was sent; none while all have.
   [[nodiscard]] std::optional<TimePoint> unanswered_since() const noexcept { return unanswered_since_; }
 
-  /// Until when, in this session, we provably heard: what was not heard of a peer after this says nothing. One that
-  /// comes back proves that we have heard what was sent before it, not what was sent since; and of those that come back
-  /// in one go, after a stall, only the first does, for the broker may have taken all of ours before any of a peer's.
+  /// Until when, in this session, we provably heard: a peer's silence after this says nothing. A heartbeat that comes
+  /// back proves that we have heard what was sent before it, not what was sent since. Of several that come back in one
+  /// go, after a stall, only the first proves something: the broker may have taken all of ours before any of a peer's.
   [[nodiscard]] std::optional<TimePoint> heard_until() const noexcept { return heard_until_; }
   [[nodiscard]] TimePoint hears_since() const noexcept { return hears_since_; }
 

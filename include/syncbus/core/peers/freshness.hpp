@@ -19,15 +19,15 @@ class HeartbeatPositions {
  public:
   static constexpr std::size_t remembered = 16;
 
-  /// One of the peer's was received, as a broadcast, when `own` was the newest of ours that had come back.
+  /// A heartbeat of the peer was received, as a broadcast, when `own` was our newest heartbeat that had come back.
   void received(std::uint64_t number, std::uint64_t own) noexcept {
     if (number <= newest_) return;
     newest_ = number;
     positions_[next_++ % remembered] = {number, own};
   }
 
-  /// The newest of ours that lies at or before the peer's heartbeat `number`; 0: none is known to. For one that was
-  /// lost on its way to us, that of the one before it.
+  /// Our newest heartbeat that lies at or before the peer's heartbeat `number`; 0: none is known to. If that one was
+  /// lost on its way to us, the result for the peer's heartbeat before it.
   [[nodiscard]] std::uint64_t own_before(std::uint64_t number) const noexcept {
     std::uint64_t own = 0;
     for (const Position& position : positions_) {
@@ -49,10 +49,10 @@ class HeartbeatPositions {
 
 /// What one peer has proved: whatever it published before fresh_at() has been heard, or something that covers it.
 ///
-/// A claim is that what it published before `at` has a sequence up to `last`. It is proved once nothing up to `last` is
-/// missing and the handlers have returned from everything that had been queued by then (`pushed`, `settled`: the
-/// queue's positions). Two claims wait at most: the oldest, so that a steady stream cannot put proof off for ever, and
-/// the newest.
+/// A claim says: what the peer published before `at` has a sequence up to `last`. It is proved once nothing up to
+/// `last` is missing and the handlers have returned from everything that had been queued by then (`pushed`, `settled`:
+/// the queue's positions). Two claims wait at most: the oldest, so that a steady stream cannot put proof off for ever,
+/// and the newest.
 class Freshness {
  public:
   explicit Freshness(TimePoint since) noexcept : fresh_at_{since} {}

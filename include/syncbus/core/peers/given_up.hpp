@@ -11,8 +11,9 @@
 
 namespace syncbus::inline v1::core {
 
-/// A resync covered them, or somebody lied about them: a peer whose name was put to a heartbeat with a last sequence of
-/// 1000 has these frames yet to publish. At most `max_ranges` ranges, the oldest are forgotten first.
+/// A resync covered them, or they were a lie: when somebody writes a heartbeat in a peer's name, with a last sequence
+/// of 1000, that peer has yet to publish these frames. At most `max_ranges` ranges are kept; the oldest are forgotten
+/// first.
 class GivenUp {
  public:
   static constexpr std::size_t max_ranges = 64;

@@ -18,9 +18,9 @@
 
 namespace syncbus::inline v1::core {
 
-/// Of those who can welcome (live, neither publish only nor observers, nor joining themselves) the one with the
-/// smallest id answers a first hello; a second one also the next two, a third one nine, and so on: each peer decides by
-/// itself, from its own table. Where tables differ two answer, or none, and the hello comes again.
+/// The peers that can welcome are live, neither publish_only nor observers, and not joining themselves. The one with
+/// the smallest id answers a first hello; three answer a second hello, nine a third, and so on. Each decides by itself,
+/// from its own table. Where tables differ two answer, or none, and the hello comes again.
 ///
 /// Who has too many peers to know all leaves a first hello to others. Where nobody knows all, one that joins would find
 /// nobody: so it answers a second one, also of those for whom it has no room itself. Then they know at least that.
@@ -93,7 +93,7 @@ class Greeter {
   }
 
  private:
-  /// Whether there is somebody to answer, and it is this node that does.
+  /// Begins a welcome, if there is a node to answer and this node is the one that answers.
   [[nodiscard]] bool begin(std::span<std::byte> out, const WelcomeEntry& own, PeerTable& peers, bool left_out,
                            std::uint64_t session, TimePoint now) {
     if (now < due_) return false;

@@ -7,13 +7,14 @@
 
 namespace syncbus::inline v1::core {
 
-/// Beside `connected`, of which others tell: health is told when staleness passes the peer timeout, up or down (in a
-/// cluster so large that heartbeats are rarer, what makes a peer silent), and when peers are left out, or no more.
+/// Health is reported when staleness passes the peer timeout, up or down (in a cluster so large that heartbeats are
+/// rarer: the time that makes a peer silent), and when peers begin or cease to be left out. changed() reports that
+/// `connected` has changed.
 class HealthWatch {
  public:
-  /// It is news for another reason.
+  /// Health has changed for another reason, such as `connected`.
   void changed() noexcept { changed_ = true; }
-  /// That is how it is now. `patience`: see Membership.
+  /// Looks at the health of now. `patience`: see Membership.
   void look(const Health& health, Duration patience) noexcept {
     const bool stale = health.staleness > patience;
     changed_ = changed_ || stale != stale_ || health.peers_left_out != left_out_;

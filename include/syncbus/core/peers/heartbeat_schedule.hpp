@@ -50,8 +50,8 @@ class HeartbeatSchedule {
     return (std::max)(heartbeat_, broadcast_spacing(nodes, broadcast_rate_));
   }
 
-  /// The longest interval that is believed of another node: its options may differ from ours, but what says that it
-  /// will be heard in a day hides for days that it has crashed.
+  /// The longest interval that is believed of another node. Its options may differ from ours, but a node that announces
+  /// to be heard in a day would hide for days that it has crashed.
   [[nodiscard]] Duration longest_believed(std::size_t nodes) const noexcept {
     return (std::max)(10 * interval(nodes), Duration{std::chrono::minutes{1}});
   }
@@ -65,8 +65,8 @@ class HeartbeatSchedule {
   /// How long between two heartbeats of a node, in a cluster of so many that is quiet.
   [[nodiscard]] Duration usual(std::size_t nodes) const noexcept { return broadcast_spacing(nodes, broadcast_rate_); }
 
-  /// This node knows now how many there are. If many began with it, each is to send its next heartbeat at a time of its
-  /// own: this one `slot` from now, or, zero, at the pace of its hello: heartbeats of all at one moment prove the least.
+  /// This node knows now how many there are. If many began with it, each is to send its next heartbeat at its own time:
+  /// this one `slot` from now; zero: at the pace of its hello. Heartbeats of all at one moment prove the least.
   void joined(TimePoint now, Duration slot) noexcept {
     if (slot == Duration::zero()) {
       if (quiet_at_ <= now) quiet_at_ += ((now - quiet_at_) / tail + 1) * tail;

@@ -20,10 +20,10 @@ namespace syncbus::inline v1::core {
 /// peers answer (see Greeter). With neither a welcome nor anybody else after two windows it is the first.
 ///
 /// Of many that begin at once, where nobody is yet, one becomes the first and welcomes all others: the one whose hello
-/// came first, for it has heard those of all others. A node *yields* to whoever's hello lies before its own in the
-/// order in which hellos arrive; also when it learns of that by a second one, having begun too late for the first. Then
-/// it waits for that one's welcome, and says nothing more. Whoever has heard others, and yields to none, repeats its
-/// hello at a random time after half of its window: so of three hundred nodes a few repeat theirs, not all.
+/// came first, because it has heard the hellos of all others. A node *yields* to a node whose hello lies before its own
+/// in the order in which hellos arrive; also when it learns of that by a second hello, having begun too late for the
+/// first. Then it waits for that node's welcome, and says nothing more. A node that has heard others and yields to none
+/// repeats its hello at a random time after half of its window: so of three hundred nodes a few repeat theirs, not all.
 ///
 /// Without one order for all two may yield to each other, or their first may die: after a few windows they speak again.
 class Joining {
@@ -49,7 +49,7 @@ class Joining {
     others_ = 0;
   }
 
-  /// The first hello of this session has come back: whose first one comes from now on is behind us.
+  /// The first hello of this session has come back: nodes whose first hello comes from now on are behind us.
   void hello_returned() noexcept { returned_ = true; }
 
   /// Another that joins, and could welcome us later, said its hello; `attempt`: that is the first we heard of it.
@@ -85,8 +85,8 @@ class Joining {
     return Next::hello;
   }
 
-  /// A frame of a welcome came, which is to us or `names_us`; whether that welcome has come whole now. One to all may
-  /// be of somebody who has not heard of us.
+  /// A frame of a welcome came, which is to us or `names_us`. Returns whether that welcome has come whole now. A
+  /// welcome to all may be from a node that has not heard of us.
   [[nodiscard]] bool has_whole(NodeId from, const WelcomeView& frame, bool names_us) {
     const auto known = std::ranges::find_if(welcomes_, [&](const Welcome& welcome) {
       return welcome.from == from && welcome.number == frame.number() && welcome.came.size() == frame.parts();

@@ -13,10 +13,10 @@
 namespace syncbus::inline v1::core {
 
 /// A table that is full of live peers takes in no other: to forget one for it, and that one for the next, would lose
-/// them all in turn. Nothing is kept about who is left out, so nothing is known of their gaps: what comes of them is
-/// heard, as of unknown age; while one is heard this node does not know everybody, and is as stale as if it had heard
-/// none of them since; and what may have been lost of them is a resync, not more often than once in twelve peer
-/// timeouts: a minute, by default.
+/// them all in turn. Nothing is kept about a peer that is left out, so nothing is known of its gaps. Its events are
+/// heard, as of unknown age. While one is heard this node does not know everybody, and is as stale as if it had heard
+/// none of them since. For what may have been lost of them there is a resync, at most one in twelve peer timeouts: a
+/// minute, by default.
 ///
 /// The same holds of nodes that have one id: see Namesake.
 class LeftOut {
@@ -44,8 +44,8 @@ class LeftOut {
     past_doubted_in_ = session;
   }
 
-  /// That was a heartbeat. Those of nodes with one id come from two, and from whoever says that they do: no interval of
-  /// theirs is believed.
+  /// That was a heartbeat. Of nodes that share an id no interval is believed: two nodes send such heartbeats, and
+  /// anybody may say that they do.
   void said(const HeartbeatView& heartbeat, Why why, bool listening, TimePoint now) noexcept {
     constexpr std::chrono::microseconds longest = std::chrono::minutes{1};  // anybody may have said so
     const Duration told = std::chrono::duration_cast<Duration>((std::min)(heartbeat.interval, longest));
@@ -59,8 +59,8 @@ class LeftOut {
   /// Whether there have begun to be some for whom there is no room, since the last call.
   [[nodiscard]] bool news() noexcept { return std::exchange(news_, false); }
 
-  /// Whether there are none from now on: none was heard for as long as makes a peer silent, all the time in which we
-  /// provably heard, as in is_silent().
+  /// Whether there are none from now on: while we provably heard, none was heard for as long as makes a peer silent, as
+  /// in is_silent().
   [[nodiscard]] bool end(Duration usual_interval, TimePoint hears_since, std::optional<TimePoint> heard_until,
                          bool listening, TimePoint now) noexcept {
     const Duration limit = (std::max)(peer_timeout_, 4 * (std::max)(interval_, usual_interval));

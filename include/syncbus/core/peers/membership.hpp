@@ -65,7 +65,7 @@ class Membership {
   /// Whether a peer is where we are, so that neither loses anything of the other in its session.
   [[nodiscard]] bool is_here(const PeerState& peer) const noexcept { return places_.is_here(peer.place); }
 
-  /// For people: who is there. Who has been silent for ten peer timeouts is dead.
+  /// For people: the nodes that are there. A peer that has been silent for ten peer timeouts is taken for dead.
   [[nodiscard]] std::vector<Peer> list(TimePoint now) const { return peers_.list(now, 10 * peer_timeout_); }
 
   /// After an interruption, which may be everybody's, the hellos of a large cluster are spread over the time that its
@@ -84,7 +84,7 @@ class Membership {
     hello_number_ = number_ + 1;
   }
 
-  /// The next session is on another broker: whoever is there is told by our first heartbeats.
+  /// The next session is on another broker: our first heartbeats tell the nodes there.
   void moved() noexcept { moved_ = true; }
 
   // --- the join window
@@ -118,7 +118,7 @@ class Membership {
 
   // --- hellos and welcomes
 
-  /// A peer said hello, for the `hello`-th time; 0: it said something else to all.
+  /// A peer said hello, for the `hello`-th time; 0: its broadcast was no hello.
   void greeted(PeerState& peer, std::uint64_t hello, TimePoint now) noexcept {
     if (hello == 0) {
       peer.joins_until = (TimePoint::min)();
@@ -147,10 +147,10 @@ class Membership {
                                       .zone = entry.zone}));
   }
 
-  /// A frame of a welcome has been taken in. One that is whole and for us was written when its sender had heard our
-  /// hello: what was published up to what it tells is none of ours; unless somebody listens here already, and then
-  /// `session` is 0. Each counts that comes before: two may answer who have not heard of each other. One for others may
-  /// be older than our session, and tells who is there, but not how far.
+  /// A frame of a welcome has been taken in. A whole welcome for us was written when its sender had heard our hello:
+  /// events up to the sequences that it tells are not owed to us, unless somebody listens here already, and then
+  /// `session` is 0. Each of several welcomes counts: two peers may answer that have not heard of each other. A welcome
+  /// for others may be older than our session: it tells which nodes are there, but not how far they are.
   void welcomed(NodeId from, const WelcomeView& frame, bool names_us, std::uint64_t session, TimePoint now) {
     const bool joins = !joining_.joined() && window_open_;
     if ((!joins && session == 0) || !joining_.has_whole(from, frame, names_us)) return;
@@ -226,7 +226,7 @@ class Membership {
       interval_ = schedule_.sent(now, paced_for_ = peers_.nodes());
       if (joining_.joined()) slots_from_.reset();
     }
-    // Who receives nothing cannot know that it was heard, but that the session has gone on since.
+    // A node that receives nothing cannot know that it was heard, only that the session has gone on since.
     moved_ = moved_ && !(publish_only_ && told_moved_);
     told_moved_ = moved_;
     const HeartbeatView heartbeat{
@@ -284,8 +284,8 @@ class Membership {
     note_newest(origin, number);
   }
 
-  /// What a peer's heartbeat proves that names (`origin`, `number`) as the newest it had received: everything that it
-  /// published before the result had a sequence by then.
+  /// What a peer's heartbeat proves if it names (`origin`, `number`) as the newest that the peer had received: all that
+  /// the peer published before the returned time has a sequence that the heartbeat tells.
   [[nodiscard]] std::optional<TimePoint> proved_by(NodeId origin, std::uint64_t number) const noexcept {
     if (origin == self_) return own_.sent_at((std::min)(number, own_.newest_returned()));
     const PeerState* const named = peers_.find(origin);
@@ -294,22 +294,22 @@ class Membership {
 
   // --- silence
 
-  /// Who has not been heard, or is not known to be fresh, for so long is so for a reason.
+  /// A peer that was not heard for so long, or not proved fresh, is in trouble: its heartbeats come more often.
   [[nodiscard]] Duration patience() const noexcept { return (std::max)(peer_timeout_, 4 * interval_); }
 
   /// So long after the first word from after an outage, or the first silence that is noticed, all others have followed:
   /// each heartbeat goes at a time of its own.
   [[nodiscard]] Duration settling_time() const noexcept { return 2 * schedule_.interval(peers_.nodes()); }
 
-  /// Whether a heartbeat of ours is overdue to come back: then it is we who are cut off.
+  /// Whether one of our heartbeats is overdue to come back: then we are cut off.
   [[nodiscard]] bool deaf(TimePoint now) const noexcept { return now >= deaf_at(); }
   [[nodiscard]] TimePoint deaf_at() const noexcept {
     const auto since = own_.unanswered_since();
     return since && !publish_only_ ? *since + peer_timeout_ : detail::never;
   }
 
-  /// One that was met by a frame has announced no heartbeat, and one that said hello did not know how many there are:
-  /// it has those of a node in a cluster of this size.
+  /// A peer that was met by a frame has announced no interval, and one that said hello did not know how many nodes
+  /// there are: for both the interval of a node in a cluster of this size counts.
   [[nodiscard]] bool silent(const PeerState& peer) const noexcept {
     const bool known = peer.newest_heartbeat != 0;
     const std::size_t nodes = peers_.nodes();
@@ -361,7 +361,7 @@ class Membership {
   }
 
  private:
-  /// Its window is over: whether it stays open.
+  /// The window of a node that joins has ended: returns whether it stays open.
   [[nodiscard]] bool go_on_joining(TimePoint now) noexcept {
     const Duration window = hello_window();
     const auto next = now < joins_by_ ? joining_.window_over(others_have_joined(now)) : Joining::Next::first;
@@ -398,14 +398,15 @@ class Membership {
     take_slot();
   }
 
-  /// When its first heartbeat goes after its hello: not at once, for the hellos are enough for a while.
+  /// Sets when this node's first heartbeat goes after its hello: not at once, for the hellos are enough for a while.
   void take_slot() noexcept {
     const Duration spread = schedule_.hello_spread(paced_for_ = peers_.nodes());
     schedule_.joined(*slots_from_, (std::min)(spread, Duration{std::chrono::seconds{1}}) + slot(spread));
   }
 
-  /// There are more than there were when the time of the next heartbeat was set: a cold start lasts a while, and who
-  /// joins early knows few. What all say together grows by the square of their number.
+  /// Slows down if there are more nodes now than when the time of the next heartbeat was set: a cold start lasts a
+  /// while, and a node that joins early knows few others. All heartbeats together grow by the square of the number of
+  /// nodes.
   void keep_pace() noexcept {
     if (32 * peers_.nodes() < 33 * paced_for_) return;
     if (slots_from_) return take_slot();

@@ -8,15 +8,15 @@
 
 namespace syncbus::inline v1::core {
 
-/// An id is drawn by every bus anew, so two nodes have one only when the memory of a process was copied. It shows when
-/// a broadcast comes in our name that we did not send: the number of its heartbeat, or its sequence, is above ours, or
-/// is that of one of ours with another checksum. Bytes that we sent may come back in whatever order and how often;
-/// of what is so old that its checksum is not remembered nobody knows.
+/// An id is drawn by every bus anew, so two nodes have one only when the memory of a process was copied. Such a node is
+/// noticed when a broadcast comes in our name that we did not send: the number of its heartbeat, or its sequence, is
+/// above ours, or is that of one of ours with another checksum. Bytes that we sent may come back in any order and more
+/// than once. A broadcast that is so old that its checksum is not remembered proves nothing.
 ///
-/// Of the two nobody can tell which is which: their sequences, heartbeats and answers contradict each other. So each,
-/// once it knows, says so in its heartbeats, from which the other learns it that may be too far ahead to know. Whoever
-/// hears that keeps nothing about this id: the two are heard like peers for whom there is no room, see LeftOut, and so
-/// they hear each other. Answers to the awaits of either reach both, and count for neither.
+/// Of the two nobody can tell which is which: their sequences, heartbeats and answers contradict each other. So each
+/// says so in its heartbeats once it knows; the other, which may be too far ahead to notice by itself, learns it from
+/// these. A peer that hears that keeps nothing about this id: the two are heard like peers for whom there is no room,
+/// see LeftOut, and so they hear each other. Answers to the awaits of either reach both, and count for neither.
 class Namesake {
  public:
   /// A frame of it came. Whether that is news.

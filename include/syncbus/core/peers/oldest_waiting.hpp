@@ -8,8 +8,8 @@
 
 namespace syncbus::inline v1::core {
 
-/// What waits is numbered in the order in which it is settled. The answer may be too old, by as long as the last half of
-/// it took to settle, and is never too young.
+/// Items are numbered in the order in which they are settled. The answer may be too old, by as long as the last half of
+/// them took to settle, and is never too young.
 class OldestWaiting {
  public:
   /// What comes behind number `before` is known since `at`; up to `settled` nothing waits any more.

@@ -115,7 +115,7 @@ struct PeerState {
     return forgotten != 0 && repair.frames_under_way(now) == 0 && abandon(std::exchange(forgotten, 0));
   }
 
-  /// In this session of ours it has said how far it is.
+  /// It has said how far it is, in our `session`.
   void spoke_in(std::uint64_t session) noexcept {
     reconciled_in = session;
     back_without_word = false;
@@ -128,8 +128,8 @@ struct PeerState {
     tracker.abandon();  // what of it comes after all is a duplicate then
   }
 
-  /// A broadcast frame of it came that is no news, or is: whether it is to be heard all the same. It may never have been
-  /// stored before, or that it was given up was a lie.
+  /// A broadcast frame of it came. Whether it is to be heard even if it counts as seen: the broker may not have had it
+  /// before, or it was given up because of a lie.
   [[nodiscard]] GivenUp::Taken comes_again(std::uint64_t sequence) {
     const bool again = tracker.sent_again(sequence);
     const GivenUp::Taken taken = given_up.take(sequence);
@@ -178,7 +178,7 @@ struct PeerState {
     return tracker.missing().empty() ? now : waiting.since(tracker.missing().front().first - 1);
   }
 
-  /// Whether it can send again what is missing of it.
+  /// Whether it can send missing frames again.
   [[nodiscard]] bool repairs() const noexcept { return !gone && !publish_only; }
 
   void fall_silent(TimePoint now) noexcept {

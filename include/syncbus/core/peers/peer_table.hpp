@@ -26,9 +26,10 @@ struct NodeIdHash {
   }
 };
 
-/// At most `max_peers`. For one more somebody is forgotten who is not live, and a stranger if it returns: who is gone
-/// first, of whom nothing is missing, then who was heard longest ago. They are remembered as long as there is room: a
-/// late frame of theirs is then no first contact. Who is live is not forgotten: see LeftOut.
+/// At most `max_peers`. To take in one more, the table forgets a peer that is not live: first one that has said goodbye
+/// and of which nothing is missing, then the one that was heard longest ago. A forgotten peer that returns is a
+/// stranger. Peers that are not live are remembered as long as there is room, so that a late frame of theirs is no
+/// first contact. A live peer is never forgotten: see LeftOut.
 class PeerTable {
  public:
   explicit PeerTable(std::size_t max_peers, const detail::HashSecret& secret = {})
@@ -46,7 +47,7 @@ class PeerTable {
   /// Whether there is room for one more, or somebody to be forgotten for it.
   [[nodiscard]] bool takes_one_more() const noexcept { return live_ < max_peers_; }
 
-  /// Whom one more will push out: none while there is room. Precondition: takes_one_more().
+  /// The peer that one more will push out: none while there is room. Precondition: takes_one_more().
   [[nodiscard]] std::optional<NodeId> next_forgotten() {
     assert(takes_one_more());
     if (peers_.size() < max_peers_) return std::nullopt;
@@ -76,7 +77,7 @@ class PeerTable {
   /// Nodes that hear a broadcast, ourselves included.
   [[nodiscard]] std::size_t nodes() const noexcept { return live_ + 1; }
 
-  /// Whether a peer was forgotten that may return: then a stranger may be one that was known.
+  /// Whether a peer was forgotten that may return: then a stranger may be that peer.
   [[nodiscard]] bool forgot() const noexcept { return forgot_; }
   /// Whether frames of one that was forgotten may still come.
   [[nodiscard]] bool forgot_any() const noexcept { return forgot_any_; }

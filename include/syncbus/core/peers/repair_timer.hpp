@@ -80,7 +80,7 @@ class RepairTimer {
     pause_ = (std::min)(2 * pause_, longest_pause);
   }
 
-  /// Frames came from others, all by one connection: what was asked for may still be behind them.
+  /// Frames came from other publishers. All come by one connection: the frames that were asked for may be behind them.
   void others_came(TimePoint now, std::size_t bytes) noexcept {
     ahead_ -= (std::min)(ahead_, bytes);
     if (ahead_ == 0 || now >= due_) return;
@@ -88,7 +88,7 @@ class RepairTimer {
     due_ = (std::max)(due_, now + first_pause);
   }
 
-  /// When it wanted to ask: who waits asks in the order of this.
+  /// When it wanted to ask: peers that wait are asked in this order.
   [[nodiscard]] TimePoint asks_at() const noexcept { return due_; }
   /// What it asked for last has not brought anything.
   [[nodiscard]] bool unanswered() const noexcept { return pause_ != first_pause; }
@@ -99,8 +99,8 @@ class RepairTimer {
   /// When it is to ask; never, while it waits for its turn.
   [[nodiscard]] TimePoint due() const noexcept { return waits_since_ ? detail::never : due_; }
 
-  /// When nothing had come for `timeout`, though the peer could answer: it is still heard then, or has said that it
-  /// ends. Never, as long as it is not.
+  /// The time at which nothing has come for `timeout` although the peer could answer, because it is still heard by
+  /// then, or has said goodbye. Never, as long as neither is so.
   [[nodiscard]] TimePoint gives_up_at(Duration timeout, TimePoint peer_heard, bool peer_gone) const noexcept {
     if (waits_since_ && !peer_gone) return detail::never;
     const TimePoint end = progress_ + timeout;

@@ -31,17 +31,17 @@ class SequenceTracker {
     std::optional<SequenceRange> gap{};       ///< newly missing
     std::optional<SequenceRange> given_up{};  ///< the oldest missing range, which had to make room: for a resync
 
-    /// How many are newly missing, for the metrics: a million at most. Who has missed more was lied to.
+    /// How many are newly missing, for the metrics: a million at most. More than that is a lie.
     [[nodiscard]] std::uint64_t newly_missing() const noexcept {
       return gap ? (std::min)(gap->last - gap->first, std::uint64_t{999'999}) + 1 : 0;
     }
   };
 
-  /// What the peer published up to `baseline` is none of ours.
+  /// Events up to `baseline` are not owed to us.
   explicit SequenceTracker(std::uint64_t baseline) noexcept : baseline_{baseline}, known_{baseline} {}
 
-  /// What is known of it was a lie: it begins anew at `baseline`. What was heard stays so far that what comes up to it
-  /// counts as late: it may have been heard before.
+  /// What was known of the peer was a lie: it begins anew at `baseline`. Frames up to the highest sequence that was
+  /// seen count as late from now on: they may have been heard before.
   void restart(std::uint64_t baseline) noexcept {
     baseline_ = known_ = baseline;
     seen_ += seen_ != (std::numeric_limits<std::uint64_t>::max)() ? 1U : 0U;
@@ -98,8 +98,8 @@ class SequenceTracker {
     return last <= known_ && (missing_.empty() || missing_.front().first > last);
   }
 
-  /// Its publisher has broadcast a frame up to the baseline, after we met: it sends again what was not confirmed, the
-  /// last few frames at most. Whether that is one of those, and the first time.
+  /// The publisher has broadcast a frame up to the baseline after we met: it sends again what was not confirmed, the
+  /// last few frames at most. Returns whether the frame is one of these and comes for the first time.
   bool sent_again(std::uint64_t sequence) noexcept {
     if (sequence > baseline_ || baseline_ - sequence >= remembered) return false;
     std::uint64_t& word = again_[(baseline_ - sequence) / 64];

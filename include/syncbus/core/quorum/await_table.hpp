@@ -77,8 +77,8 @@ class AwaitTable final : public FrameKeeper {
     await->second.places.push_back({place, event});
   }
 
-  /// There is no room in the ring. The event itself goes the way of all that have to wait, in its place among them; for
-  /// the answers it is sent once more behind those, as an invalidation: a second time does no harm.
+  /// There is no room in the ring. The event itself waits in the outbox, in its order. For the answers it is sent once
+  /// more behind those, as an invalidation: hearing it twice does no harm.
   void wait_for_room(AwaitId await_id, std::uint32_t event, const WireEvent& what) {
     const bool lease = what.type == EventType::lease_revoked;
     reserve_.add({await_id, event, lease ? what.type : EventType::invalidate, std::string{what.key}, what.version});
@@ -139,8 +139,9 @@ class AwaitTable final : public FrameKeeper {
     }
   }
 
-  /// A question of ours to everybody has come back, in this session: what one broker was given before it has been
-  /// heard here. An await counts from the question about the event of it that was placed last, which is asked last.
+  /// Our question to everybody has come back, in this session: everything that the broker had taken before it has been
+  /// heard here. For an await of several events the question about the one that was placed last counts, which is asked
+  /// last.
   void question_returned(const Acknowledgement& run, TimePoint now, Duration answer_time, const Electorate& electorate,
                          FrameWork& work) {
     returned(run.sequence, electorate);
@@ -156,7 +157,7 @@ class AwaitTable final : public FrameKeeper {
   /// Whether an await can only be judged once its last frame has come back.
   [[nodiscard]] bool waits_for_echo() const noexcept { return for_everyone_ != 0; }
 
-  /// Whatever of ours has a sequence up to this one has come back: hellos before it in the common order are known.
+  /// All our frames up to this sequence have come back: hellos before them in the common order are known.
   void returned(std::uint64_t sequence, const Electorate& electorate) {
     const std::uint64_t before = returned_;
     sequence = (std::min)(sequence, handed_over_);
@@ -282,7 +283,7 @@ class AwaitTable final : public FrameKeeper {
     return await.everyone_asked_at && now - *await.everyone_asked_at >= answer_time;
   }
 
-  /// Whether it is satisfied now; what only this node hears is also told from impossible here.
+  /// Ends it if it is satisfied now. An await that only this node hears also ends here if it is impossible.
   void judge(Awaits::iterator at, const Electorate& electorate) {
     const Await& await = at->second;
     const AwaitVoters voters{electorate, await.request, self_, back(await)};
@@ -312,8 +313,8 @@ class AwaitTable final : public FrameKeeper {
     schedule(at->first, await, now + pause);
   }
 
-  /// Those whose answers are missing; before giving up everybody, until that question has come back: there may be one
-  /// that was never heard, or that is left out.
+  /// Asks the nodes whose answers are missing. Before an await is given up it asks everybody, until that question has
+  /// come back: there may be a node that was never heard, or that is left out.
   void ask(Await& await, QuorumVerdict word, TimePoint now, const Electorate& electorate,
            AcknowledgementOutbox& questions) {
     if (word != QuorumVerdict::impossible) {
@@ -323,7 +324,7 @@ class AwaitTable final : public FrameKeeper {
     }
   }
 
-  /// About what a node has not answered; false: there are too many questions already.
+  /// Asks a node about the events that it has not answered; false: there are too many questions already.
   [[nodiscard]] bool ask_one(const Await& await, NodeId node, TimePoint now, AcknowledgementOutbox& questions) const {
     return std::ranges::all_of(await.places, [&](const Placed& placed) {
       return await.tracker.answered(node, placed.event) ||
@@ -333,7 +334,7 @@ class AwaitTable final : public FrameKeeper {
   }
 
   void schedule(AwaitId await_id, Await& await, TimePoint at) {
-    auto place = agenda_.extract({await.due, await_id});  // its memory is there: who has a deadline keeps one
+    auto place = agenda_.extract({await.due, await_id});  // its memory is there: each await keeps its entry
     await.due = (std::min)(at, await.request.deadline);
     if (place) {
       place.value().first = await.due;
@@ -370,7 +371,7 @@ class AwaitTable final : public FrameKeeper {
   std::size_t awaited_ = 0;       ///< events of open awaits
   std::size_t for_everyone_ = 0;  ///< open awaits of all peers
   std::uint64_t handed_over_ = 0, returned_ = 0;  ///< the newest frame that went out, that is known to have come back
-  VoterRoom room_;  // of the trackers in
+  VoterRoom room_;  // of the trackers in awaits_
   Awaits awaits_;
   std::set<std::pair<TimePoint, AwaitId>> agenda_;
   Waiters waiters_;

@@ -38,12 +38,12 @@ struct Electorate {
   }
 };
 
-/// Those of one await, as QuorumTracker takes them: the peers if it was broadcast, this node if its subscribers heard it.
+/// The nodes that can answer one await: the peers if it was broadcast, this node if its subscribers heard it.
 struct AwaitVoters {
   const Electorate& peers;
   const AwaitRequest& request;
   NodeId self;
-  bool back;  ///< all frames of the await are: whoever said hello before them is known
+  bool back;  ///< all frames of the await are back: nodes that said hello before them are known
 
   template <class Visit>
   void for_each(const Visit& visit) const {

@@ -21,7 +21,7 @@ enum class QuorumVerdict : std::uint8_t { pending, satisfied, impossible };
 /// subscriber, or failed; what comes later, or twice, changes nothing. A node is a *replica* once it has answered all
 /// events, applied at least one, and failed none. It counts once.
 ///
-/// What it keeps is bounded, by itself and by a room that it shares with others: answers cost who forges them little.
+/// What it keeps is bounded, by itself and by a room that it shares with others, because forged answers cost little.
 class QuorumTracker {
  public:
   /// Nodes beyond so many are not counted: more than any cluster has.
@@ -40,8 +40,8 @@ class QuorumTracker {
     for (const Voter& voter : voters_) room_->give_back(places(), voter.stranger);
   }
 
-  /// Takes an answer; whether it was a final word that was not known. A stranger who says that it is not done yet is
-  /// expected to be; of who is `known` that is expected anyway.
+  /// Takes an answer; returns whether it was a final word that was not known. A stranger that says it is not done yet
+  /// is expected to answer; a node that is `known` is expected to anyway.
   bool answer(NodeId node, std::uint32_t event, AcknowledgementStatus status, bool known = false) {
     if (status == AcknowledgementStatus::requested || event >= events_) return false;
     Voter* const voter = find_or_add(node, status == AcknowledgementStatus::pending, !known);
@@ -109,7 +109,7 @@ class QuorumTracker {
     std::vector<bool> answered{};  ///< by event, of several; none, before the first final word
   };
 
-  /// What a node's answers take of the room: one place is the memory of one who answers about one event.
+  /// The places that a node's answers take: one place is the memory of a node that answers about one event.
   [[nodiscard]] std::size_t places() const noexcept { return 1 + events_ / (8 * sizeof(Voter)); }
 
   [[nodiscard]] bool has_answered(const Voter& voter, std::uint32_t event) const noexcept {

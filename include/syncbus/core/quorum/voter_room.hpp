@@ -7,9 +7,9 @@
 
 namespace syncbus::inline v1::core {
 
-/// Who can write to the channel answers in as many names as it likes, and a few bytes answer all events of a frame. So
-/// what is kept of answers is counted: in *places*, of which an await of many events needs more for each node. Nodes
-/// that are not known get a sixteenth of it at most. An answer for which there is no room is as one that was lost: its
+/// A stranger who can write to the channel can answer in as many names as it likes, and a few bytes answer all events
+/// of a frame. So the answers that are kept are counted in *places*; an await of many events needs more of them for
+/// each node. Unknown nodes get a sixteenth of all places at most. An answer without a place is treated as lost: its
 /// node is asked again.
 class VoterRoom {
  public:

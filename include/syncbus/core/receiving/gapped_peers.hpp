@@ -13,7 +13,7 @@
 
 namespace syncbus::inline v1::core {
 
-/// A few of a table's, mostly none, so that nobody has to look through all of them.
+/// Mostly none or a few of all peers, so that nobody has to look through the table.
 class GappedPeers {
  public:
   /// `queue_bytes`: there is room for so much of what is repaired.
@@ -44,8 +44,8 @@ class GappedPeers {
     std::size_t under_way = 0;  ///< bytes, from others
   };
 
-  /// Who is to be asked now for what is missing, if anybody is: who has waited longest, for what the window leaves
-  /// beside what is under way. If that is nothing, all wait, until something of it has come or is overdue.
+  /// The peer to ask now, if any: the one that has waited longest, for as much as the window leaves beside the bytes
+  /// that are under way. If it leaves nothing, all wait, until some of these bytes have come or are overdue.
   [[nodiscard]] Turn next_turn(TimePoint now) const {
     Turn turn;
     for_each_to_ask([&](NodeId id, PeerState& peer) {
@@ -81,8 +81,8 @@ class GappedPeers {
  private:
   static constexpr std::uint64_t few = 8;  ///< frames that a request is worth, if so many are missing
 
-  /// So many bytes may be under way to this node at once, from all publishers together: a fraction of what a broker lets
-  /// wait for a client before it cuts it off.
+  /// So many bytes may be under way to this node at once, from all publishers together. A broker lets a multiple of it
+  /// wait for a client before it cuts that off.
   static constexpr std::size_t most_under_way = std::size_t{4} << 20U, least_under_way = std::size_t{2} << 20U;
 
   template <class Each>

@@ -59,7 +59,7 @@ class Inbox {
     if (events.has_awaited()) memory_.queued({events.origin(), events.sequence()}, inbox_.pushed());
   }
 
-  /// The same of one for whom there is no room among the peers: nobody knows how old it is.
+  /// The same for a frame of a node for which there is no room among the peers: nobody knows how old it is.
   void push_of_left_out(const EventsView& events, Bytes frame, TimePoint now) {
     ++metrics_.frames_left_out;
     push(events, frame, true, now);
@@ -79,8 +79,8 @@ class Inbox {
   /// Whether something was pushed since the last call.
   [[nodiscard]] bool grew() noexcept { return std::exchange(grew_, false); }
 
-  /// Handlers have returned from awaited events. That nothing matched can wait for company. An answer for which there
-  /// is no memory will be asked for.
+  /// Handlers have returned from awaited events. The answer that no subscriber matches may wait for other answers. An
+  /// answer that finds no memory will be asked for.
   void answered(std::span<const Acknowledgement> answers, TimePoint now) noexcept try {
     for (Acknowledgement answer : answers) {
       if (observer_) answer.status = AcknowledgementStatus::no_subscriber;  // whatever its handlers did
@@ -97,7 +97,7 @@ class Inbox {
     return answers_.next(self_, out, inbox_.empty() ? now + longest_drain : now);
   }
 
-  /// `publisher` asks what became of events of its own. Within `answer_time` a frame may come that was asked for.
+  /// `publisher` asks what became of its own events. A frame that we have asked for may take `answer_time` to come.
   void asked(NodeId publisher, const Acknowledgement& question, TimePoint now, Duration answer_time, FrameWork& work) {
     const FrameName name{publisher, question.sequence};
     if (observer_) {
@@ -117,7 +117,7 @@ class Inbox {
 
   /// Whether an events frame is asked for, though it may be no news.
   [[nodiscard]] bool wants(FrameName name) const { return wanted_.contains(name); }
-  /// Whether one that is no news is to be heard all the same. It is not wanted any longer then.
+  /// Whether a frame that is no news was wanted and is to be heard all the same. It is not wanted any longer then.
   [[nodiscard]] bool take_wanted(FrameName name) { return wanted_.erase(name) != 0; }
 
   /// A wanted frame that is to be asked for now: so many at once, for what they bring is as large as other repairs.
@@ -160,7 +160,8 @@ class Inbox {
     wanted = {now, true};
   }
 
-  /// Whether there is room for one more now. It is not looked for in vain more than once in a while.
+  /// Makes room for one more wanted frame, and returns whether there is some. After a vain attempt it rests for a
+  /// while.
   [[nodiscard]] bool forget_wanted(TimePoint now) {
     if (now < forget_wanted_at_) return false;
     std::erase_if(wanted_, [now](const auto& entry) { return now - entry.second.since >= wanted_for; });

@@ -8,8 +8,8 @@
 
 namespace syncbus::inline v1::core {
 
-/// A valid frame of a version from the future may say anything. All that come within a heartbeat interval after a
-/// resync have the next one at its end.
+/// A valid frame of a later version may say anything. The first raises a resync; all that come within a heartbeat
+/// interval after it raise one more, at the end of the interval.
 class OtherVersions {
  public:
   explicit OtherVersions(Duration interval) noexcept : interval_{interval} {}

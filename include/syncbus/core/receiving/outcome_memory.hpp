@@ -36,7 +36,7 @@ struct FrameNameHash {
 };
 
 /// Remembers frames with awaited events: that they wait for the dispatcher, then what their handlers said. At most
-/// `max_answers` frames and runs; the oldest frame is forgotten first. Who asks about a forgotten one gets it
+/// `max_answers` frames and runs; the oldest frame is forgotten first. A question about a forgotten frame has it
 /// dispatched and answered once more, which is safe.
 class OutcomeMemory {
  public:
@@ -51,7 +51,7 @@ class OutcomeMemory {
     make_room(1);
   }
 
-  /// Handlers have returned from events of a frame. Where a frame was dispatched once more, the later word counts.
+  /// Handlers have returned from events of a frame. If the frame was dispatched more than once, the last answer counts.
   void answered(const Acknowledgement& answer) {
     const auto frame = frames_.find({answer.publisher, answer.sequence});
     if (frame == frames_.end()) return;
@@ -94,7 +94,7 @@ class OutcomeMemory {
     std::vector<Run> runs;  ///< ascending and disjoint
   };
 
-  /// In place of what earlier runs said about the same events.
+  /// Puts a run in the place of what earlier runs said about the same events.
   static void put(std::vector<Run>& runs, const Run& run) {
     if (runs.empty() || runs.back().end <= run.index) return runs.push_back(run);
     if (runs.capacity() < runs.size() + 2) runs.reserve(2 * runs.size() + 2);  // what follows needs no more memory

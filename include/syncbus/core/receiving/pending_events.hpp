@@ -52,14 +52,15 @@ struct Put {
 };
 
 /// Events that wait. Those of equal key, origin and namespace (leases have one of their own) join into one, which takes
-/// the place of the last. At most `max_events` of them and `max_bytes` of memory, counted with all overhead; one more,
-/// or no memory for it, joins the whole set to its top, a resync. A resync absorbs what waits when it is put; what is
-/// put later waits behind it. An emptied set holds idle_bytes at most, and in a steady state nothing is allocated.
+/// the place of the last. At most `max_events` of them and `max_bytes` of memory, counted with all overhead, because
+/// strangers choose how long keys are; one more, or no memory for it, joins the whole set to its top, a resync. A
+/// resync absorbs what waits when it is put; what is put later waits behind it. An emptied set holds idle_bytes at
+/// most, and in a steady state nothing is allocated.
 ///
 /// An event remembers the places of the awaited ones that joined into it, so that all can be acknowledged when it has
 /// been heard. A resync remembers none: the keys are gone, and whether a subscriber matches them cannot be known any
-/// more. These events are acknowledged when their publisher asks again, after a repair. A place for which there is no
-/// room is forgotten likewise: that is a lost answer, never a false one.
+/// more. These events are acknowledged when their publisher asks again, after a repair. A place that finds no room is
+/// forgotten, too: that is a lost answer, never a false one.
 ///
 /// Thread safety: none, the owner locks.
 class PendingEvents {
@@ -112,8 +113,8 @@ class PendingEvents {
     return tops + put_top(resync);
   }
 
-  /// What is to be taken first: the resync (as an event without a key) if there is one; who awaits it, it does not say.
-  /// Valid until the next call of a member that is not const. Precondition: not empty.
+  /// What is to be taken first: the resync (as an event without a key) if there is one. It does not say which awaited
+  /// events have joined into it. Valid until the next call of a member that is not const. Precondition: not empty.
   [[nodiscard]] WireEvent front() const noexcept {
     assert(!empty());
     if (top_) return {.type = EventType::resync, .key = {}, .cause = top_->cause};

@@ -59,14 +59,15 @@ class Reconciler {
     if (options_.publish_only) gate_.hears_nobody();
   }
 
-  /// What no peer may be left to tell of was lost. `moved`: whoever is on the next broker is told of it, too.
+  /// Messages were lost, and perhaps no peer is left that would tell of them. `moved`: nodes on the next broker are
+  /// told, too.
   void lost(bool listening, bool moved) noexcept {
     listening_ = listening;
     if (moved) membership_.moved();
     if (listening_) raise({ResyncCause::interrupted, {}});
   }
 
-  /// From now on, or from some time before, nothing of others may have come.
+  /// We may have heard nothing of others from now on, or for some time already.
   void cut_off(TimePoint now) noexcept {
     gate_.cut_off(membership_.own().heard_until().value_or(now));
   }
@@ -118,7 +119,7 @@ class Reconciler {
     membership_.left_out_said(options_.self, heartbeat, LeftOut::Why::doubled, listening_, now);
   }
 
-  /// A heartbeat of a peer's. `directed`: to us alone, so that it has no place in the common order.
+  /// A peer's heartbeat. `directed`: to us alone, so that it has no place in the common order.
   void on_heartbeat(NodeId origin, const HeartbeatView& heartbeat, bool directed, TimePoint now) {
     if (directed && listening_ && first_session_is_whole() && no_word_of(origin)) {
       return;  // it may have overtaken frames that are under way: the next broadcast cannot
@@ -166,7 +167,8 @@ class Reconciler {
     membership_.welcomed(origin, welcome, names_us, listening_ ? 0 : state_.session, now);
   }
 
-  /// A heartbeat of our own came back: until now we heard, so who was silent is.
+  /// Our own heartbeat came back, so we heard until it was sent: peers that we had not heard for long by then are
+  /// silent.
   void on_own_heartbeat(std::uint64_t number, TimePoint now) {
     membership_.returned(number, now);
     membership_.peers().for_each([&](NodeId id, PeerState& peer) {
@@ -181,7 +183,7 @@ class Reconciler {
     if (other_versions_.raise(now)) raise({ResyncCause::incompatible, {}});
   }
 
-  /// There was no memory for what a frame of this node's told. Whatever is missing of it counts as lost.
+  /// There was no memory for what a frame of this peer told. All that is missing of the peer counts as lost.
   void out_of_memory(NodeId origin) noexcept {
     PeerState* const peer = membership_.peers().find(origin);
     if (peer != nullptr) peer->tracker.abandon();
@@ -237,7 +239,7 @@ class Reconciler {
   // --- what can be seen
 
   /// How long ago something may have been published that was not heard yet: of the peers that are heard, the worst. Of
-  /// one that hears nobody, and proves nothing, what is known to be missing.
+  /// a publish_only peer, which proves nothing, what is known to be missing counts.
   [[nodiscard]] Duration staleness(TimePoint now) noexcept {
     const std::uint64_t pushed = inbox_.queue().pushed();
     const std::uint64_t settled = inbox_.queue().settled();
@@ -254,8 +256,8 @@ class Reconciler {
   [[nodiscard]] bool electorate_changed() noexcept { return std::exchange(electorate_changed_, false); }
 
  private:
-  /// Whether whatever anybody published since this node began has come: then nothing of before a peer's first word is
-  /// ours.
+  /// Whether everything has come that was published since this node began: then nothing from before a peer's first word
+  /// is owed to us.
   [[nodiscard]] bool first_session_is_whole() const noexcept {
     return options_.lossless_sessions && state_.session == 1;
   }
@@ -343,7 +345,7 @@ class Reconciler {
     peer.doubled_at = now;
   }
 
-  /// What was published on the broker where it was before, by whomever, has not come here, and nobody need have it.
+  /// Events that were published on the peer's broker of before have not come here, and perhaps nobody has them.
   void met_from_elsewhere(NodeId origin, TimePoint now) {
     if (!listening_) return;
     membership_.reopen_window(now);
@@ -389,7 +391,7 @@ class Reconciler {
   }
 
   /// What the heartbeat proves; while a resync is held back nothing is proved, and the next heartbeat says it again.
-  /// What the peer had accepted but not sent then counts too: until it is heard, nothing is fresh.
+  /// Events that the peer had accepted but not sent by then count, too: until they are heard, nothing is fresh.
   void claim(PeerState& peer, const HeartbeatView& heartbeat) noexcept {
     const auto at = membership_.proved_by(heartbeat.newest_origin, heartbeat.newest_number);
     const auto accepted = accepted_up_to(heartbeat);

@@ -17,11 +17,11 @@
 
 namespace syncbus::inline v1::core {
 
-/// The losses that a node finds go through here to its handlers. Inside the join window those of before it (*joined*,
-/// *interrupted*) are held back until its end. After an outage, ours or of peers, the gate is *open* for a while: what
-/// is found to be lost waits until all have told who may have been hit as well, or had time to. All of it goes as one,
-/// and stands for whatever is known to be missing of anybody by then: what was hit by an outage is not asked for once
-/// everybody clears all the same.
+/// The losses that a node finds go through here to its handlers. Inside the join window, losses from before it
+/// (*joined*, *interrupted*) are held back until its end. After an outage, ours or of peers, the gate is *open* for a
+/// while: what is found to be lost waits until all have told who may have been hit as well, or had time to. All of it
+/// goes as one resync, which stands for all that is known to be missing of any peer by then: the caches are cleared
+/// anyway, so these frames are not asked for any more.
 ///
 /// What may be lost of peers that are left out is a resync as well. It, what is held back, and an interruption that is
 /// not over, count as waiting, from when they were known.
@@ -70,7 +70,7 @@ class ResyncGate {
     release_if_all_have_told(now);
   }
 
-  /// What is held back goes, once nobody is expected any more to tell of the same incident.
+  /// Lets go what is held back, once no peer is expected any more to tell of the same incident.
   void release_if_all_have_told(TimePoint now) noexcept {
     if (!holds() || (now < due_ && (membership_.window_open() || others_will_tell(now)))) return;
     TimePoint since = held_back_since_;
@@ -88,7 +88,7 @@ class ResyncGate {
   [[nodiscard]] TimePoint due() const noexcept {
     return (std::min)(holds() ? due_ : detail::never, membership_.left_out().due());
   }
-  /// Also, what may have been lost of those for whom there is no room may be due.
+  /// Also raises what may have been lost of peers that are left out, when it is due.
   void tick(TimePoint now) noexcept {
     release_if_all_have_told(now);
     if (const auto since = membership_.left_out().raise(now)) raise({ResyncCause::overflow, {}}, *since, now);

@@ -15,10 +15,10 @@
 
 namespace syncbus::inline v1::core {
 
-/// A loss near the publisher is everybody's, and everybody asks. The first who asks for a frame gets it alone; a second
-/// within `quiet` has it broadcast; whoever asks further within `quiet` has it on the way already.
+/// A loss near the publisher hits every node, and every node asks. The first node that asks for a frame gets it alone;
+/// a second within `quiet` makes it a broadcast; for further ones within `quiet` it is on its way already.
 ///
-/// Bounded: what is asked for beyond `max_waiting` frames is forgotten; who misses it asks again.
+/// Bounded: requests beyond `max_waiting` frames are forgotten; a node that misses one asks again.
 class RepairQueue {
  public:
   static constexpr Duration quiet = std::chrono::milliseconds{50};
@@ -82,7 +82,7 @@ class RepairQueue {
     if (asked_.size() >= 4 * max_waiting) asked_.clear();
   }
 
-  std::map<std::uint64_t, Asked> asked_;  // no hash: who asks chooses the sequences
+  std::map<std::uint64_t, Asked> asked_;  // no hash: strangers choose the sequences
   std::deque<Answer> waiting_;
 };
 

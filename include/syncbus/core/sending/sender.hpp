@@ -71,9 +71,9 @@ class Sender {
     return Submitted::accepted;
   }
 
-  /// A session begins: what is not confirmed goes out again, byte for byte. What the broker takes no longer is lost:
-  /// our heartbeats say that history does not have it, which is a resync for whoever has not heard it; and a resync
-  /// goes out, for those that take it for a stranger's past.
+  /// A session begins: what is not confirmed goes out again, byte for byte. A frame that the broker takes no longer is
+  /// lost: our heartbeats say that history does not have it, which is a resync for a node that has not heard it. And a
+  /// resync goes out, for the nodes that take the frame for a stranger's past.
   void begin_session() noexcept {
     const std::size_t frame_limit = state_.frame_limit;
     ring_.limit_frame(frame_limit - (std::min)(frame_limit, repair_overhead_bytes));
@@ -82,8 +82,8 @@ class Sender {
     refill();
   }
 
-  /// Whoever has the frame that next() took last may still read it, and its bytes must not change: that one is
-  /// confirmed at was_read().
+  /// The transport may still read the frame that next() took last, and its bytes must not change: a confirmation of
+  /// that frame takes effect at was_read().
   void confirmed(std::uint64_t sequence) noexcept {
     const bool early = taken_ != 0 && sequence >= taken_;
     taken_is_confirmed_ |= early;
@@ -115,8 +115,8 @@ class Sender {
     return frame;
   }
 
-  /// Everything accepted before this call is confirmed once confirmed_sequence() reaches the result; none while events
-  /// wait for room in the ring, whose sequence nobody knows yet.
+  /// Everything accepted before this call is confirmed once confirmed_sequence() reaches the result. None while events
+  /// wait for room in the ring: they have no sequence yet.
   [[nodiscard]] std::optional<std::uint64_t> flush_point() const noexcept {
     if (!outbox_.empty()) return std::nullopt;
     return ring_.last_accepted_sequence();
@@ -151,7 +151,7 @@ class Sender {
     Bytes frame{};
     NodeId destination{};  ///< 0: everybody
   };
-  /// What there is no budget for is not sent: who misses it asks again.
+  /// A repair beyond the budget is not sent: a node that misses it asks again.
   [[nodiscard]] std::optional<Repair> next_repair(TimePoint now) {
     while (const auto answer = answers_.next()) {
       const auto kept = ring_.find(answer->sequence);
@@ -170,8 +170,8 @@ class Sender {
   static constexpr std::size_t least_repairs = std::size_t{1} << 20U;
   static constexpr std::size_t histories_a_second = 4;
 
-  /// Moves what waited for room into the ring, in order. What a smaller limit of frames no longer lets through is
-  /// joined up to a resync, which always fits.
+  /// Moves events that waited for room into the ring, in order. An event that no longer fits, because frames have
+  /// become smaller, is joined up to a resync, which always fits.
   void refill() noexcept {
     while (!outbox_.empty()) {
       const WireEvent next = outbox_.front();

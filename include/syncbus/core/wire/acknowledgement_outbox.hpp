@@ -22,7 +22,7 @@ namespace syncbus::inline v1::core {
 inline constexpr Duration no_subscriber_delay = std::chrono::milliseconds{20};
 
 /// One batch for each destination. An entry says by when it has to go; what else waits for the same node goes with it.
-/// Beyond `max_entries` an entry is dropped: whoever misses it asks.
+/// Beyond `max_entries` an entry is dropped: the node that misses it asks.
 class AcknowledgementOutbox {
  public:
   static constexpr std::size_t frame_bytes = std::size_t{16} << 10U;
@@ -88,7 +88,7 @@ class AcknowledgementOutbox {
     std::vector<Acknowledgement> entries;
   };
 
-  /// Whether one entry continues the other, with the same word.
+  /// Whether `entry` continues `last`, with the same status.
   [[nodiscard]] static bool goes_on(const Acknowledgement& last, const Acknowledgement& entry) noexcept {
     return last.publisher == entry.publisher && last.sequence == entry.sequence && last.status == entry.status &&
            last.index + last.count == entry.index;

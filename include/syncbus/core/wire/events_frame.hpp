@@ -36,8 +36,8 @@ struct EventId {
 /// Where the first event begins: behind the header, the sequence, and an empty block of optional fields.
 inline constexpr std::size_t events_header_bytes = header_bytes + 8 + 1;
 
-/// Whether the bytes look like an events frame of `origin`, before anything is checked: enough for who has no use for
-/// it.
+/// Whether the bytes look like an events frame of `origin`; nothing is checked. Enough for a frame that is only
+/// counted.
 [[nodiscard]] inline bool looks_like_events_of(NodeId origin, Bytes bytes) noexcept {
   return bytes.size() >= events_header_bytes && load_le<std::uint64_t>(bytes.data() + origin_offset) == origin.value &&
          bytes[type_offset] == static_cast<std::byte>(FrameType::events) &&

@@ -58,8 +58,8 @@ struct FrameHeader {
   return crc32c(frame.subspan(origin_offset), crc32c(frame.first(checksum_offset)));
 }
 
-/// The checksum that a frame carries: one that is whole is told by it from others of its name. It has at least
-/// header_bytes.
+/// The checksum that a frame carries: it tells a whole frame from others of the same origin and number. The frame has
+/// at least header_bytes.
 [[nodiscard]] inline std::uint32_t checksum_in(Bytes frame) noexcept {
   return load_le<std::uint32_t>(frame.data() + checksum_offset);
 }
@@ -104,7 +104,8 @@ inline void seal_frame(std::span<std::byte> frame) noexcept {
   store_le(frame.data() + checksum_offset, frame_checksum(frame));
 }
 
-/// The ends of a control frame's life: a writer behind the header's place, and the finished frame's size (0: no room).
+/// Begin and end of a control frame: a writer behind the place of the header, and the size of the finished frame (0: no
+/// room).
 [[nodiscard]] inline WireWriter begin_control_frame(std::span<std::byte> out) noexcept {
   WireWriter body{out};
   body.skip(header_bytes);

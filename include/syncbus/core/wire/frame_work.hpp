@@ -6,11 +6,11 @@
 
 namespace syncbus::inline v1::core {
 
-/// An entry of a few bytes is about thousands of events, and a frame holds thousands of entries. Honest ones name each
-/// event once, so whatever a frame asks for beyond what that takes is ignored: who misses an answer asks again.
+/// An entry of a few bytes is about thousands of events, and a frame holds thousands of entries. Honest frames name
+/// each event once, so work beyond what that takes is not done: a node that misses an answer asks again.
 class FrameWork {
  public:
-  /// Entries that are answered, and of what is known about others' events; one frame of answers holds about as many.
+  /// Steps that every frame may take, for entries about others' events; one frame of answers holds about as many.
   static constexpr std::size_t least = 4'096;
 
   /// `awaited`: how many events of this node's a frame can be about.

@@ -24,7 +24,7 @@ inline constexpr std::chrono::microseconds max_heartbeat_interval = std::chrono:
 /// What a heartbeat says. Decoded, `name` and `zone` point into the frame. The numbers are the sender's claims: they
 /// may be as large as 2^64 - 1 and contradict each other, and whoever acts on them bounds what that costs.
 struct HeartbeatView {
-  bool answer_me = false;                ///< a hello: who hears it sends a heartbeat back
+  bool answer_me = false;                ///< the sender asks each node that hears it to answer
   bool goodbye = false;                  ///< the sender ends here, on purpose
   bool publish_only = false;             ///< the sender receives nothing and acknowledges nothing
   bool moved = false;                    ///< the sender was on another broker until now, and others may have been

@@ -80,8 +80,8 @@ inline constexpr std::size_t repair_overhead_bytes = header_bytes + 1;
   return finish_control_frame(out, body, FrameType::repair_request, origin, destination);
 }
 
-/// The ranges of a repair request: ascending and disjoint, by the way they are encoded. Their ends may be
-/// as large as 2^64 - 1: whoever answers intersects them with its history.
+/// The ranges of a repair request: ascending and disjoint, by the way they are encoded. Their ends may be as large as
+/// 2^64 - 1: the publisher intersects them with its history.
 class RepairRequestView {
  public:
   RepairRequestView() = default;

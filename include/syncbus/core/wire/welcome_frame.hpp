@@ -1,5 +1,5 @@
-// The welcome frame: the one answer to a hello. It names everybody whom its sender knows, so that a node that joins
-// knows from the first moment who is there.
+// The welcome frame: the one answer to a hello. It names all nodes that its sender knows, so that a node that joins
+// knows them from the first moment.
 #pragma once
 
 #include <chrono>

@@ -11,8 +11,8 @@
 
 namespace syncbus::inline v1::detail {
 
-/// What a call uses: its last owner ends it, in the reverse order. A name server that is slow, or a broker that says
-/// nothing, may make that take as long as a call.
+/// The clients and handles that a call uses. The last owner ends them, in the reverse order, which may take as long as
+/// a call: a name server may be slow, and a broker may say nothing.
 struct KafkaOwned {
   std::shared_ptr<void> ending{};  ///< once it is ending: let go of when all else has ended
   KafkaCallbacks events{};  ///< the clients' opaque
@@ -22,14 +22,14 @@ struct KafkaOwned {
   KafkaHandle<rd_kafka_topic_t> listing{};  ///< the same topic of the consumer
 };
 
-/// How long one question to the cluster may take. It is asked again, and has more time then: whoever was asked may be
-/// gone, or slow. Only answers teach what is usual; what a client says by itself, at once, does not. Pure.
+/// How long one question to the cluster may take. It is asked again with more time, because the broker that was asked
+/// may be gone or slow. Only answers teach what is usual; errors that a client makes by itself, at once, do not. Pure.
 class KafkaPatience {
  public:
   [[nodiscard]] Duration limit() const noexcept { return is_brief_ ? least : limit_; }
 
-  /// Of a cluster that is slow an attempt has not learnt yet how slow: it need not begin at the beginning, but has to
-  /// find time for another question, for whom this one hangs at may be replaced meanwhile.
+  /// If the cluster is slow, the next attempt does not begin with the shortest limit again. But the limit leaves time
+  /// for another question: the broker at which this one hangs may be replaced meanwhile.
   void begin_attempt() noexcept { limit_ = (std::max)(usual_, (std::min)(limit_, most_carried)); }
 
   void timed_out() noexcept {

@@ -172,7 +172,7 @@ class KafkaClients {
   /// Whether the consumer goes on elsewhere, without an error, when the offset to be read is gone.
   [[nodiscard]] bool jumps_silently() const noexcept { return jumps_silently_; }
 
-  /// Whether the producer takes nothing any more, ever, and in which words of the client's.
+  /// Whether the producer takes nothing any more, ever; `why` takes the client's words.
   [[nodiscard]] bool failed(std::span<char> why = {}) const noexcept {
     return rd_kafka_fatal_error(producer_, why.data(), why.size()) != RD_KAFKA_RESP_ERR_NO_ERROR;
   }

@@ -50,8 +50,8 @@ class KafkaFrameLimit {
     return true;
   }
 
-  /// A session begins; in the one before so much was stored at once. What was guessed may have been wrong: it is doubled
-  /// where that much is needed, until a larger one turns out to be too large once more.
+  /// A session begins; in the one before so much was stored at once. What was guessed may have been wrong: it is
+  /// doubled where that much is needed, until a larger one turns out to be too large once more.
   void grow(std::size_t stored_at_once, std::size_t client) noexcept {
     if (!guessed_ || settled_ || stored_at_once < limit_ / 2) return;
     grew_ = true;

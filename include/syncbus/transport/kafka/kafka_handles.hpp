@@ -34,7 +34,7 @@ struct KafkaHandles {
 namespace syncbus::inline v1::detail {
 
 struct KafkaDeleter {
-  /// Nothing is flushed, no group is left: who wants that does it before.
+  /// Nothing is flushed, and no group is left: a caller that wants that does it before.
   void operator()(rd_kafka_t* client) const noexcept {
     rd_kafka_destroy_flags(client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
   }

@@ -90,8 +90,8 @@ class KafkaMetadata {
     }
   }
 
-  /// What the cluster tells of the topic, if it does, soon: who may not know is told so at once, and some brokers
-  /// answer no such question.
+  /// The topic's settings, if the cluster tells them soon. A user without the permission is told so at once, and some
+  /// brokers never answer this question.
   [[nodiscard]] KafkaTopicSettings find_settings() {
     const Duration enough = (std::max)(clients_.patience_with_any().limit(), description_time);
     const int limit = poll_timeout(now() + (std::min)(enough, (deadline_ - now()) / 2));

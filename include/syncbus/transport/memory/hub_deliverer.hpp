@@ -37,7 +37,8 @@ class HubDeliverer {
 
   [[nodiscard]] bool queue_empty() const noexcept { return queue_.empty(); }
 
-  /// Whether there is a drainer; whether this thread is it; whether this thread may become it, and has something to do.
+  /// The *drainer* is the thread that delivers now. Whether there is one; whether it is this thread; whether this
+  /// thread may become it, and has something to do.
   [[nodiscard]] bool exists() const noexcept { return deliverer_ != std::thread::id{}; }
   [[nodiscard]] bool is_me() const noexcept { return deliverer_ == std::this_thread::get_id(); }
   [[nodiscard]] bool can_be_me() const noexcept { return !exists() && !queue_.empty(); }
@@ -45,7 +46,7 @@ class HubDeliverer {
   /// Whether the drainer is calling this node's sink.
   [[nodiscard]] bool is_telling(const HubNode& node) const noexcept { return telling_ == &node; }
 
-  /// What is queued now the drainer delivers, whatever else it waits for.
+  /// The drainer delivers what is queued now, even if it is `done()` before.
   void promise_all() noexcept { owed_ = queue_.size(); }
 
   /// As the drainer, until `done()` or nothing is queued.

@@ -98,7 +98,7 @@ class HubFaults {
   Duration least_delay_{};
   Duration most_delay_{};
   std::size_t groups_ = 0;
-  std::unordered_map<NodeId, std::size_t> group_of_;  // from 1; who is not here is in group 0, the rest
+  std::unordered_map<NodeId, std::size_t> group_of_;  // from 1; all other nodes are in group 0
 };
 
 }  // namespace syncbus::inline v1::detail

@@ -13,7 +13,6 @@
 
 namespace syncbus::inline v1::detail {
 
-/// A time that does not come.
 /// Memory has no limit of frames; the codec has this one.
 inline constexpr std::size_t hub_frame_bytes = std::size_t{64} << 20U;
 

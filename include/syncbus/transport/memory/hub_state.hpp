@@ -43,8 +43,8 @@ enum class Settled : std::uint8_t {
 /// One thread at a time is the drainer (see HubDeliverer). What others broadcast meanwhile queues behind.
 ///
 /// Time is virtual: it moves only in settle_until() and advance(), from one due thing to the next, and only while
-/// nothing is queued, nobody is the drainer, and no task is unfinished. In real time it is the steady clock, and a
-/// thread of the hub's own is the drainer of what time brings.
+/// nothing is queued, nobody is the drainer, and no task is unfinished. In real time it is the steady clock, and the
+/// hub's own thread delivers what time brings.
 ///
 /// Thread safety: all of it. Every call but now() takes the hub's lock, which is also held while a `done` is asked:
 /// what a `done` locks must not be held by whoever calls.
@@ -121,8 +121,8 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
   // --- waiting
 
   /// Drains the hub until `done()`; while another thread does that, waits. Time does not move. Inside a handler it
-  /// comes back at once, and when that handler's dispatch has ended this thread drains, but does not wait: whom it
-  /// would wait for may wait for the hub that this thread is draining.
+  /// comes back at once. When that handler's dispatch has ended this thread drains, but does not wait: the thread that
+  /// it would wait for may wait for the hub that this thread is draining.
   template <class Done>
   void settle(const Done& done) noexcept {
     if (HazardRecord* const inside = hazards_.of_handler()) {
@@ -242,7 +242,7 @@ class HubState final : public Waiting, public std::enable_shared_from_this<HubSt
     if (forked()) throw std::system_error{Errc::forked, "InMemoryHub"};
   }
 
-  /// What is queued now is delivered, by this thread or by the drainer, who is not waited for.
+  /// What is queued now is delivered, by this thread or by the drainer. It does not wait for the drainer.
   void deliver_queued() noexcept {
     mutex_.locked(
         [this](Lock& lock) { deliverer_.exists() ? deliverer_.promise_all() : deliverer_.drain_queued(lock); });

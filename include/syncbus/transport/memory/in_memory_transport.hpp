@@ -14,7 +14,7 @@
 
 namespace syncbus::inline v1 {
 
-/// A session lasts until reopen(). Calls only queue: whoever made some settles the hub then. A broadcast is confirmed
+/// A session lasts until reopen(). Calls only queue: the caller settles the hub afterwards. A broadcast is confirmed
 /// when the hub has delivered it, or lost or delayed it as it was told to. Time is the hub's.
 class InMemoryTransport {
  public:

@@ -8,7 +8,7 @@
 
 namespace syncbus::inline v1::detail {
 
-/// While it lives, its thread may be in one; others read `since`, on the steady clock, and 0 when it is not.
+/// While it lives, its thread may be in such a call. Other threads read `since`, on the steady clock; 0: it is in none.
 class Busy {
  public:
   explicit Busy(std::atomic<Duration::rep>& since) noexcept : since_{since} { goes_on(); }

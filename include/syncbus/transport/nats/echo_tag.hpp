@@ -14,8 +14,8 @@
 
 namespace syncbus::inline v1::detail {
 
-/// `_syncbus.<node>.<session>.<serial>`: a token of its own for each node, and nothing that anybody listens to. What an
-/// earlier session sent does not pass for this one's.
+/// `_syncbus.<node>.<session>.<serial>`: each node has its own token, and nobody listens to it. A frame of an earlier
+/// session does not pass for one of this session.
 class EchoTag {
  public:
   static constexpr std::size_t max_bytes = 96;

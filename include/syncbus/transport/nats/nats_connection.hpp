@@ -110,8 +110,8 @@ class NatsSubscription {
     }
   }
 
-  /// Takes a message back. The client frees messages on a thread of its own, which each that is destroyed alone would
-  /// wake: they are destroyed several at a time, or when nothing comes for a while.
+  /// Takes a message back. The client frees messages on its own thread, and each message that is destroyed alone would
+  /// wake it. So they are destroyed several at a time, or when nothing comes for a while.
   void take_back(NatsHandle<natsMsg> message) noexcept {
     if (static_cast<std::size_t>(natsMsg_GetDataLength(message.get())) > max_spent_bytes) return;
     if (spent_.size() == max_spent) spent_.clear();
@@ -157,8 +157,9 @@ struct NatsConnecting {
   Duration write_deadline{};  ///< a write that takes longer breaks the connection
 };
 
-/// Everything here may block while a server takes nothing, for ever if the caller's connection has no write deadline.
-/// Members return no status fail into values that no session lives with. For one thread; others may publish.
+/// Everything here may block while a server takes nothing, for ever if the caller's connection has no write deadline. A
+/// member that returns no status returns, when it fails, a value with which no session goes on. For one thread; others
+/// may publish.
 class NatsConnection {
  public:
   /// The caller's: never closed.

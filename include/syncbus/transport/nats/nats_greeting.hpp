@@ -21,8 +21,9 @@
 
 namespace syncbus::inline v1::detail {
 
-/// A second connection to the server of a session, on which nothing is said. It is asked for while the session is made,
-/// which takes several answers of the server: then the greeting has come, unless the machine is busy. For one thread.
+/// A second connection to the server of a session, on which this node says nothing. It is begun before the session is
+/// made, which takes several answers of the server: by then the greeting has come, unless the machine is busy. For one
+/// thread.
 class NatsGreeting {
  public:
   NatsGreeting() = default;

@@ -133,8 +133,8 @@ class NatsSender {
     return std::make_shared<NatsSession>(context_, std::move(connection), number_ + 1, deadline);
   }
 
-  /// Tries the servers in turn, beginning behind the one that was tried last.
-  /// Of several failures the one that a person has to do something about is thrown.
+  /// Tries the servers in turn, beginning behind the one that was tried last. Of several failures it throws the one
+  /// that a person has to mend.
   [[nodiscard]] NatsConnection connect(Duration timeout) {
     if (!servers_) return NatsConnection{endpoint_.callers};
     const NatsConnecting how{"syncbus " + to_string(context_.settings.self), timeout, context_.settings.peer_timeout};

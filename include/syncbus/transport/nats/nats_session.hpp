@@ -29,7 +29,8 @@
 
 namespace syncbus::inline v1::detail {
 
-/// The sender makes it, sends, and closes it; two receivers read one subscription each; whoever notices ends it.
+/// The sender makes it, sends, and closes it; two receivers read one subscription each. The first of these threads that
+/// notices a reason ends it.
 ///
 /// What was broadcast is confirmed by its own return: a server that brings a message has taken it. Returns come in the
 /// order of the broadcasts, so one that is skipped was refused or lost, and so is one that has not come when the server
@@ -170,7 +171,7 @@ class NatsSession final : public NatsWriter {
   }
   void receive_direct() noexcept { direct_ ? receive(*direct_) : rest(); }
 
-  /// Ends it if the sender does not come back from the client: a connection of the caller's may have no write deadline.
+  /// Ends it if the sender does not come back from the client: a caller's connection may have no write deadline.
   void watch_sender() noexcept {
     const auto since = busy_since_.load();
     if (since == 0 || now() - TimePoint{Duration{since}} < context_.settings.peer_timeout) return;

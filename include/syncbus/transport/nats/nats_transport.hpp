@@ -64,8 +64,8 @@ class NatsTransport {
       receiving_ = detail::start_thread([this]() noexcept { static_cast<void>(serve(never_)); });
     }
     sender_->opening().begin();
-    // An attempt takes connect_timeout; a connection of the caller's can be held up by others for longer, and one of our
-    // own by a name server.
+    // An attempt takes connect_timeout. A caller's connection can be held up by others for longer, and our own by a
+    // name server.
     gives_up_ = true;
     sender_->opening().wait_for_end(
         detail::deadline_after(settings.wait_for_broker + settings.connect_timeout + grace));

@@ -30,9 +30,9 @@
 namespace syncbus::inline v1 {
 
 /// Makes a connected, authenticated, blocking context, which the transport then owns: TLS, ACL and Sentinel are the
-/// caller's. Called twice for each session, on a thread of its own, one call at a time; each call makes a new context. A
-/// context with an error, a null, and a throw are a failed attempt. It should have timeouts: one that does not return in
-/// time is left behind, with the copy of the connector that it runs in, and what comes of it late is freed.
+/// caller's. Called twice for each session, on a thread of its own, one call at a time; each call makes a new context.
+/// A context with an error, a null, and a throw are a failed attempt. It should have timeouts: one that does not return
+/// in time is left behind, with the copy of the connector that it runs in, and what comes of it late is freed.
 using RedisConnector = std::function<redisContext*()>;
 
 }  // namespace syncbus::inline v1

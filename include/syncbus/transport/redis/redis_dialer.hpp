@@ -66,8 +66,8 @@ class RedisDialer {
   [[nodiscard]] const std::optional<RedisUrl>& url() const noexcept { return url_; }
   [[nodiscard]] bool has_connector() const noexcept { return connector_ != nullptr; }
 
-  /// A connected context, not authenticated if by URL. `beside`: the other connection of the session, whose server it is
-  /// to go to. Throws ConnectError.
+  /// A connected context, not authenticated if by URL. `beside`: the other connection of the session, whose server it
+  /// is to go to. Throws ConnectError.
   [[nodiscard]] RedisContextPtr dial(const DialLimit& limit, const RedisConnection* beside) {
     try {
       return url_ ? dial_url(limit, beside) : ask_connector(limit, beside);

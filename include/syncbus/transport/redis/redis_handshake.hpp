@@ -148,8 +148,8 @@ inline void require_log_in(RedisDialogue& dialogue, const RedisUrl& url) {
 
 // --- which server it is
 
-/// The questions that tell its role, the cheapest first: whoever may do anything may ask the first, where there is it;
-/// a user needs permission for the others.
+/// The questions that tell its role, the cheapest first. Every user may ask the first, on servers that know it; the
+/// others need a permission.
 inline constexpr std::string_view redis_hello = "*1\r\n$5\r\nHELLO\r\n";
 inline constexpr std::string_view redis_ask_role = "*1\r\n$4\r\nROLE\r\n";
 inline constexpr std::string_view redis_info_replication = "*2\r\n$4\r\nINFO\r\n$11\r\nreplication\r\n";
@@ -174,7 +174,7 @@ inline constexpr std::string_view redis_ping = "*1\r\n$4\r\nPING\r\n";
   return role == RedisRole::primary;
 }
 
-/// Who the server is; behind it, what may_publish() hears first.
+/// Asks which server it is; then begins the transaction whose answer may_publish() hears first.
 [[nodiscard]] inline std::string redis_introduction() {
   return std::string{redis_info_server} + std::string{redis_info_replication} + std::string{redis_hello} +
          resp_command({"MULTI"});
@@ -206,10 +206,10 @@ inline constexpr std::string_view redis_ping = "*1\r\n$4\r\nPING\r\n";
   return reply.kind == RespReply::Kind::status && reply.word(0) == word;
 }
 
-/// Hears the answer to a MULTI, and throws if the user may not publish. Permissions are checked when a command is queued
-/// in a transaction, and the transaction is discarded: nobody hears anything. (At its maxmemory a server refuses to
-/// queue with OOM, after that check, and publishes all the same.) Who may not do that asks by an empty message to the
-/// own channel, where nobody hears yet. Returns false when the user may begin a transaction but not discard it: the
+/// Hears the answer to a MULTI, and throws if the user may not publish. Permissions are checked when a command is
+/// queued in a transaction, and the transaction is discarded: nobody hears anything. (At its maxmemory a server refuses
+/// to queue with OOM, after that check, and publishes all the same.) Who may not do that asks by an empty message to
+/// the own channel, where nobody hears yet. Returns false when the user may begin a transaction but not discard it: the
 /// connection stays in it, and is of no use.
 [[nodiscard]] inline bool may_publish(RedisDialogue dialogue, const RedisChannels& channels) {
   const RespReply begun = dialogue.hear();
@@ -229,8 +229,8 @@ inline constexpr std::string_view redis_ping = "*1\r\n$4\r\nPING\r\n";
   return is_status(dialogue.hear(), "OK");
 }
 
-/// One command for both channels, so that nothing comes between the confirmations. Before it, who the server is, where
-/// another one tells.
+/// One command for both channels, so that nothing comes between the confirmations. Before it goes the question which
+/// server this is, if the other connection's server has told.
 [[nodiscard]] inline std::string redis_subscribe(const RedisChannels& channels, const RedisServer& other) {
   return std::string{other.run_id.empty() ? std::string_view{} : redis_info_server} +
          resp_command({"SUBSCRIBE", channels.direct, channels.broadcast});
@@ -245,7 +245,7 @@ inline void require_subscribed(RedisDialogue& dialogue, const RedisChannels& cha
   }
 }
 
-/// Hears who the server is, where `known` tells; throws if that is another one, as far as both tell.
+/// Hears which server this is, if `known` has a run_id; throws if both servers tell theirs and they differ.
 inline void require_same_server(RedisDialogue& dialogue, const RedisServer& known) {
   if (known.run_id.empty()) return;
   const RespReply reply = dialogue.hear();

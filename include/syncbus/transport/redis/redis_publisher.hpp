@@ -29,7 +29,8 @@ struct RedisCommand {
   std::uint64_t frame = 0;  ///< of a broadcast
 };
 
-/// Two locks: a write may keep the kernel busy for a while, and the replies must not wait for it.
+/// Two locks, and they stay two: a write may keep the kernel busy for a while, and the replies, which make room for
+/// publishers, must not wait for it.
 class RedisPublisher {
  public:
   /// Directed frames are dropped when so many bytes are waiting for the kernel: nobody promised them.
@@ -85,8 +86,8 @@ class RedisPublisher {
   /// Readable when it is time for an answer: then the I/O thread asks is_late().
   [[nodiscard]] int timer_fd() const noexcept { return timer_.fd(); }
 
-  /// Whether what the timer was set for is still unanswered. Otherwise it is set for the oldest command that is now, if
-  /// there is one. I/O thread.
+  /// Whether the command for which the timer was set is still unanswered. Otherwise sets it for the oldest command that
+  /// is unanswered now, if any. I/O thread.
   [[nodiscard]] bool is_late() {
     timer_.drain();
     const std::lock_guard queueing{queue_mutex_};

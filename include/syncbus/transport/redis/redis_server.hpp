@@ -15,7 +15,7 @@
 
 namespace syncbus::inline v1::detail {
 
-/// What is published on a replica reaches only who is subscribed there; a Sentinel has a pub/sub of its own.
+/// A message that is published on a replica reaches only its own subscribers; a Sentinel has its own pub/sub.
 enum class RedisRole : std::uint8_t { unknown, primary, replica, sentinel };
 
 /// The value of `key` in the text of INFO; empty if it has none.
@@ -47,7 +47,7 @@ enum class RedisRole : std::uint8_t { unknown, primary, replica, sentinel };
   return redis_role(reply.word(0));
 }
 
-/// Who a server is, as far as its user may ask: what is empty is not known.
+/// Which server it is, as far as its user may ask. An empty member is not known.
 struct RedisServer {
   std::string address{};               ///< of its end of the connection
   std::string run_id{};                ///< of its process
@@ -68,9 +68,9 @@ inline void learn_redis_server(std::string_view server, std::string_view replica
   known.started = now - std::chrono::seconds{uptime - 1};  // between two full seconds of its clock may lie a moment
 }
 
-/// Whether nodes may have been on `to` while we were on `from`, of which we last heard at `heard`: then others have
-/// published there what nobody who is still alive need know of. A server that was only started again is no other: while
-/// one process was there, the other was not.
+/// Whether nodes may have been on `to` while we were on `from`, which we last heard at `heard`. Then messages may have
+/// been published there of which no living node knows. A server that was only started again is no other: while one
+/// process was there, the other was not.
 [[nodiscard]] inline bool redis_server_changed(const RedisServer& from, TimePoint heard,
                                                const RedisServer& to) noexcept {
   if (from.run_id.empty() || to.run_id.empty()) return from.address != to.address;

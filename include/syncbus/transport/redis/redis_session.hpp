@@ -73,8 +73,8 @@ class RedisSession {
     publish_->tell_from(longer_than_consent);
   }
 
-  /// Tells the sink that the session has begun. What others published on another server, while this one was there too,
-  /// nobody need know of who is here.
+  /// Tells the sink that the session has begun, and before it, if this is another server than the last, that the node
+  /// has moved: nodes here need not know what was published there.
   void begin(std::uint64_t number) {
     if (question_ == redis_ping) tell_unknown_role();
     RedisHome here{server_, now()};  // nothing behind it throws

@@ -8,9 +8,9 @@ extern "C" {
 [[gnu::weak]] void ERR_clear_error(void);
 }
 
-/// Before anything is read or written through TLS: SSL_get_error() takes whatever stands in the queue of the thread for an
-/// error of the connection, also what handlers left there, which run on the same threads (a loop over PEM_read_bio_X509
-/// ends with one).
+/// Before anything is read or written through TLS: SSL_get_error() takes any error in the thread's queue for one of the
+/// connection. Handlers run on the same threads and may have left one there (a loop over PEM_read_bio_X509 ends with
+/// one).
 inline void forget_tls_errors() noexcept {
   if (ERR_clear_error != nullptr) ERR_clear_error();
 }

@@ -14,7 +14,7 @@
 
 namespace syncbus::inline v1::detail {
 
-/// What a node's own choices among servers and times begin with, so that no two make the same.
+/// The seed of a node's choices among servers and times, so that no two nodes make the same.
 [[nodiscard]] inline std::uint64_t attempts_seed(const TransportSettings& settings, TimePoint now) noexcept {
   return settings.self.value ^ static_cast<std::uint64_t>(now.time_since_epoch().count());
 }
@@ -47,7 +47,7 @@ class Attempts {
     limit_.reset();
   }
 
-  /// There was use in the session: the next attempt begins with the shortest pause again.
+  /// The session was of use: the next attempt begins with the shortest pause again.
   void did_well() noexcept { backoff_.reset(); }
 
   /// An attempt failed, or a session has ended. False if no other is to be made.

@@ -19,8 +19,8 @@
 
 namespace syncbus::inline v1::detail {
 
-/// For what has no time-out of its own: a look-up of a name, a connector of the user's. The call owns whatever it uses,
-/// so that it may go on after the object, and after the bus. Thread safety: the object belongs to one thread.
+/// For calls without a time-out: a look-up of a name, the user's connector. The call owns all that it uses, so that it
+/// may go on after the object, and after the bus. Thread safety: the object belongs to one thread.
 template <class Result>
 class DetachableCall {
  public:

@@ -14,7 +14,7 @@
 
 namespace syncbus::inline v1::detail {
 
-/// For one thread. How much of the rest a log can bear is the sink's affair.
+/// For one thread. The sink limits what reaches the log beyond that.
 class ProblemReporter {
  public:
   /// A sentence equal to one of the `most` told last is left out within this time: attempts that fail are many.

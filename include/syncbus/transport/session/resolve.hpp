@@ -65,7 +65,7 @@ struct Resolved {
   return resolved;
 }
 
-/// Looks up one name, again and again, on threads that can be left behind. One look-up at most is under way: who asks
+/// Looks up one name, again and again, on threads that can be left behind. At most one look-up is under way: a call
 /// while an earlier one has not ended waits for that. Thread safety: belongs to one thread.
 class Resolver {
  public:

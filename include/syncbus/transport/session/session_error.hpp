@@ -26,7 +26,7 @@ struct DisconnectReason {
   return code == Errc::not_connected || code == Errc::timed_out || code == Errc::transport_failure;
 }
 
-/// The same, or that there was no descriptor to connect with: clients hardly say so.
+/// Returns `why`, or, if there was no descriptor to connect with, a reason that says so: clients hardly do.
 [[nodiscard]] inline DisconnectReason unless_without_descriptors(DisconnectReason why) {
   if (!is_worth_waiting(why.code)) return why;
   const auto says = [&](int error) {

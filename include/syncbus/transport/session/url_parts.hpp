@@ -39,8 +39,8 @@ namespace syncbus::inline v1::detail {
   return out;
 }
 
-/// `text` is what follows the scheme. One of "/?#" ends the user, the password and the host: an '@' behind it means that
-/// it was meant to be part of a password. `refuse` as below.
+/// `text` is what follows the scheme. One of "/?#" ends the user, the password and the host. An '@' behind it shows
+/// that it was meant to be part of a password. `refuse` as below.
 template <class Refuse>
 void require_encoded_credentials(std::string_view text, const Refuse& refuse) {
   const std::size_t end = text.find_first_of("/?#");
