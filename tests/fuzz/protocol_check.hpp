@@ -163,7 +163,7 @@ class HauntedMachine {
 
   void open_await() {
     const auto await_id = node_.await({std::string{key()}}, syncbus::Quorum{static_cast<int>(byte() % 3)},
-                                    std::chrono::milliseconds{10 * byte()});
+                                      std::chrono::milliseconds{10 * byte()});
     if (await_id != 0) open_.insert(await_id);
   }
 

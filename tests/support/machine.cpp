@@ -49,12 +49,12 @@ syncbus::core::Submitted Node::submit(const syncbus::core::WireEvent& event, boo
 }
 
 syncbus::core::AwaitId Node::await(const std::vector<std::string>& keys, syncbus::Quorum quorum,
-                                  syncbus::Duration timeout, bool heard_here) {
+                                   syncbus::Duration timeout, bool heard_here) {
   const auto await_id = machine.open_await({.quorum = quorum,
-                                          .events = static_cast<std::uint32_t>(keys.size()),
-                                          .deadline = now + timeout,
-                                          .heard_here = heard_here},
-                                         now);
+                                            .events = static_cast<std::uint32_t>(keys.size()),
+                                            .deadline = now + timeout,
+                                            .heard_here = heard_here},
+                                           now);
   if (!await_id) return 0;
   for (std::uint32_t i = 0; i != keys.size(); ++i) {
     (void)machine.submit({.key = keys[i]}, true, syncbus::core::Awaited{*await_id, i});

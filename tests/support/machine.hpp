@@ -120,7 +120,7 @@ class Node {
 
   /// Publishes all keys and awaits them; the id of the await, 0 when too many are open.
   syncbus::core::AwaitId await(const std::vector<std::string>& keys, syncbus::Quorum quorum,
-                              syncbus::Duration timeout = std::chrono::seconds{5}, bool heard_here = false);
+                               syncbus::Duration timeout = std::chrono::seconds{5}, bool heard_here = false);
 
   /// Time passes; the machine is woken when it asked for it, and only then.
   void pass(syncbus::Duration time) { pass_until(now + time); }

@@ -11,8 +11,8 @@ namespace syncbus::inline v1::detail {
 
 /// What to do when there are no more.
 inline constexpr const char* no_thread =
-    "the process gets no further thread for the bus: raise its limit of threads (ulimit -u, TasksMax, pids.max), give it "
-    "memory, or find out who does not end them";
+    "the process gets no further thread for the bus: raise its limit of threads (ulimit -u, TasksMax, pids.max), give "
+    "it memory, or find out who does not end them";
 
 /// Signals of the process are left to the program's own threads. Throws std::system_error without a thread.
 template <class Run>

@@ -257,11 +257,11 @@ class Engine final : public TransportSink, public ActionRunner {
     if (notifications_.awaits().size() >= options_.max_awaits) return Errc::too_many_awaits;
     const TimePoint start = port_->now();
     const auto await_id = protocol_.open_await({.quorum = quorum,
-                                              .events = static_cast<std::uint32_t>(submission.keys.size()),
-                                              .deadline = deadline_after(start, timeout),
-                                              .heard_here = submission.scope != Scope::remote,
-                                              .heard_elsewhere = submission.scope != Scope::local},
-                                             start);
+                                                .events = static_cast<std::uint32_t>(submission.keys.size()),
+                                                .deadline = deadline_after(start, timeout),
+                                                .heard_here = submission.scope != Scope::remote,
+                                                .heard_elsewhere = submission.scope != Scope::local},
+                                               start);
     if (!await_id) return Errc::too_many_awaits;
     notifications_.awaits().add(*await_id, call);
     if (submission.scope != Scope::local) submit_all(submission, await_id, lock);

@@ -25,10 +25,10 @@ namespace syncbus::inline v1::core {
 /// Who has too many peers to know all leaves a first hello to others. Where nobody knows all, one that joins would find
 /// nobody: so it answers a second one, also of those for whom it has no room itself. Then they know at least that.
 ///
-/// One welcome serves all who asked within a few milliseconds: each alone, or everybody if they are half of all. How
-/// often is bounded by a share of the control rate (a token bucket of a second): a start of many at once is not held up
-/// by it, since who is not answered in time says hello again, to all; and by bytes, for whoever writes to the channel can
-/// invent thousands of nodes with long names.
+/// One welcome serves all who asked within a few milliseconds: each alone, or everybody if they are half of all. Two
+/// budgets bound how often. A share of the control rate, a token bucket of a second, does not hold up a start of many:
+/// a node that is not answered in time says hello again, to all. The other counts bytes, since a liar can invent
+/// thousands of nodes with long names.
 class Greeter {
  public:
   static constexpr Duration gathering = std::chrono::milliseconds{2};

@@ -72,7 +72,7 @@ class OutcomeMemory {
   /// What is known about an event, and `most` events from it on; none: nothing, or that it went under in a resync.
   /// O(log runs), so that a question about all events of a frame costs no more than its answer.
   [[nodiscard]] std::optional<Outcome> find(FrameName name, std::uint32_t index, std::uint32_t most,
-                                         std::uint64_t settled) const {
+                                            std::uint64_t settled) const {
     const auto frame = frames_.find(name);
     if (frame == frames_.end()) return std::nullopt;
     const auto& runs = frame->second.runs;

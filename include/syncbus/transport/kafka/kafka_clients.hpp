@@ -354,7 +354,7 @@ class KafkaClients {
     KafkaHandle<rd_kafka_topic_t> topic{rd_kafka_topic_new(producer_, place_.topic.c_str(), conf.get())};
     if (!topic) {
       throw ConnectError{Errc::invalid_argument, "the Kafka producer takes no topic '" + place_.topic +
-                                                       "': " + kafka_words(rd_kafka_last_error())};
+                                                     "': " + kafka_words(rd_kafka_last_error())};
     }
     static_cast<void>(conf.release());  // the topic's now
     return topic;

@@ -145,9 +145,9 @@ class KafkaSession {
   void obey_topic(const KafkaTopicSettings& settings) {
     if (settings.is_compacted()) {
       throw ConnectError{Errc::transport_failure, "the Kafka topic '" + context_.place.topic +
-                                                        "' is compacted, and frames have no keys to be compacted by: "
-                                                        "set its cleanup.policy to delete, which is '" +
-                                                        settings.cleanup_policy + "'"};
+                                                      "' is compacted, and frames have no keys to be compacted by: "
+                                                      "set its cleanup.policy to delete, which is '" +
+                                                      settings.cleanup_policy + "'"};
     }
     if (settings.max_message_bytes != 0) context_.clients.obey(settings.max_message_bytes);
   }
@@ -168,7 +168,7 @@ class KafkaSession {
 
   void tell(const std::string& what) {
     context_.problems.report(context_.sink, make_error_code(Errc::transport_failure), partition_name() + " " + what,
-                            now());
+                             now());
   }
 
   /// Own clients are made anew, next time.
@@ -177,8 +177,8 @@ class KafkaSession {
     if (!context_.clients.failed(why)) return;
     context_.clients.retire();
     throw ConnectError{Errc::transport_failure,
-                         std::string{"the Kafka producer takes nothing any more ("} + why + ")" +
-                             (context_.clients.owned() ? "" : ": make a new one, and a new bus over it")};
+                       std::string{"the Kafka producer takes nothing any more ("} + why + ")" +
+                           (context_.clients.owned() ? "" : ": make a new one, and a new bus over it")};
   }
 
   // --- what goes on
@@ -241,7 +241,7 @@ class KafkaSession {
         fail(kafka_errc(report.error), "a frame was not stored: " + kafka_words(report.error));
       } else if (report.serial == 0) {
         context_.problems.report(context_.sink, make_error_code(kafka_errc(report.error)),
-                                partition_name() + " took no directed frame: " + kafka_words(report.error), now());
+                                 partition_name() + " took no directed frame: " + kafka_words(report.error), now());
       }
     }
   }
@@ -301,15 +301,15 @@ class KafkaSession {
     if (!trouble) return;
     told_trouble_at_ = now();
     context_.problems.report(context_.sink, make_error_code(kafka_errc(trouble->code)),
-                            "the Kafka client goes on after an error: " + trouble->reason, now());
+                             "the Kafka client goes on after an error: " + trouble->reason, now());
   }
 
   void reopen() {
     reopened_ = true;
     context_.clients.retire();
     end_ = DisconnectReason{Errc::not_connected,
-                      "the session with the Kafka cluster is reopened because this node's own "
-                      "heartbeat did not come back within the peer timeout"};
+                            "the session with the Kafka cluster is reopened because this node's own "
+                            "heartbeat did not come back within the peer timeout"};
   }
 
   [[nodiscard]] std::string partition_name() const {

@@ -59,7 +59,7 @@ class KafkaTopicCreation {
     if (error == RD_KAFKA_RESP_ERR_NO_ERROR || error == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) return true;
     if (error == RD_KAFKA_RESP_ERR_INVALID_REPLICATION_FACTOR && may_grow) return false;
     throw ConnectError{kafka_errc(error), "the Kafka topic '" + place_.topic + "' could not be made: " + said + " (" +
-                                                rd_kafka_err2name(error) + ")"};
+                                              rd_kafka_err2name(error) + ")"};
   }
 
  private:

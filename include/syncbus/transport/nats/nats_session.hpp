@@ -222,9 +222,9 @@ class NatsSession final : public NatsWriter {
     }
     if (refusal().is_ours()) throw ConnectError{refusal().end()};
     throw ConnectError{Errc::not_connected,
-                         "the NATS server takes what this node publishes on '" + subject +
-                             "' but does not bring it back: the connection must not be made with "
-                             "natsOptions_SetNoEcho, and the user must be allowed to publish on it and to subscribe"};
+                       "the NATS server takes what this node publishes on '" + subject +
+                           "' but does not bring it back: the connection must not be made with "
+                           "natsOptions_SetNoEcho, and the user must be allowed to publish on it and to subscribe"};
   }
 
   [[nodiscard]] NatsRefusal refusal() const { return {connection_->last_refusal(), context_.subjects.broadcast}; }

@@ -28,7 +28,8 @@ inline constexpr std::array<NatsReason, 11> nats_reasons{{
      "allows this connection no more subscriptions, and a node needs two: raise its max_subscriptions"},
     {"maximum account active subscriptions exceeded", Errc::not_connected,
      "allows this account no more subscriptions, and a node needs two: raise the account's limit (max_subs)"},
-    {"maximum payload", Errc::not_connected, "takes no message of this size any more: its max_payload has become smaller"},
+    {"maximum payload", Errc::not_connected,
+     "takes no message of this size any more: its max_payload has become smaller"},
     {"slow consumer", Errc::not_connected,
      "cut this node off because it read too slowly: see its max_pending and write_deadline"},
     {"stale connection", Errc::not_connected, "heard nothing of this node for too long: see its ping_interval"},
@@ -43,7 +44,8 @@ inline constexpr std::array<NatsReason, 11> nats_reasons{{
   std::string lower{words};
   for (char& c : lower) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
   for (const NatsReason& reason : nats_reasons) {
-    if (lower.find(reason.words) != std::string::npos) return {reason.code, server + " " + std::string{reason.sentence}};
+    if (lower.find(reason.words) == std::string::npos) continue;
+    return {reason.code, server + " " + std::string{reason.sentence}};
   }
   const bool says_nothing = words.empty() || lower.find("connection closed") != std::string::npos ||
                             lower.find("connection disconnected") != std::string::npos;

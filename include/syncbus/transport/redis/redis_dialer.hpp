@@ -81,7 +81,7 @@ class RedisDialer {
 
   [[nodiscard]] RedisContextPtr dial_url(const DialLimit& limit, const RedisConnection* beside) {
     std::string reasons;
-    const std::vector<SocketAddress> addresses = beside == nullptr ? addresses_of_url(limit) : std::vector{beside->peer()};
+    const auto addresses = beside == nullptr ? addresses_of_url(limit) : std::vector{beside->peer()};
     for (std::size_t i = 0; i != addresses.size(); ++i) {
       const TimePoint now = std::chrono::steady_clock::now();
       const auto left = static_cast<Duration::rep>(addresses.size() - i);
@@ -99,16 +99,16 @@ class RedisDialer {
       limit.look_up();
       if (limit.over()) {
         throw ConnectError{Errc::not_connected, "the name " + url_->host +
-                                                      " was not looked up within the time for connecting; does the name "
-                                                      "server answer?"};
+                                                    " was not looked up within the time for connecting; does the name "
+                                                    "server answer?"};
       }
     }
   }
 
   [[noreturn]] void refuse_address(const std::string& reasons) const {
     throw ConnectError{Errc::not_connected, "no Redis server could be reached at " + url_->host + ":" +
-                                                  std::to_string(url_->port) +
-                                                  " (check the address and that the server runs): " + reasons};
+                                                std::to_string(url_->port) +
+                                                " (check the address and that the server runs): " + reasons};
   }
 
   /// None, and the reason, if it cannot be reached.
@@ -171,8 +171,8 @@ class RedisDialer {
       limit.look_up();
       if (limit.over()) {
         throw ConnectError{Errc::not_connected,
-                             "the RedisConnector did not return within the time for connecting: give it timeouts of its "
-                             "own, or raise connect_timeout"};
+                           "the RedisConnector did not return within the time for connecting: give it timeouts of its "
+                           "own, or raise connect_timeout"};
       }
     }
   }
@@ -199,8 +199,8 @@ class RedisDialer {
       context->fd = -1;
     }
     throw ConnectError{Errc::not_connected,
-                         "the RedisConnector returned the same connection twice: a node needs two, so it must make a new "
-                         "redisContext at every call"};
+                       "the RedisConnector returned the same connection twice: a node needs two, so it must make a new "
+                       "redisContext at every call"};
   }
 
   std::optional<RedisUrl> url_;

@@ -96,14 +96,14 @@ struct RedisChannels {
   const std::string said{reply.word(0)};
   if (reply.kind != RespReply::Kind::error) {
     throw ConnectError{Errc::transport_failure,
-                         "the Redis server answered '" + said + "' in the greeting, which says nothing"};
+                       "the Redis server answered '" + said + "' in the greeting, which says nothing"};
   }
   if (!is_refusal(said)) throw ConnectError{Errc::not_connected, "the Redis server refused to begin: " + said};
   if (!said.starts_with("NOPERM")) {
     throw ConnectError{Errc::permission_denied,
-                         "the Redis server wants a password: give it in the URL, redis://user:password@host, or "
-                         "authenticate in the RedisConnector (" +
-                             said + ")"};
+                       "the Redis server wants a password: give it in the URL, redis://user:password@host, or "
+                       "authenticate in the RedisConnector (" +
+                           said + ")"};
   }
   const std::string who = channels.user.empty() ? "the user of this connection" : "user '" + channels.user + "'";
   const std::string grantee = channels.user.empty() ? "<user>" : channels.user;
@@ -134,7 +134,7 @@ inline void require_log_in(RedisDialogue& dialogue, const RedisUrl& url) {
       const std::string_view said = reply.word(0);
       const bool later = said.starts_with("LOADING") || said.find("max number of clients") != std::string_view::npos;
       throw ConnectError{later ? Errc::not_connected : Errc::permission_denied,
-                           "the Redis server refused the user or the password: " + std::string{said}};
+                         "the Redis server refused the user or the password: " + std::string{said}};
     }
   }
   if (url.database == 0) return;
@@ -252,8 +252,8 @@ inline void require_same_server(RedisDialogue& dialogue, const RedisServer& know
   const std::string_view run_id = redis_info(reply.word(0), "run_id");
   if (reply.kind != RespReply::Kind::text || run_id.empty() || run_id == known.run_id) return;
   throw ConnectError{Errc::not_connected,
-                       "the two connections of this node have reached two Redis servers: what is published on one need "
-                       "not come back on the other; all connections of all nodes must go to the same primary"};
+                     "the two connections of this node have reached two Redis servers: what is published on one need "
+                     "not come back on the other; all connections of all nodes must go to the same primary"};
 }
 
 }  // namespace syncbus::inline v1::detail

@@ -183,8 +183,8 @@ class RedisSession {
   void reopen() {
     reopened_ = true;
     end_ = DisconnectReason{Errc::not_connected,
-                      "the session with the Redis server is reopened because this node's own "
-                      "heartbeat did not come back within the peer timeout"};
+                            "the session with the Redis server is reopened because this node's own "
+                            "heartbeat did not come back within the peer timeout"};
   }
 
   void watch() {
@@ -297,10 +297,11 @@ class RedisSession {
   }
 
   void tell_unknown_role() {
-    context_.problems.report(context_.sink, {},
-                            "the Redis server does not tell whether it is a primary or a replica: grant +info or +role, "
-                            "or a failover may go unnoticed",
-                            now());
+    context_.problems.report(
+        context_.sink, {},
+        "the Redis server does not tell whether it is a primary or a replica: grant +info or +role, "
+        "or a failover may go unnoticed",
+        now());
   }
 
   void fail(const std::string& why) {

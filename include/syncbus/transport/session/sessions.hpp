@@ -39,7 +39,7 @@ struct SessionContext {
 ///     using Context;                                 // derived from SessionContext
 ///     static constexpr bool takes_longer_attempts;   // after some that failed
 ///     Session(const Context&, TimePoint deadline);   // throws ConnectError
-///     void begin(std::uint64_t number);              // tells the sink, the last thing that it does; throws only before
+///     void begin(std::uint64_t number);              // tells the sink, as its last step; throws only before
 ///     void serve() noexcept;                         // does what there is to do, or waits until there is something
 ///     void finish() noexcept;                        // nothing is sent any more
 ///     const std::optional<DisconnectReason>& end() const noexcept;
