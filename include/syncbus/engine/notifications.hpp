@@ -1,6 +1,10 @@
 // Notifications to the user besides events: ended awaits, changes of health, lines for the log.
 #pragma once
 
+#include <array>
+#include <cassert>
+#include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -9,17 +13,97 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <unordered_map>
 #include <utility>
 
 #include <syncbus/base/unlocked.hpp>
-#include <syncbus/engine/await_calls.hpp>
-#include <syncbus/engine/bounded_log.hpp>
+#include <syncbus/core/quorum/await_table.hpp>
 #include <syncbus/local/await_call.hpp>
 #include <syncbus/local/line_limiter.hpp>
 #include <syncbus/local/subscribers.hpp>
 #include <syncbus/options.hpp>
 
 namespace syncbus::inline v1::detail {
+
+/// Thread safety: none, the owner locks.
+class AwaitCalls {
+ public:
+  void add(core::AwaitId await_id, const std::shared_ptr<AwaitCall>& call) {
+    call->await_id = await_id;
+    calls_.emplace(await_id, call);
+  }
+
+  /// An await ended. A caller that waits is woken here; a completion waits for next_completion(). Returns whether there
+  /// is one. Allocates nothing. A caller for whom add() found no memory does not wait.
+  bool end(core::AwaitCompletion&& completion) noexcept {
+    auto call = calls_.extract(completion.await_id);
+    if (!call) return false;
+    call.mapped()->end({completion.error, std::move(completion.replicas)});
+    if (!call.mapped()->has_completion()) return false;
+    std::shared_ptr<AwaitCall>& place = last_ == nullptr ? first_ : last_->next;
+    place = std::move(call.mapped());
+    last_ = place.get();
+    ++completions_;
+    return true;
+  }
+
+  /// Open ones, and those whose completion is still to be called.
+  [[nodiscard]] std::size_t size() const noexcept { return calls_.size() + completions_; }
+
+  [[nodiscard]] bool has_completions() const noexcept { return completions_ != 0; }
+
+  /// Precondition: has_completions(). To be called and destroyed without the owner's lock: what it waits for may want
+  /// that.
+  [[nodiscard]] std::shared_ptr<AwaitCall> next_completion() noexcept {
+    assert(has_completions());
+    auto call = std::move(first_);
+    first_ = std::move(call->next);
+    if (--completions_ == 0) last_ = nullptr;
+    return call;
+  }
+
+ private:
+  std::unordered_map<core::AwaitId, std::shared_ptr<AwaitCall>> calls_;
+  std::shared_ptr<AwaitCall> first_;  ///< of those whose completion is still to be called, linked by their `next`
+  AwaitCall* last_ = nullptr;
+  std::size_t completions_ = 0;
+};
+
+/// A ring of at most `capacity` lines. Thread safety: none, the owner locks.
+class BoundedLog {
+ public:
+  static constexpr std::size_t capacity = 64;
+
+  void add(std::string_view line) noexcept try {
+    if (size_ == capacity) return leave_one_out();
+    lines_[(first_ + size_) % capacity] = line;
+    ++size_;
+  } catch (...) {
+    leave_one_out();
+  }
+
+  void leave_one_out() noexcept { ++left_out_; }
+
+  /// The oldest line; behind the last one, once, a line that says how many were left out.
+  [[nodiscard]] std::optional<std::string> take() {
+    if (size_ == 0) {
+      if (left_out_ == 0) return std::nullopt;
+      return std::to_string(std::exchange(left_out_, 0)) + " more messages were left out";
+    }
+    std::string line = std::move(lines_[first_]);
+    first_ = (first_ + 1) % capacity;
+    --size_;
+    return line;
+  }
+
+  [[nodiscard]] bool empty() const noexcept { return size_ == 0 && left_out_ == 0; }
+
+ private:
+  std::array<std::string, capacity> lines_;
+  std::size_t first_ = 0;
+  std::size_t size_ = 0;
+  std::uint64_t left_out_ = 0;
+};
 
 /// Collected under the owner's lock, told by the dispatcher with that lock released. Of a health only the latest is
 /// told.

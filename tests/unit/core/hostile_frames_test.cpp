@@ -15,8 +15,7 @@
 
 #include <syncbus/core/protocol.hpp>
 #include <syncbus/core/quorum/quorum_tracker.hpp>
-#include <syncbus/core/quorum/voter_room.hpp>
-#include <syncbus/core/wire/frame_work.hpp>
+#include <syncbus/core/wire/acknowledgement_frame.hpp>
 
 #include "fuzz/protocol_check.hpp"
 #include "support/catch.hpp"

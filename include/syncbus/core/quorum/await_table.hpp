@@ -21,9 +21,8 @@
 #include <syncbus/core/quorum/await_request.hpp>
 #include <syncbus/core/quorum/electorate.hpp>
 #include <syncbus/core/quorum/quorum_tracker.hpp>
-#include <syncbus/core/quorum/voter_room.hpp>
+#include <syncbus/core/wire/acknowledgement_frame.hpp>
 #include <syncbus/core/wire/acknowledgement_outbox.hpp>
-#include <syncbus/core/wire/frame_work.hpp>
 #include <syncbus/error.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/metrics.hpp>

@@ -17,8 +17,8 @@
 #include <syncbus/core/peers/oldest_waiting.hpp>
 #include <syncbus/core/receiving/outcome_memory.hpp>
 #include <syncbus/core/receiving/receive_queue.hpp>
+#include <syncbus/core/wire/acknowledgement_frame.hpp>
 #include <syncbus/core/wire/acknowledgement_outbox.hpp>
-#include <syncbus/core/wire/frame_work.hpp>
 #include <syncbus/event.hpp>
 #include <syncbus/metrics.hpp>
 

@@ -8,7 +8,6 @@
 #include <syncbus/error.hpp>
 #include <syncbus/transport.hpp>
 #include <syncbus/transport/session/backoff.hpp>
-#include <syncbus/transport/session/doubling.hpp>
 #include <syncbus/transport/session/reconnect_tuning.hpp>
 #include <syncbus/transport/session/session_error.hpp>
 

@@ -4,7 +4,6 @@
 
 #include <syncbus/transport/session/attempts.hpp>
 #include <syncbus/transport/session/backoff.hpp>
-#include <syncbus/transport/session/doubling.hpp>
 
 #include "support/catch.hpp"
 
