@@ -11,14 +11,9 @@
 
 #include <syncbus/base/time.hpp>
 #include <syncbus/event.hpp>
+#include <syncbus/frame_bytes.hpp>
 
 namespace syncbus::inline v1 {
-
-using Bytes = std::span<const std::byte>;
-
-/// No session begins on a broker that takes only smaller messages: what nodes tell each other besides events may be as
-/// large.
-inline constexpr std::size_t least_frame_bytes = 1'024;
 
 /// Names one broadcast. `session` numbers the transport's connections from 1: it grows with every on_ready.
 struct BroadcastToken {

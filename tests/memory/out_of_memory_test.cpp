@@ -41,7 +41,7 @@ class Scene {
  public:
   /// The allocation after `left` others fails, and with `for_good` all behind it, until relent().
   Scene(std::size_t left, bool for_good) : left_{left}, for_good_{for_good} {
-    machine_.on_ready(1, core::max_frame_bytes, true, now_);
+    machine_.on_ready(1, max_frame_bytes, true, now_);
     act();
     pass(50ms);
   }

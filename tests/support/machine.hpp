@@ -109,7 +109,7 @@ class Node {
 
   // --- inputs
 
-  void on_ready(std::uint64_t in, std::size_t frame_limit = syncbus::core::max_frame_bytes);
+  void on_ready(std::uint64_t in, std::size_t frame_limit = syncbus::max_frame_bytes);
   void on_interrupted();
   void on_confirmed(std::uint64_t sequence);
   void on_frame(syncbus::Bytes frame);

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include <syncbus/core/wire/wire.hpp>
+#include <syncbus/frame_bytes.hpp>
 
 namespace syncbus::inline v1::core {
 

@@ -366,7 +366,7 @@ class Protocol {
 
   /// For any control frame but a repair: as much as the broker takes.
   void make_room_for_control() {
-    buffer_.resize((std::max)((std::min)(AcknowledgementOutbox::frame_bytes, state_.frame_limit), least_frame_limit));
+    buffer_.resize((std::max)((std::min)(AcknowledgementOutbox::frame_bytes, state_.frame_limit), least_frame_bytes));
   }
 
   [[nodiscard]] Action heartbeat(NodeId destination, TimePoint now) {

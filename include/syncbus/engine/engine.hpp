@@ -164,7 +164,6 @@ class Engine final : public TransportSink, public ActionRunner {
     input([&] { protocol_.on_place(place); });
   }
   void on_ready(std::uint64_t session, std::size_t max_frame_bytes) noexcept override {
-    static_assert(core::least_frame_limit <= least_frame_bytes);
     input([&] { protocol_.on_ready(session, max_frame_bytes, subscribers_->hears_remote(), port_->now()); });
   }
   void on_wake() noexcept override {

@@ -154,7 +154,7 @@ TEST_CASE("whatever happens the machine asks to be woken a bounded number of tim
         case 0:
           if (!connected && dice.chance(3)) {
             connected = true;
-            node.on_ready(node.session + 1, dice.chance(5) ? 200 : core::max_frame_bytes);
+            node.on_ready(node.session + 1, dice.chance(5) ? 200 : max_frame_bytes);
           }
           break;
         case 1:

@@ -461,7 +461,7 @@ TEST_CASE("no frame is larger than the least that a broker must take") {
   options.name = options.zone = std::string(core::max_name_bytes, 'n');
   options.max_awaits = 65'536;
   Node node{options, false};
-  node.on_ready(1, core::least_frame_limit);
+  node.on_ready(1, least_frame_bytes);
   node.pass(1s);
   const std::string longest(core::max_name_bytes, 'm');
   constexpr std::uint64_t far = std::uint64_t{1} << 62U;
@@ -491,6 +491,6 @@ TEST_CASE("no frame is larger than the least that a broker must take") {
                                               .interval = 20ms, .name = longest, .zone = longest}));
   node.pass(1s);
   REQUIRE(node.control(core::FrameType::welcome, before).size() > 1);
-  for (const Sent& frame : node.others) CHECK(frame.bytes.size() <= core::least_frame_limit);
-  for (const Sent& frame : node.sent) CHECK(frame.bytes.size() <= core::least_frame_limit);
+  for (const Sent& frame : node.others) CHECK(frame.bytes.size() <= least_frame_bytes);
+  for (const Sent& frame : node.sent) CHECK(frame.bytes.size() <= least_frame_bytes);
 }

@@ -30,12 +30,6 @@ enum class [[nodiscard]] FrameError : std::uint8_t{
 inline constexpr std::uint32_t frame_magic = 0x73756273U;  // the bytes "sbus"
 inline constexpr std::uint8_t protocol_version = 1;
 
-/// No frame is larger, whatever the broker takes: what bounds indexes and counts.
-inline constexpr std::size_t max_frame_bytes = std::size_t{64} << 20U;
-
-/// A broker takes frames of at least so many bytes: control frames are made no larger where it takes no more.
-inline constexpr std::size_t least_frame_limit = 1'024;
-
 // Offsets of the fields; those of magic, version, checksum, origin and destination hold for every version.
 inline constexpr std::size_t version_offset = 4;
 inline constexpr std::size_t type_offset = 5;

@@ -92,7 +92,7 @@ inline void write_place(WireWriter& fields, std::uint8_t tag, std::uint64_t plac
 /// A buffer of so many bytes holds every heartbeat.
 inline constexpr std::size_t max_heartbeat_bytes =
     header_bytes + 1 + 6 * max_varint_bytes + 2 * (1 + max_name_bytes) + 23 + place_field_bytes;
-static_assert(max_heartbeat_bytes <= least_frame_limit);
+static_assert(max_heartbeat_bytes <= least_frame_bytes);
 
 inline void write_interval(WireWriter& body, std::chrono::microseconds interval) noexcept {
   interval = (std::clamp)(interval, std::chrono::microseconds{0}, max_heartbeat_interval);

@@ -44,7 +44,7 @@ inline constexpr std::size_t welcome_header_bytes = header_bytes + 8 + 2 + 2 + 1
 /// An entry takes at most so many bytes.
 inline constexpr std::size_t max_welcome_entry_bytes =
     8 + 1 + 4 * max_varint_bytes + 2 * (1 + max_name_bytes) + 1 + place_field_bytes;
-static_assert(welcome_header_bytes + max_welcome_entry_bytes <= least_frame_limit);
+static_assert(welcome_header_bytes + max_welcome_entry_bytes <= least_frame_bytes);
 
 /// Writes one frame of a welcome.
 class WelcomeWriter {

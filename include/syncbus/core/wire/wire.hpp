@@ -9,12 +9,7 @@
 #include <string_view>
 
 #include <syncbus/core/wire/little_endian.hpp>
-
-namespace syncbus::inline v1 {
-
-using Bytes = std::span<const std::byte>;  // the alias of transport.hpp, which core does not include
-
-}  // namespace syncbus::inline v1
+#include <syncbus/frame_bytes.hpp>
 
 namespace syncbus::inline v1::core {
 

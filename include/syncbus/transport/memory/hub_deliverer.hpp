@@ -130,7 +130,7 @@ class HubDeliverer {
     network_.lose_copies_to(node);
     ++node.session;
     tell(node, lock, [](TransportSink& sink) { sink.on_interrupted(); });
-    tell(node, lock, [session](TransportSink& sink) { sink.on_ready(session + 1, hub_frame_bytes); });
+    tell(node, lock, [session](TransportSink& sink) { sink.on_ready(session + 1, max_frame_bytes); });
   }
 
   void bring(const Due& due, Lock& lock) noexcept {

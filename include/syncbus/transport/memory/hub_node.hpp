@@ -14,7 +14,6 @@
 namespace syncbus::inline v1::detail {
 
 /// Memory has no limit of frames; the codec has this one.
-inline constexpr std::size_t hub_frame_bytes = std::size_t{64} << 20U;
 
 /// A frame for one receiver.
 struct HubCopy {

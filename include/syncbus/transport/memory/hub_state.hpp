@@ -50,7 +50,6 @@ enum class Settled : std::uint8_t {
 /// what a `done` locks must not be held by whoever calls.
 class HubState final : public Waiting, public std::enable_shared_from_this<HubState> {
  public:
-  static constexpr std::size_t max_frame_bytes = hub_frame_bytes;
 
   HubState(std::uint64_t seed, bool real_time)
       : clock_{real_time},

@@ -19,7 +19,6 @@ namespace syncbus::inline v1 {
 class InMemoryTransport {
  public:
   static constexpr bool lossless_sessions = false;  // a hub can be told to lose frames
-  static constexpr std::size_t max_frame_bytes = detail::HubState::max_frame_bytes;
 
   explicit InMemoryTransport(const InMemoryHub& hub) noexcept : hub_{hub.state_} {}
   explicit InMemoryTransport(std::shared_ptr<detail::HubState> hub) noexcept : hub_{std::move(hub)} {}

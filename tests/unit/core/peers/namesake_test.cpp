@@ -96,7 +96,7 @@ TEST_CASE("what was handed over in an earlier session and comes back before it i
   node.join();
   for (const char* const key : {"a", "b"}) (void)node.publish(key);
   node.on_interrupted();
-  node.machine.on_ready(2, core::max_frame_bytes, true, node.now);  // and nothing is sent yet
+  node.machine.on_ready(2, max_frame_bytes, true, node.now);  // and nothing is sent yet
   for (const Sent& frame : node.sent) node.machine.on_frame(frame.bytes, true, node.now);
   node.act();
   CHECK(node.doubled.empty());
