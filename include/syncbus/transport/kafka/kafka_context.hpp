@@ -6,7 +6,7 @@
 
 #include <syncbus/transport/kafka/kafka_clients.hpp>
 #include <syncbus/transport/kafka/kafka_publisher.hpp>
-#include <syncbus/transport/session/sessions.hpp>
+#include <syncbus/transport/session/session_context.hpp>
 
 namespace syncbus::inline v1::detail {
 

@@ -21,8 +21,8 @@
 #include <syncbus/transport/kafka/kafka_handles.hpp>
 #include <syncbus/transport/kafka/kafka_topics.hpp>
 #include <syncbus/transport/session/detachable_call.hpp>
+#include <syncbus/transport/session/session_context.hpp>
 #include <syncbus/transport/session/session_error.hpp>
-#include <syncbus/transport/session/sessions.hpp>
 
 namespace syncbus::inline v1::detail {
 

@@ -27,8 +27,8 @@
 #include <syncbus/transport/kafka/kafka_probe.hpp>
 #include <syncbus/transport/kafka/kafka_publisher.hpp>
 #include <syncbus/transport/session/problem_reporter.hpp>
+#include <syncbus/transport/session/session_context.hpp>
 #include <syncbus/transport/session/session_error.hpp>
-#include <syncbus/transport/session/sessions.hpp>
 
 namespace syncbus::inline v1::detail {
 

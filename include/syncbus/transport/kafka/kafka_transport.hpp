@@ -20,8 +20,7 @@
 #include <syncbus/transport/kafka/kafka_session.hpp>
 #include <syncbus/transport/kafka/kafka_tuning.hpp>
 #include <syncbus/transport/kafka/kafka_url.hpp>
-#include <syncbus/transport/session/session_host.hpp>
-#include <syncbus/transport/session/sessions.hpp>
+#include <syncbus/transport/session/session_loop.hpp>
 
 namespace syncbus::inline v1 {
 
@@ -57,30 +56,30 @@ class KafkaTransport {
   /// Blocks until the first session is made. Throws std::system_error (not_connected, permission_denied,
   /// invalid_argument). It makes one attempt, or as many as TransportSettings::wait_for_broker has time for.
   void open(TransportSink& sink, const TransportSettings& settings) {
-    host_.open(sink, settings, {place_.tuning.min_backoff, place_.tuning.max_backoff, place_.tuning.attempt_timeout},
+    loop_.open(sink, settings, {place_.tuning.min_backoff, place_.tuning.max_backoff, place_.tuning.attempt_timeout},
                [this](const detail::SessionContext& common) {
                  return detail::KafkaContext{common, place_, clients_, publisher_, position_};
                });
   }
 
   /// See LendableTransport.
-  [[nodiscard]] bool serve(const std::atomic<bool>& leave) noexcept { return host_.serve(leave); }
+  [[nodiscard]] bool serve(const std::atomic<bool>& leave) noexcept { return loop_.serve(leave); }
 
   /// Copies the bytes to the client's queue.
   void broadcast(Bytes bytes, BroadcastToken token) noexcept {
-    if (!publisher_.broadcast(bytes, token)) host_.wake();
+    if (!publisher_.broadcast(bytes, token)) loop_.wake();
   }
 
   void send(NodeId, Bytes bytes) noexcept { publisher_.send(bytes); }
 
   /// Leaves it to the I/O thread.
-  void reopen(std::uint64_t session) noexcept { host_.reopen(session); }
+  void reopen(std::uint64_t session) noexcept { loop_.reopen(session); }
 
   /// Waits for whoever does the I/O: for a sink call that is running, and with lent clients for a question to the
   /// cluster, which takes four seconds at most. Then own clients send what they have, for a quarter of a second at
   /// most, and end: what takes longer is left behind.
   void close() noexcept {
-    const bool connected = host_.close();
+    const bool connected = loop_.close();
     clients_.stop(connected ? std::chrono::milliseconds{250} : Duration::zero(), std::chrono::milliseconds{500});
   }
 
@@ -148,7 +147,7 @@ class KafkaTransport {
   detail::KafkaClients clients_{place_};
   detail::KafkaPublisher publisher_{clients_, place_.tuning.partition};
   detail::KafkaPosition position_;
-  detail::SessionHost<detail::KafkaSession> host_;  // uses all of the above
+  detail::SessionLoop<detail::KafkaSession> loop_;  // uses all of the above
 };
 
 static_assert(Transport<KafkaTransport> && LendableTransport<KafkaTransport>);

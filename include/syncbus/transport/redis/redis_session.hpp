@@ -27,8 +27,8 @@
 #include <syncbus/transport/redis/redis_server.hpp>
 #include <syncbus/transport/redis/resp.hpp>
 #include <syncbus/transport/redis/resp_reader.hpp>
+#include <syncbus/transport/session/session_context.hpp>
 #include <syncbus/transport/session/session_error.hpp>
-#include <syncbus/transport/session/sessions.hpp>
 
 namespace syncbus::inline v1::detail {
 

@@ -18,8 +18,7 @@
 #include <syncbus/transport/redis/redis_url.hpp>
 #include <syncbus/transport/redis/resp.hpp>
 #include <syncbus/transport/session/reconnect_tuning.hpp>
-#include <syncbus/transport/session/session_host.hpp>
-#include <syncbus/transport/session/sessions.hpp>
+#include <syncbus/transport/session/session_loop.hpp>
 
 namespace syncbus::inline v1 {
 
@@ -58,30 +57,30 @@ class RedisTransport {
   void open(TransportSink& sink, const TransportSettings& settings) {
     channels_.direct = direct_channel(settings.self);
     broadcast_prefix_ = detail::resp_publish_prefix(channels_.broadcast);
-    host_.open(sink, settings, tuning_, [this](const detail::SessionContext& common) {
+    loop_.open(sink, settings, tuning_, [this](const detail::SessionContext& common) {
       return detail::RedisContext{common, dialer_, channels_, publisher_, home_};
     });
   }
 
   /// See LendableTransport.
-  [[nodiscard]] bool serve(const std::atomic<bool>& leave) noexcept { return host_.serve(leave); }
+  [[nodiscard]] bool serve(const std::atomic<bool>& leave) noexcept { return loop_.serve(leave); }
 
   /// Writes to the socket, as far as the kernel takes it, and leaves a copy of the rest to the I/O thread.
   void broadcast(Bytes bytes, BroadcastToken token) noexcept {
-    if (publisher_.broadcast(broadcast_prefix_, bytes, token)) host_.wake();
+    if (publisher_.broadcast(broadcast_prefix_, bytes, token)) loop_.wake();
   }
 
   void send(NodeId node, Bytes bytes) noexcept {
-    if (publisher_.send(detail::resp_publish_prefix(direct_channel(node)), bytes)) host_.wake();
+    if (publisher_.send(detail::resp_publish_prefix(direct_channel(node)), bytes)) loop_.wake();
   }
 
   /// Leaves it to the I/O thread. Attempts to connect begin with the shortest pause again: the engine asks once in a
   /// peer_timeout at most.
-  void reopen(std::uint64_t session) noexcept { host_.reopen(session); }
+  void reopen(std::uint64_t session) noexcept { loop_.reopen(session); }
 
   /// Waits for a sink call that is running. An attempt to connect ends at once; a connector that is still running then
   /// is waited for by the destructor, for a second at most.
-  void close() noexcept { host_.close(); }
+  void close() noexcept { loop_.close(); }
 
  private:
   void require_channel() const {
@@ -101,7 +100,7 @@ class RedisTransport {
   std::string broadcast_prefix_;
   detail::RedisPublisher publisher_;
   detail::RedisHome home_;
-  detail::SessionHost<detail::RedisSession> host_;  // uses all of the above
+  detail::SessionLoop<detail::RedisSession> loop_;  // uses all of the above
 };
 
 static_assert(Transport<RedisTransport> && LendableTransport<RedisTransport>);
