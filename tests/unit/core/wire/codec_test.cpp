@@ -260,9 +260,9 @@ TEST_CASE("a key above 16 MiB is malformed", "[codec]") {
 }
 
 TEST_CASE("a frame above 64 MiB is malformed", "[codec]") {
-  CHECK(events_of(view_of(frame_of_size(max_frame_bytes)))[0].key == "k");
+  CHECK(events_of(view_of(frame_of_size(syncbus::max_frame_bytes)))[0].key == "k");
   core::FrameHeader header;
-  CHECK(core::decode_header(frame_of_size(max_frame_bytes + 1), header) == core::FrameError::malformed);
+  CHECK(core::decode_header(frame_of_size(syncbus::max_frame_bytes + 1), header) == core::FrameError::malformed);
 }
 
 TEST_CASE("a frame of another version tells its origin and destination", "[codec]") {
