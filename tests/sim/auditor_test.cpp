@@ -180,6 +180,28 @@ TEST_CASE("what a stranger broadcasts again after it was met is heard once, for 
   CHECK(auditor.problem().find("that nothing explains: requested") != std::string::npos);
 }
 
+TEST_CASE("where nothing fails, only what is older than a subscriber may come late") {
+  sim::Auditor auditor;
+  auditor.begin({.nothing_fails = true, .strict_order = true, .most_nodes = 2});
+  const auto from = auditor.node_began(syncbus::NodeId{1}, 0, false);
+  const auto to = auditor.node_began(syncbus::NodeId{2}, 0, false);
+  const auto publish = [&](std::uint64_t version) {
+    static_cast<void>(auditor.accepted(from, 1, syncbus::EventType::set, version, {}));
+  };
+  publish(1);
+  const auto subscriber = auditor.subscribed(to, 1, false, {});
+  publish(2);
+  publish(3);
+  const auto hear = [&](std::uint64_t version) {
+    static_cast<void>(auditor.event_begins(subscriber, syncbus::EventType::invalidate, from, 1, version));
+  };
+  hear(3);
+  hear(1);  // a question about it, which is awaited, has brought it
+  CHECK(auditor.problem() == "");
+  hear(2);
+  CHECK(auditor.problem().find("promise 6") != std::string::npos);
+}
+
 TEST_CASE("where awaits ask for what was heard already, each copy of a frame may fill the queue") {
   sim::Auditor auditor;
   auditor.begin({.queue_bytes = 100, .pending_bytes = 100});
