@@ -88,9 +88,7 @@ class CopyAudit : public Books {
     got.goodbye = got.left != records::never;
     if (label.asks) ++nodes_[to].reasons;
     if (label.introduces()) introduced(got, to, label, now);
-    const bool names_it =
-        label.directed || std::ranges::find(label.names, nodes_[to].id, &Label::Name::node) != label.names.end();
-    for (const Label::Name& name : label.names) named(name, to, names_it && nodes_[to].first_subscribed > now, now);
+    if (label.kind == Label::Kind::welcome) welcomed(got, to, label, now);
     if (!label.carries_events()) return;
     if (got.got.size() <= label.sequence) got.got.resize(label.sequence + 1, records::never);
     TimePoint& first = got.got[label.sequence];
@@ -186,6 +184,23 @@ class CopyAudit : public Books {
   /// What is not confirmed yet may wait in the outbox.
   [[nodiscard]] bool outbox_may_be_full(const records::Node& node) const noexcept {
     return (node.unsaved + 1) * rules_.most_event_bytes >= rules_.pending_bytes;
+  }
+
+  /// A frame of a welcome. It is an answer to the receiver when all of it has come, and some of it names that.
+  void welcomed(records::Pair& got, NodeNumber to, const Label& label, TimePoint now) {
+    records::Welcome& welcome = got.welcome;
+    if (welcome.number != label.welcome || welcome.came.size() != label.parts) {
+      welcome = {.number = label.welcome, .came = std::vector<bool>(label.parts)};
+    }
+    for (const Label::Name& name : label.names) named(name, to, false, now);
+    welcome.names_it |=
+        label.directed || std::ranges::find(label.names, nodes_[to].id, &Label::Name::node) != label.names.end();
+    if (label.part < label.parts && !welcome.came[label.part]) {
+      welcome.came[label.part] = true;
+      welcome.names.insert(welcome.names.end(), label.names.begin(), label.names.end());
+    }
+    if (!welcome.names_it || !welcome.whole() || nodes_[to].first_subscribed <= now) return;
+    for (const Label::Name& name : welcome.names) named(name, to, true, now);
   }
 
   /// A welcome tells how far somebody is whom the receiver need not have heard yet.

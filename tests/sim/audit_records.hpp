@@ -1,6 +1,7 @@
 // What the auditor of a simulated world writes down: nodes, subscriptions, events, awaits, and what became of copies.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -95,6 +96,16 @@ struct Node {
 };
 
 /// What one node got of another.
+/// A welcome that comes, perhaps in several frames.
+struct Welcome {
+  std::uint64_t number = 0;
+  std::vector<bool> came{};  ///< by part
+  bool names_it = false;     ///< the receiver is one whom it answers
+  std::vector<Label::Name> names{};
+
+  [[nodiscard]] bool whole() const noexcept { return !came.empty() && std::ranges::find(came, false) == came.end(); }
+};
+
 struct Pair {
   TimePoint met = never;              ///< by a broadcast, a repair or a welcome
   bool past_is_ours = false;          ///< and of what it had sent before it was, somebody listened already
@@ -115,6 +126,7 @@ struct Pair {
   std::vector<TimePoint> known_at;  ///< by sequence: when somebody who listened could know of it first
   bool told = false;                ///< since it was heard last, a resync was
   std::uint64_t covered = 0;        ///< up to this one a resync stands for what has not come
+  Welcome welcome{};                ///< the latest
 };
 
 struct Event {

@@ -180,6 +180,29 @@ TEST_CASE("what a stranger broadcasts again after it was met is heard once, for 
   CHECK(auditor.problem().find("that nothing explains: requested") != std::string::npos);
 }
 
+TEST_CASE("a welcome in several frames says how far all are whom it names, once all of it has come") {
+  using namespace std::chrono_literals;
+  constexpr syncbus::NodeId welcomer{1}, publisher{2}, joiner{3};
+  constexpr syncbus::TimePoint now{std::chrono::hours{1}};
+  sim::Auditor auditor;
+  auditor.begin({.nothing_fails = true, .most_nodes = 3});
+  const auto from = auditor.node_began(welcomer, 0, false);
+  const auto of = auditor.node_began(publisher, 0, true);
+  const auto to = auditor.node_began(joiner, 0, false);
+  auditor.connected(to, 1'024, now);
+  sim::Label part{.kind = sim::Label::Kind::welcome, .whole = true, .welcome = 1, .parts = 2};
+  part.names = {{.node = publisher, .heartbeat = 1, .sequence = 1}};
+  auditor.copy_came(from, to, part, now);
+  const bool all = GENERATE(true, false);
+  part.part = 1;
+  part.names = {{.node = joiner}};
+  if (all) auditor.copy_came(from, to, part, now);
+  static_cast<void>(auditor.subscribed(to, sim::every_key, false, now));
+  auditor.copy_came(of, to, {.kind = sim::Label::Kind::heartbeat, .whole = true, .sequence = 1}, now + 1s);
+  auditor.sample(to, true, 0s, {}, now + 2s);
+  CHECK(auditor.problem().empty() == all);  // what was published before is none of ours, if that was told
+}
+
 TEST_CASE("where nothing fails, only what is older than a subscriber may come late") {
   sim::Auditor auditor;
   auditor.begin({.nothing_fails = true, .strict_order = true, .most_nodes = 2});

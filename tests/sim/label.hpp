@@ -39,7 +39,9 @@ struct Label {
   bool moved = false;          ///< of heartbeats: their sender was at another broker, with others
   bool solicits = false;       ///< an acknowledgement: one entry is a question
   std::uint64_t hello = 0;     ///< of heartbeats: which hello of its sender's; 0: none
+  std::uint64_t welcome = 0;   ///< its number, by its sender
   std::uint64_t part = 0;      ///< of welcomes, from 0
+  std::uint64_t parts = 1;     ///< of welcomes
   std::array<std::uint16_t, syncbus::resync_cause_count> tops{};  ///< resyncs among the events, by cause
   std::vector<Name> names{};
   std::vector<Range> ranges{};
@@ -145,7 +147,8 @@ class LabelReader {
 
   void read_welcome(Label& label) {
     label.kind = Label::Kind::welcome;
-    skip(8 + 2);  // which welcome, how many frames
+    label.welcome = fixed(8);
+    label.parts = fixed(2);
     label.part = fixed(2);
     skip(varint());   // optional fields
     while (!rest_.empty() && !failed_) {
