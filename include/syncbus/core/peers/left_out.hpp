@@ -44,6 +44,11 @@ class LeftOut {
     past_doubted_in_ = session;
   }
 
+  /// A frame of another kind came from a node that is in no table: from one of them, if there are some.
+  void heard_again(TimePoint now) noexcept {
+    if (any_) last_ = now;
+  }
+
   /// That was a heartbeat. Of nodes that share an id no interval is believed: two nodes send such heartbeats, and
   /// anybody may say that they do.
   void said(const HeartbeatView& heartbeat, Why why, bool listening, TimePoint now) noexcept {

@@ -74,9 +74,10 @@ class Reconciler {
 
   // --- what comes in
 
-  /// A frame of whatever kind came from a node: if it is a known peer, it is not silent.
+  /// A frame of whatever kind came from a node: it is not silent, whether there is room for it or not.
   void heard_from(NodeId origin, TimePoint now) noexcept {
-    if (PeerState* const peer = membership_.peers().find(origin)) hear(*peer, now);
+    if (PeerState* const peer = membership_.peers().find(origin)) return hear(*peer, now);
+    membership_.left_out().heard_again(now);
   }
 
   /// An events frame, by itself or, `repaired`, inside a repair.

@@ -421,6 +421,20 @@ TEST_CASE("who is to be forgotten next is found for several at once, without tho
   for (const std::uint64_t id : {2U, 3U, 5U}) CHECK(std::ranges::count(known, id) == 0);
 }
 
+TEST_CASE("one that is left out is there as long as frames of any kind come of it") {
+  Receiver node{with_room_for(1, GENERATE(roomy(), lossless()))};
+  constexpr std::uint64_t extra = 9;
+  pass_with(node, 10s, {2, extra});
+  REQUIRE(node.machine.health(node.now).peers_left_out);
+  for (int second = 0; second != 60; ++second) {
+    pass_with(node, 1s, {2});
+    node.on_frame(support::repair_request_frame(NodeId{extra}, node.self, {{1, 1}}));
+  }
+  CHECK(node.machine.health(node.now).peers_left_out);
+  pass_with(node, 2min, {2});
+  CHECK_FALSE(node.machine.health(node.now).peers_left_out);
+}
+
 TEST_CASE("the gone and the silent make room for one more, the gone first, and nobody is left out") {
   Receiver node{with_room_for(3, GENERATE(roomy(), lossless())), 0};
   node.frame(1, NodeId{3});
