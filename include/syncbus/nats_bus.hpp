@@ -17,9 +17,10 @@ namespace syncbus::inline v1 {
 /// these no longer have it, subscribers hear a resync with cause `interrupted`. On a cluster of several servers
 /// staleness() is an estimate: it rests on one order of broadcasts for all nodes.
 ///
-/// Constructors block until this node hears itself and its peers had time to say where they are, usually 20 ms, at most
-/// `connect_timeout`, and throw std::system_error with a sentence that says what to do: invalid_argument (the URL, the
-/// subject), not_connected, permission_denied.
+/// Constructors block until this node hears itself and a peer has named all others: a round trip and some milliseconds,
+/// 20 ms or more for the first node; at most `connect_timeout`, `wait_for_broker` aside. They throw std::system_error
+/// with a sentence that says what to do: invalid_argument (the URL, the subject, the options), not_connected,
+/// permission_denied, frame_too_large (the server takes no message of 1 KiB).
 class NatsBus : public BasicBus<NatsTransport> {
  public:
   /// `urls`: nats://[user:password@]host[:port], several separated by commas; one connection, to whichever answers. For

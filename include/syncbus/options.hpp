@@ -45,7 +45,7 @@ struct MailboxOptions {
 /// How far a node may be behind.
 struct Health {
   bool connected = false;  ///< the broker is connected and brings back what this node broadcasts
-  Duration staleness{};    ///< for so long something of a live peer may be published and not handled here: see BasicBus
+  Duration staleness{};    ///< how long ago a live peer may have published what is not handled here: see BasicBus
   bool peers_left_out = false;  ///< there are more live peers than max_peers has room for, or two with one id
 };
 
@@ -63,7 +63,7 @@ struct BusOptions {
   Duration heartbeat = std::chrono::seconds{1};     ///< above zero, as peer_timeout; all times are cut to a year
   Duration peer_timeout = std::chrono::seconds{5};  ///< no answer for so long: the broker, or a peer, counts as dead
   Duration repair_timeout = std::chrono::seconds{1};
-  std::size_t control_rate = 10'000;  ///< control messages that the whole cluster may cause, deliveries a second
+  std::size_t control_rate = 10'000;  ///< heartbeats that the whole cluster may cause, in deliveries a second
   /// Frames kept: unsent, unconfirmed, and sent; a quarter of it is for frames and events that are awaited.
   std::size_t history_bytes = std::size_t{8} << 20U;
   std::size_t queue_bytes = std::size_t{64} << 20U;   ///< received frames that wait for the dispatcher
@@ -71,7 +71,7 @@ struct BusOptions {
   /// Peers remembered; the gone and the silent are forgotten first. Fewer than there are live peers is too few: whoever
   /// finds no room is heard, with its sets and removes as invalidations, but what is lost of it is not noticed. So as
   /// long as it lives `staleness` grows (and on_health and on_log say why), no await for everyone is satisfied, and
-  /// where the broker may lose messages (NATS) a resync a minute, of twelve peer_timeouts, stands for what may be.
+  /// where the broker may lose messages (NATS) a resync every twelve peer_timeouts stands for what may be lost.
   std::size_t max_peers = 4'096;
   /// Awaited events at once (an await of several keys counts as many), and awaits whose completion is not called yet.
   std::size_t max_awaits = 65'536;

@@ -19,9 +19,10 @@ namespace syncbus::inline v1 {
 /// The server is the primary: a replica is refused, and left when it becomes one. A node that comes to another server,
 /// after a failover, hears a resync, too.
 ///
-/// Constructors block until this node hears itself and its peers had time to say where they are, usually 20 ms, at most
-/// `connect_timeout`, and throw std::system_error with a sentence that says what to do: invalid_argument (the URL),
-/// not_connected, permission_denied.
+/// Constructors block until this node hears itself and a peer has named all others: a round trip and some milliseconds,
+/// 20 ms or more for the first node; at most `connect_timeout`, `wait_for_broker` aside. They throw std::system_error
+/// with a sentence that says what to do: invalid_argument (the URL, the options), not_connected, permission_denied,
+/// transport_failure (answers that make no sense).
 class RedisBus : public BasicBus<RedisTransport> {
  public:
   /// `url`: redis://[user:password@]host[:port][/db]. For TLS, Sentinel or sockets use a connector. Channels are the

@@ -52,8 +52,8 @@ class RedisTransport {
   RedisTransport& operator=(const RedisTransport&) = delete;
   ~RedisTransport() { close(); }
 
-  /// Blocks until the first session is made. Throws std::system_error (not_connected, permission_denied). It makes one
-  /// attempt, unless wait_for_broker says otherwise.
+  /// Blocks until the first session is made. Throws std::system_error (not_connected, permission_denied,
+  /// transport_failure). It makes one attempt, unless wait_for_broker says otherwise.
   void open(TransportSink& sink, const TransportSettings& settings) {
     channels_.direct = direct_channel(settings.self);
     broadcast_prefix_ = detail::resp_publish_prefix(channels_.broadcast);
