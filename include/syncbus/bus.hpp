@@ -119,8 +119,8 @@ concept Observable = requires(B& bus, const B& constant, Duration timeout) {
 
 }  // namespace detail
 
-/// A node's way to hear and be heard: all that generic code may use of it. Whoever derives from BusFacade has the verbs
-/// for four primitives, and adds what Observable names. What a type must mean beyond its syntax:
+/// A node's way to hear and be heard: all that generic code may use of it. A type that derives from BusFacade has the
+/// verbs for four primitives, and adds what Observable names. What a type must mean beyond its syntax:
 ///
 ///  1. publish, publish_all and revoke_lease return success only when every matching subscriber of the scope hears the
 ///     event, or a resync after it. An error means that nothing was published.

@@ -30,8 +30,7 @@ struct HubOptions {
 /// that too, beyond its timeout. An executor must not have the thread that waits run its tasks: when none of them
 /// begins to run for a second of real time, or the call's timeout if that is longer (ten seconds at most), the call
 /// ends with would_deadlock; receive, advance and the constructor throw it, and close, which is done all the same,
-/// answers timed_out. With `real_time` it is the steady clock,
-/// and a thread of the hub's own serves the timers.
+/// answers timed_out. With `real_time` it is the steady clock, and a thread of the hub serves the timers.
 ///
 /// Faults act on copies: one frame to one receiver. They never touch what a node hears of itself, nor a publisher's
 /// confirmation. All nodes hear frames in one order, which only reorder() disturbs: behind a delayed copy the others,

@@ -22,8 +22,8 @@ namespace syncbus::inline v1 {
 /// Constructors block until this node hears itself and a peer has named all others: a round trip and some milliseconds,
 /// 20 ms or more for the first node; at most `connect_timeout`, `wait_for_broker` aside. They throw std::system_error
 /// with a sentence that says what to do: invalid_argument (addresses, handles, the topic's name, the partition, the
-/// options), not_connected (no broker, no such topic, no leader), permission_denied, frame_too_large (the topic takes no
-/// message of 1 KiB), transport_failure (what else the client reports).
+/// options), not_connected (no broker, no such topic, no leader), permission_denied, frame_too_large (the topic takes
+/// no message of 1 KiB), transport_failure (what else the client reports).
 class KafkaBus : public BasicBus<KafkaTransport> {
  public:
   /// `brokers`: some of the cluster's, host:port,host:port, with or without kafka:// before it. For TLS and SASL set

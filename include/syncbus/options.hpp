@@ -68,8 +68,8 @@ struct BusOptions {
   std::size_t history_bytes = std::size_t{8} << 20U;
   std::size_t queue_bytes = std::size_t{64} << 20U;   ///< received frames that wait for the dispatcher
   std::size_t pending_bytes = std::size_t{8} << 20U;  ///< each set of events that found no room in a ring
-  /// Peers remembered; the gone and the silent are forgotten first. Fewer than there are live peers is too few: whoever
-  /// finds no room is heard, with its sets and removes as invalidations, but what is lost of it is not noticed. So as
+  /// Peers remembered; the gone and the silent are forgotten first. Fewer than there are live peers is too few: a peer
+  /// that finds no room is heard, its sets and removes as invalidations, but what is lost of it is not noticed. So as
   /// long as it lives `staleness` grows (and on_health and on_log say why), no await for everyone is satisfied, and
   /// where the broker may lose messages (NATS) a resync every twelve peer_timeouts stands for what may be lost.
   std::size_t max_peers = 4'096;
@@ -97,9 +97,9 @@ struct BusOptions {
   /// of others' texts in it: control characters and what is no UTF-8 are written as \xNN. Of each kind of line the
   /// first few are told, then one now and then that says how many were left out. What waits as the bus closes is told
   /// first, on the dispatch thread, and close waits for that until its deadline (a tenth of a second at least); on an
-  /// InMemoryBus, which has no such thread, by whoever closes it. Lines for which there was no time are not told. Not
-  /// called once the bus is closed; a call that has begun by then may still run, as may a handler or on_health beyond
-  /// the deadline of close.
+  /// InMemoryBus, which has no such thread, on the thread that closes it. Lines for which there was no time are not
+  /// told. Not called once the bus is closed; a call that has begun by then may still run, as may a handler or
+  /// on_health beyond the deadline of close.
   std::function<void(std::string_view line)> on_log{};
 };
 

@@ -76,8 +76,8 @@ class Quorum {
 struct AwaitOutcome {
   std::error_code error{};
   std::vector<NodeId> replicas{};  ///< the distinct nodes that acknowledged until then, by id, also when too few
-  /// Whether the event was published, as by a publish without an error. When not, nobody has heard of it: whoever has
-  /// already changed what it is about publishes it now.
+  /// Whether the event was published, as by a publish without an error. When not, nobody has heard of it: a caller that
+  /// has already changed what it is about publishes it now.
   bool published = false;
 };
 

@@ -20,7 +20,7 @@
 namespace syncbus::inline v1::detail {
 
 enum class Dispatching : std::uint8_t {
-  thread,    ///< on a thread of the engine's own
+  thread,    ///< on a thread of the engine
   executor,  ///< as tasks of BusOptions::executor, one at a time
   inline_,   ///< on the thread that brought the frame
 };

@@ -49,8 +49,8 @@ class NatsTransport {
   NatsTransport& operator=(const NatsTransport&) = delete;
   ~NatsTransport() { close(); }
 
-  /// Blocks until the first session is made. Throws std::system_error (not_connected, permission_denied). It makes one
-  /// attempt at each server, unless wait_for_broker says otherwise.
+  /// Blocks until the first session is made. Throws std::system_error (not_connected, permission_denied,
+  /// frame_too_large). It makes one attempt at each server, unless wait_for_broker says otherwise.
   void open(TransportSink& sink, const TransportSettings& settings) {
     detail::NatsContext& context = sender_->context();
     context.settings = settings;

@@ -52,8 +52,8 @@ class SessionLoop {
   SessionLoop& operator=(const SessionLoop&) = delete;
   ~SessionLoop() { close(); }
 
-  /// `make_context(base)` makes the session's Context out of the SessionContext. Returns when there is a session; throws
-  /// std::system_error when the first one, or the last that wait_for_broker allows, cannot be made.
+  /// `make_context(base)` makes the session's Context out of the SessionContext. Returns when there is a session, and
+  /// throws std::system_error when the first one, or the last that wait_for_broker allows, cannot be made.
   template <class MakeContext>
   void open(TransportSink& sink, const TransportSettings& settings, const ReconnectTuning& tuning,
             const MakeContext& make_context) {
