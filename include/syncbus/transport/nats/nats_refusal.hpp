@@ -10,7 +10,7 @@
 
 namespace syncbus::inline v1::detail {
 
-/// Good for words only: the client keeps one text, the last, of whomever, and cuts it off.
+/// Good for words only: the client keeps one text, the last, whatever its subject, and cuts it off.
 class NatsRefusal {
  public:
   /// `text`: the client's; empty if there is none. `subject`: of the bus.

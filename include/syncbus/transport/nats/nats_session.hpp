@@ -34,7 +34,7 @@ namespace syncbus::inline v1::detail {
 ///
 /// What was broadcast is confirmed by its own return: a server that brings a message has taken it. Returns come in the
 /// order of the broadcasts, so one that is skipped was refused or lost, and so is one that has not come when the server
-/// has answered a later PING. The client's error text proves nothing: it keeps the last one only, of whomever, and
+/// has answered a later PING. The client's error text proves nothing: it is the last one, whatever its subject, and
 /// serves for the words of a report. Only a bus of publish_only on a connection of our own has no returns: there
 /// nothing but this bus can be refused, and a PONG confirms, unless something was.
 class NatsSession final : public NatsWriter {
