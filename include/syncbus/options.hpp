@@ -88,9 +88,9 @@ struct BusOptions {
   /// a heartbeat at the latest). To drop a task is the same as not to take it. Tasks that it is still holding keep what
   /// they need alive.
   std::function<void(std::function<void()> task)> executor{};
-  /// Called on the dispatch thread whenever `connected` or `peers_left_out` changes, and when the staleness passes
-  /// `peer_timeout`, up or down; the first time perhaps before the constructor has returned. May be slow; must not call
-  /// close.
+  /// Called on the dispatch thread whenever `connected` or `peers_left_out` changes, and, while connected, when the
+  /// staleness passes `peer_timeout`, or four intervals of this node's heartbeats if that is longer, up or down; the
+  /// first time perhaps before the constructor has returned. May be slow; must not call close.
   std::function<void(const Health& health)> on_health{};
   /// Called on the dispatch thread, or the publisher's for what its own handlers threw, so perhaps by several threads
   /// at once, and perhaps before the constructor has returned: one sentence, on one line whatever the bytes of keys and
