@@ -198,7 +198,7 @@ class Greeter {
   std::uint64_t number_ = 0;                     // of the newest welcome
   std::vector<std::vector<std::byte>> frames_;  // of the one that goes out
   std::vector<NodeId> askers_;                  // to whom; 0: everybody
-  std::vector<std::pair<NodeId, std::uint64_t>> strangers_;  // who said hello, for the so-manieth time
+  std::vector<std::pair<NodeId, std::uint64_t>> strangers_;  // who said hello, and which hello it was
   std::size_t next_ = 0;                        // 1 + which frame to whom is next; 0: none
 };
 

@@ -59,8 +59,8 @@
 //               8  origin of the newest heartbeat that the sender received, 0: none
 //          varint  number of that heartbeat
 //                  fields, then the end. Tag 1, a varint: how many frames beyond the newest hold events that the sender
-//                  has accepted already; 2^64 - 1: some have no sequence yet. Without it: none. Tag 2, a varint: a
-//                  hello: the sender joins and wants a welcome, for the so-manieth time. Tag 3, 8 bytes: the place
+//                  has accepted already; 2^64 - 1: some have no sequence yet. Without it: none. Tag 2, a varint: the
+//                  number of this hello, from 1: the sender joins and wants a welcome. Tag 3, 8 bytes: the place
 //                  where the sender is, a number that all who are there know; without it, or 0: not known
 //
 // ACKNOWLEDGEMENT (acknowledgement_frame.hpp): answers, and questions (status 4), in any mixture
