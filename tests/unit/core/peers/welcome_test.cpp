@@ -489,7 +489,7 @@ TEST_CASE("nodes that begin together all join, know each other with their zones,
   cluster.pass(60ms);
   CHECK(all_joined(nodes));
   CHECK(know_each_other(nodes));
-  CHECK(hellos(nodes) - count <= 6 * std::bit_width(count));
+  CHECK(hellos(nodes) - count <= 6 * static_cast<std::size_t>(std::bit_width(count)));
   CHECK(resyncs(nodes) == 0);
   for (Node* const node : nodes) CHECK(node->await({"k"}, Quorum::everyone()) != 0);
   cluster.pass(2s);
@@ -572,7 +572,7 @@ TEST_CASE("of n nodes that begin at one moment, or nearly, some log n repeat the
     CHECK(all_joined(nodes));
     again += hellos(nodes) - count;
   }
-  CHECK(again <= starts * 4 * std::bit_width(count));  // about 3 log n, on average
+  CHECK(again <= starts * 4 * static_cast<std::size_t>(std::bit_width(count)));  // about 3 log n, on average
 }
 
 // --- what it costs
