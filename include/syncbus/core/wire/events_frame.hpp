@@ -1,7 +1,6 @@
 // The events frame: a numbered batch of events, built in place by appending, read without a copy.
 #pragma once
 
-#include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -76,7 +75,6 @@ static_assert(static_cast<int>(ResyncCause::overflow) == 0 && static_cast<int>(R
 /// Appends one event at `out`, where encoded_size(event) bytes are free; returns its end. Precondition: the key is
 /// empty exactly when the type is resync, and not above max_wire_key_bytes.
 inline std::byte* encode_event(std::byte* out, const WireEvent& event) noexcept {
-  assert(event.key.empty() == (event.type == EventType::resync) && event.key.size() <= max_wire_key_bytes);
   const std::size_t key = event.key.size();
   out[0] = static_cast<std::byte>(static_cast<unsigned>(event.type) | (event.version == 0 ? 0U : event_has_version) |
                                   (event.awaited ? event_awaited : 0U));
