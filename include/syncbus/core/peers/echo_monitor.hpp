@@ -61,7 +61,6 @@ class EchoMonitor {
 
   /// The newest that came back; 0: none yet.
   [[nodiscard]] std::uint64_t newest_returned() const noexcept { return returned_; }
-  [[nodiscard]] bool sent_ever() const noexcept { return sent_ != 0; }
   [[nodiscard]] bool sent_in_session() const noexcept { return sent_ > session_begins_behind_; }
   [[nodiscard]] bool returned_in_session() const noexcept { return returned_ > session_begins_behind_; }
 

@@ -50,14 +50,14 @@ class Greeter {
     peer.hello = attempt;
     if (!greets_) return;
     peer.wants_welcome = true;
-    due_ = (std::min)(due_, (std::max)({now + gathering, paid_until_ - saved, again_at_}));
+    answer_soon(now);
   }
 
   /// The same of one for whom there is no room.
   void asked_by_stranger(NodeId node, std::uint64_t attempt, TimePoint now) {
     if (!greets_ || strangers_.size() == most_strangers) return;
     strangers_.push_back({node, attempt});
-    due_ = (std::min)(due_, (std::max)({now + gathering, paid_until_ - saved, again_at_}));
+    answer_soon(now);
   }
 
   /// When a welcome is to be written, or goes out.
@@ -93,6 +93,11 @@ class Greeter {
   }
 
  private:
+  /// As soon as others have had time to ask as well, and both budgets allow it.
+  void answer_soon(TimePoint now) noexcept {
+    due_ = (std::min)(due_, (std::max)({now + gathering, paid_until_ - saved, again_at_}));
+  }
+
   /// Begins a welcome, if there is a node to answer and this node is the one that answers.
   [[nodiscard]] bool begin(std::span<std::byte> out, const WelcomeEntry& own, PeerTable& peers, bool left_out,
                            std::uint64_t session, TimePoint now) {
